@@ -10,7 +10,7 @@ def load_data(path: str | os.PathLike | None = None) -> tuple[Part, Part]:
     uint8 (N, 32, 32, 3), the labels 0..9 are uint8 (N, 1).
 
     path: a folder with the batch files of the python or the binary version, the tar.gz archive, or
-    a folder with the archive. If it is given, nothing else is read. For errors see
+    a folder with the archive. If `path` is given, nothing else is read. For errors see
     `autoconv.datasets.load`.
     """
     return load("cifar10", path)

@@ -20,9 +20,9 @@ def load(name: str, path: str | os.PathLike | None = None, patience: float = PAT
     """Returns `(x_train, y_train), (x_test, y_test)` as uint8 arrays. The `load_data` of each data
     set documents their shapes.
 
-    If `path` is given, only it is read. Otherwise a built-in set is read from the package, and any
-    other set from AUTOCONV_DATA, the cache or the mirrors, in this order. patience: the maximum
-    seconds to wait for mirrors that send nothing. Raises ValueError for an unknown name,
+    If `path` is given, no other place is read. Otherwise a built-in set is read from the package,
+    and any other set from AUTOCONV_DATA, the cache or the mirrors, in this order. patience: the
+    maximum seconds to wait for mirrors that send nothing. Raises ValueError for an unknown name,
     DatasetNotFound if no place has the whole set, DatasetCorrupt if a file is invalid.
     """
     entry = info(name)

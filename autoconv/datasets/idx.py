@@ -54,7 +54,7 @@ def check_growth(size: int, path: Path) -> None:
 
 def _read_stream(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
                  length: int | None) -> np.ndarray:
-    """Reads an open IDX stream. start: a plain file's first bytes; length: its size, or None."""
+    """Reads an IDX stream. start: its first bytes; length: its size in bytes, or None if packed."""
     header = file.read(4 + 4 * ndim)
     magic = bytes([0, 0, 8, ndim])
     if header[:4] != magic:

@@ -10,7 +10,7 @@ def load_data(path: str | os.PathLike | None = None) -> tuple[Part, Part]:
     uint8 (N, 28, 28), 0 for black and 255 for white. The labels 0..9 are uint8 (N,).
 
     path: a folder with the four IDX files (plain or .gz) of any set in MNIST's format, a folder
-    with Keras's `mnist.npz`, or that file. If it is given, nothing else is read. For errors see
-    `autoconv.datasets.load`.
+    with Keras's `mnist.npz`, or that file. If `path` is given, nothing else is read. For errors
+    see `autoconv.datasets.load`.
     """
     return load("mnist", path)

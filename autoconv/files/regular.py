@@ -9,7 +9,7 @@ from typing import IO
 
 def open_file(path: str | bytes | os.PathLike[str]) -> BufferedReader:
     """Opens a regular file, or a link to one, for reading bytes. Raises OSError if it cannot be
-    opened, is a FIFO, which would wait for a writer, or a device, which may be endless.
+    opened, or if it is a FIFO, which may wait for a writer, or a device, which may be endless.
     """
     mask = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # opens without waiting
     file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | mask))  # noqa: SIM115 - the caller closes it

@@ -132,7 +132,7 @@ def _check_destination(filepath: FilePath, overwrite: bool, weights_only: bool =
 
 
 class MissingFileError(FileNotFoundError, ValueError):
-    """A model file is missing. Keras raises one of the two base classes, by the file's format."""
+    """A model file is missing. Keras raises one of the two bases, depending on the format."""
 
 
 def _find_file(filepath: FilePath, weights: bool = False) -> Path:

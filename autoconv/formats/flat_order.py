@@ -33,7 +33,7 @@ def list_calls(graph: Graph) -> list[FlatCall]:
 
 
 def _expand_calls(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[list[FlatCall], list[int]]:
-    """Returns a graph's calls and output value numbers. inputs: the numbers of its input values."""
+    """Returns a graph's calls and its outputs' value numbers. inputs: its inputs' value numbers."""
     value_numbers = {id(tensor): number for tensor, number in zip(graph.inputs, inputs)}
     calls: list[FlatCall] = []
     for node in graph.nodes:

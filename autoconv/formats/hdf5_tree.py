@@ -164,7 +164,7 @@ class HDF5Node:
 
     @cached_property
     def links(self) -> dict[str, int]:
-        """Addresses of a group's objects by name. Soft and external links have NOWHERE instead."""
+        """Addresses of a group's objects by name. Soft and external links have address NOWHERE."""
         table = self._address(SYMBOL_TABLE)
         info = self._address(LINK_INFO)
         if table is not None:

@@ -173,7 +173,7 @@ def _references_in(value: Any) -> Iterator[list[Any]]:
 
 
 def _call(call: Any, first: Mapping[str, int]) -> JsonObject:
-    """Converts a call. A Keras 2 call is a structure of lists [layer, call, output, kwargs]."""
+    """Converts a layer call, in Keras 2 a structure of lists [layer, call, output, kwargs]."""
     if "args" not in call:
         kwargs: JsonObject = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
         return {"args": [_tensors(call, first)], "kwargs": _kwargs(kwargs)}
@@ -327,7 +327,7 @@ def _operation(function: Function, calls: list[JsonObject]) -> JsonObject:
 
 
 def _split_arguments(function: Function, call: JsonObject) -> tuple[list[Any], JsonObject]:
-    """Splits a call's arguments into those of the Keras operation's call and those of its class."""
+    """Splits a function's arguments into a Keras operation's call arguments and its options."""
     if function.short == "get_item":
         return call["args"], {}
     sig = signature(function.call if "." in function.function else getattr(ops, function.short))

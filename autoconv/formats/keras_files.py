@@ -59,7 +59,7 @@ def from_json(text: str, custom_objects: CustomObjects | None = None) -> Model:
 
 def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = None,
                compile: bool = True) -> Model:
-    """Builds a model from a Keras file, with its weights. `compile` also restores its training."""
+    """Builds a model from a Keras file, with its weights and, if `compile`, its training state."""
     label = repr(str(path))
     if path.suffix != ".keras":
         return _legacy_model(data, label, custom_objects, compile)

@@ -79,7 +79,7 @@ def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tup
 
 
 def generators(model: Model) -> dict[str, SeedGenerator]:
-    """Returns the layers' random generators, by path: "layers/dropout/seed_generator/vars/0"."""
+    """Returns the layers' generators by path, such as "layers/dropout/seed_generator/vars/0"."""
     return {f"{path}/{layer.generator_name if isinstance(layer, RandomLayer) else name}/vars/0".lstrip("/"): value
             for path, layer in [("", model), *walk(model)]
             for name, value in vars(layer).items() if isinstance(value, SeedGenerator)}
@@ -122,7 +122,7 @@ def put_variables(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> Non
     targets = variables(optimizer, state)
     if not optimizer.slots:  # Keras 2 may write slots that SGD does not use
         values = [value for value in values if value.shape == ()]
-    if len(values) < len(targets):  # Keras 2 does not write the last two
+    if len(values) < len(targets):  # Keras 2 does not write these two variables
         targets = [pair for pair in targets if pair[0] not in ("learning_rate", "product")]
     if [np.shape(value) for _, value in targets] != [value.shape for value in values]:
         raise ValueError(f"{type(optimizer).__name__} needs "

@@ -17,7 +17,7 @@ BATCH = 97  # batch size while a layer is traced; a first size that is a multipl
 
 
 class Value:
-    """A tensor in the graph. Its name is `last` as (N, H, W, C), and `first` as (N, C, H, W)."""
+    """A tensor in the graph. `last` is its (N, H, W, C) name, `first` its (N, C, H, W) name."""
 
     def __init__(self, last: str | None, shape: Shape, first: str | None = None) -> None:
         self.last = last
@@ -110,7 +110,7 @@ class Builder:
         return outputs[0]
 
     def constant(self, value: Any, name: str = "constant", dtype: DTypeLike = np.float32) -> str:
-        """Returns the name of an initializer. Equal scalars and integer arrays share one."""
+        """Returns an initializer's name. Equal scalars and integer arrays share an initializer."""
         array = np.ascontiguousarray(value, dtype).reshape(np.shape(value))
         owner = self._prefix + name if array.ndim and dtype is np.float32 else ""
         key = (owner, array.dtype.str, array.shape, sha256(array.tobytes()).digest())
@@ -124,7 +124,7 @@ class Builder:
         return self.constant(values, name, np.int64)
 
     def reduce(self, op: str, x: str, axes: Sequence[int] | None, keepdims: bool) -> str:
-        """Adds a reduction such as ReduceMean. Before opset 18 most axes are attributes."""
+        """Adds a reduction. Its axes are an attribute in older opsets, an input in newer opsets."""
         if axes is None:
             return self.node(op, x, keepdims=int(keepdims))
         if self.opset < 18 and op != "ReduceSum":

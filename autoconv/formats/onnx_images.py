@@ -1,4 +1,4 @@
-"""Computes ONNX's image ops with channels last, but ONNX's kernels, (F, C / groups, KH, KW)."""
+"""Computes ONNX's image ops with channels last. Kernels are (F, C / groups, KH, KW) as in ONNX."""
 
 from functools import reduce
 from typing import Any
@@ -148,7 +148,7 @@ def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates
 
 
 def _plain(node: Attributes, kernel: tuple[int, int], sides: list[tuple[int, int]]) -> bool:
-    """Whether autoconv's pooling can be used: undilated, with an image pixel in each window."""
+    """Whether autoconv's pooling can be used: no dilation, and an image pixel in each window."""
     return _pair(node, "dilations", (1, 1)) == (1, 1) and all(max(side) < k for side, k in zip(sides, kernel))
 
 

@@ -89,7 +89,7 @@ class GraphRunner:
 
     def run(self, inputs: list[Tensor], weights: dict[str, Any], device: Device,
             deadline: float = inf) -> list[Tensor]:
-        """Returns the outputs, [] after the time `deadline`. Raises ValueError if a node fails."""
+        """Returns the outputs, or [] after `deadline`. Raises ValueError if a node cannot run."""
         values: dict[str, Any] = {port.name: Layouts(x) for port, x in zip(self.file.inputs, inputs, strict=True)}
         values.update(self.constants)
         values.update((name, Layouts(weight)) for name, weight in weights.items())

@@ -1,7 +1,7 @@
 """Reads protobuf messages in bounded time and memory, and only the fields in a schema.
 
 A schema maps field numbers to `Field`s. A message becomes a dict of values by field name. Strings,
-messages and numbers are counted before memory is allocated for them. Raw bytes stay in the file.
+messages and numbers are counted before they are allocated. Raw bytes are views of the file.
 """
 
 import struct

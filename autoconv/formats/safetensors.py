@@ -36,7 +36,7 @@ def save_weights(model: Model, path: Path) -> None:
 
 def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = None,
                compile: bool = True) -> Model:
-    """Builds the model in a file and reads its weights. `compile` also restores its training."""
+    """Builds the model in a file, with its weights and, if `compile`, its training state."""
     metadata, tensors = _read_tensors(data, path)
     if "autoconv" not in metadata:
         raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so it describes no model.")

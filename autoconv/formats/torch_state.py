@@ -47,11 +47,11 @@ def from_torch_state_dict(model: Model, state: Mapping[str, Any],
     """Copies the weights of a PyTorch module into a built model with the same layers.
 
     state: arrays or tensors by name, such as "0.weight". The part of a name before its last dot is
-    its group. Groups are matched in order with the layers that have weights. names: a dict {layer
-    name: group}, with two groups for a SeparableConv2D and "model/layer" for a nested layer, or a
-    list of the groups in the layers' order. Kernels are converted to autoconv's layout; kernels
-    after a Flatten are reordered to (H, W, C). Raises ValueError with a list of all mismatches,
-    without changing any weight.
+    its group. Groups that are not in `names` are matched in order with the other layers that have
+    weights. names: a dict {layer name: group}, with two groups for a SeparableConv2D and
+    "model/layer" for a nested layer, or a list of the groups in the layers' order. Kernels are
+    converted to autoconv's layout; kernels after a Flatten are reordered to (H, W, C). Raises
+    ValueError with a list of all mismatches, without changing any weight.
     """
     modules = _modules(model)
     groups = _groups(state)

@@ -68,7 +68,7 @@ def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] |
 
 
 def shuffle_files(files: Files, seed: int) -> Files:
-    """Shuffles the files as Keras does for this seed, before it splits them."""
+    """Returns the files in a shuffled order, the same as Keras's order for this seed."""
     order = np.arange(len(files.paths))
     np.random.RandomState(seed).shuffle(order)
     return Files([files.paths[i] for i in order], None if files.labels is None

@@ -26,8 +26,8 @@ _FILTERS = {"bilinear": "BILINEAR", "nearest": "NEAREST", "bicubic": "BICUBIC", 
 
 
 class ImageDataset:
-    """Batches (images, labels) of picture files, or batches of only images without labels. Images
-    are float32 (N, height, width, channels) with values 0..255.
+    """Batches (images, labels) of picture files, or batches of images if there are no labels. The
+    images are float32 (N, height, width, channels) with values 0..255.
 
     One iteration is one epoch. The order of the files depends on the seed and on `epoch`, the
     epoch's number. `workers` threads decode the files. An unreadable file raises UnreadableImage.
@@ -296,13 +296,14 @@ def image_dataset_from_directory(
 ) -> Any:
     """Returns the pictures in a folder as an `ImageDataset`, or as two datasets for subset="both".
 
-    Arguments are the same as in Keras. labels: "inferred" from the subfolders' names, a list of
-    numbers in the files' order, or None. label_mode: "int", "categorical", "binary" or None. The
-    seed orders and splits the files as in Keras, but .webp files are included, too.
+    Arguments are as in Keras. labels: "inferred" from the subfolders' names, a list of numbers in
+    the files' order, or None. label_mode: "int", "categorical", "binary" or None. batch_size: None
+    for single images. The seed orders and splits files as in Keras; .webp files are included.
 
-    Enlarged pictures have the same pixels as in Keras, but JPEGs may differ slightly. Shrunk
-    pictures use every pixel, unlike in Keras, except with "nearest". Pictures are turned upright by
-    their EXIF tag; transparent pixels become white. Raises ValueError, ImportError without Pillow.
+    Enlarged pictures have Keras's pixels, but JPEGs may differ slightly. Shrunk pictures use every
+    pixel, unlike in Keras, except with "nearest". Pictures are turned upright (EXIF), and
+    transparent pixels become white. Raises ValueError for wrong arguments, ImportError without
+    Pillow.
     """
     image_size = _check(labels, label_mode, color_mode, image_size, batch_size,
                         interpolation.lower(), validation_split, subset, shuffle, seed)

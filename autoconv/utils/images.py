@@ -36,7 +36,7 @@ def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int,
     color_mode: "grayscale", "rgb" or "rgba". keep_aspect_ratio: whether to crop the picture to the
     target's aspect ratio first. Unlike in Keras, the picture is turned upright (EXIF) and has 8
     bits per channel, and transparent pixels become white unless color_mode is "rgba". Raises
-    UnreadableImage if the file is not a readable picture, ValueError for other wrong arguments.
+    UnreadableImage if the file is not a readable picture, ValueError for wrong arguments.
     """
     pil = pillow("Image")
     if not isinstance(path, io.BytesIO | os.PathLike | str | bytes):

@@ -172,7 +172,7 @@ def _is_gray(image: PillowImage) -> bool:
 
 
 def decoding_mode(image: PillowImage, color_mode: str) -> str:
-    """Returns the mode in which to resize a picture. Gray pictures get their colours afterwards."""
+    """Returns the mode for resizing a picture. Gray pictures are converted to colours later."""
     return "grayscale" if _is_gray(image) else color_mode
 
 

@@ -10,7 +10,7 @@ from ..files import atomic
 from ..layers.function import get_kind
 
 SOURCE = (".dot", ".gv")  # Graphviz's source format, written without Graphviz
-SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # formats without dpi, which truncates an .svg
+SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # formats drawn without dpi, which would truncate an .svg
 BOX = {"shape": "box", "style": "rounded,filled", "fillcolor": "#f4f6fb", "color": "#3f51b5",
        "fontname": "Helvetica", "margin": "0.16,0.09", "height": "0.4"}
 ARROW = {"color": "#5a5d64", "arrowsize": "0.7"}
