@@ -69,7 +69,7 @@ def _check(description: Any, classes: Any) -> None:
 
 
 def check_depth(description: Any) -> None:
-    """Raises ValueError if a description is nested too deeply, too long or has too large numbers."""
+    """Raises ValueError if a description is nested too deeply, too long or has huge integers."""
     pending: list[tuple[Any, int]] = [(description, 0)]
     objects = 0
     while pending:

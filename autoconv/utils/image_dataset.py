@@ -301,9 +301,8 @@ def image_dataset_from_directory(
     for single images. The seed orders and splits files as in Keras; .webp files are included.
 
     Enlarged pictures have Keras's pixels, but JPEGs may differ slightly. Shrunk pictures use every
-    pixel, unlike in Keras, except with "nearest". Pictures are turned upright (EXIF), and
-    transparent pixels become white. Raises ValueError for wrong arguments, ImportError without
-    Pillow.
+    pixel, unlike in Keras, except with "nearest". Pictures are upright (EXIF); transparent pixels
+    become white. Raises ValueError for wrong arguments, ImportError without Pillow.
     """
     image_size = _check(labels, label_mode, color_mode, image_size, batch_size,
                         interpolation.lower(), validation_split, subset, shuffle, seed)
