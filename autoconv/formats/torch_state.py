@@ -131,7 +131,7 @@ def _prefixes(modules: list[_Module], names: Names | None, problems: list[str]) 
         indices = [i for i, module in enumerate(modules) if name in (module.path, _layer_path(module))]
         values = [prefix] if isinstance(prefix, str) else list(prefix)
         if not indices:
-            problems.append(f"names has {name!r}, but no layer with weights has this name. Available: "
+            problems.append(f"names has {name!r}, which no layer with weights is called. There is: "
                             f"{list(dict.fromkeys(_layer_path(module) for module in modules))}")
         elif len(indices) != len(values):
             problems.append(f"names must give {name!r} {len(indices)} prefixes. Received: {prefix!r}")
