@@ -222,7 +222,7 @@ def _modules(model: Model) -> list[_Module]:
         parts = next((make(layer, order_in, order_out) for kind, make in _KINDS.items() if isinstance(layer, kind)), {})
         entry_weights = {id(e.weight) for entries in parts.values() for e in entries}
         if any(id(weight) not in entry_weights for weight in layer.weights):
-            problems.append(f"{path!r} ({type(layer).__name__}) has weights that no PyTorch module has")
+            problems.append(f"{path!r} ({type(layer).__name__}) has weights of a kind that no PyTorch module has")
         elif (order_in is UNKNOWN or order_out is UNKNOWN) and not isinstance(layer, _IMAGE_LAYERS):
             problems.append(f"{path!r} ({type(layer).__name__}): the order of its numbers is not "
                             "known. Between images and vectors use Flatten, or Reshape, alone")
