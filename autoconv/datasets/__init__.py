@@ -1,4 +1,4 @@
-"""Datasets as in Keras: `datasets.mnist.load_data()`, and `load(name)` for the command line."""
+"""Loads data sets as in Keras, with `datasets.mnist.load_data()`, or by name with `load(name)`."""
 
 from . import cifar10, digits, fashion_mnist, mnist
 from .finding import load, locate

@@ -1,7 +1,7 @@
-"""Reads CIFAR-10's batches: the python or the binary version, from a folder or the tar.gz.
+"""Reads the batches of CIFAR-10's python or binary version, from a folder or from the tar.gz.
 
-Both have five batches and a test batch of 10,000 images each. A binary record is the label and 3072
-bytes: the red, the green and the blue plane of 32 x 32 pixels, row by row.
+Both versions have five training batches and a test batch, of 10,000 images each. A record of the
+binary version is a label and 3072 bytes: a red, a green and a blue plane of 32 x 32 pixels.
 """
 
 from pathlib import Path
@@ -26,14 +26,14 @@ FOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py")
 ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
 LARGEST = RECORDS * (PIXELS + 1) + (1 << 21)  # maximum bytes of a batch file, in either version
 MOST = 10 * LARGEST  # maximum bytes of the whole archive, unpacked
-HEADERS = 1 << 20  # maximum bytes of its headers; Python 3.14 reads long headers in pieces
+HEADERS = 1 << 20  # maximum bytes of an archive's headers; Python 3.14 reads them in pieces
 
 
 def locate(path: Path) -> list[Path]:
-    """Returns the files of the set at `path`: its six batch files, or the archive.
+    """Returns the files of the data set at `path`: the six batch files, or the archive.
 
-    path: the archive, or a folder with the batch files, with their usual subfolder or with the
-    archive. Raises DatasetNotFound, which lists the files that a folder must hold.
+    path: the archive, or a folder with the batch files, their usual subfolder or the archive.
+    Raises DatasetNotFound, which lists the files that a folder must contain, if files are missing.
     """
     if path.is_file() and path.name.endswith((".tar.gz", ".tgz", ".tar")):
         return [path]
@@ -56,7 +56,7 @@ def load(path: Path, entry: Entry, custom: bool) -> tuple[Part, Part]:
     """Returns `(x_train, y_train), (x_test, y_test)`: uint8 (N, 32, 32, 3) and uint8 (N, 1).
 
     Raises DatasetNotFound for a missing file, DatasetCorrupt for an invalid file. `custom`
-    has no effect: the format fixes shape and classes.
+    has no effect, because the format fixes the images' shape and the classes.
     """
     files = locate(path)
     if len(files) == 1:
@@ -71,7 +71,7 @@ def load(path: Path, entry: Entry, custom: bool) -> tuple[Part, Part]:
 
 
 def _unpack(archive: Path) -> dict[str, bytes]:
-    """Reads the six batch files of the tar.gz into memory; nothing is written to the disk."""
+    """Reads the six batch files in the tar.gz into memory, without writing them to the disk."""
     import gzip
     import tarfile
 
@@ -88,7 +88,7 @@ def _unpack(archive: Path) -> dict[str, bytes]:
                     if member.isreg() and not member.issparse() and name in PYTHON + BINARY and member.size <= LARGEST:
                         stream.budget += member.size
                         contents[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
-    except Exception as error:  # tarfile raises many types
+    except Exception as error:  # tarfile raises many exception types
         raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error
     for names in (BINARY, PYTHON):
         if all(name in contents for name in names):
@@ -97,7 +97,7 @@ def _unpack(archive: Path) -> dict[str, bytes]:
 
 
 class _BoundedFile:
-    """An open file that returns at most `budget` more bytes: headers first, then members too."""
+    """An open file from which at most `budget` more bytes can be read."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -117,7 +117,8 @@ class _BoundedFile:
 
 
 def _batch(raw: bytes, file: Path, classes: int) -> Part:
-    """Decodes a batch file: images (RECORDS, 32, 32, 3), labels (RECORDS, 1). Errors name `file`.
+    """Decodes a batch file to uint8 images (RECORDS, 32, 32, 3) and labels (RECORDS, 1). Raises
+    DatasetCorrupt, which names `file`, if its contents are invalid.
     """
     labels, planes = _binary(raw, file) if file.suffix == ".bin" else _python(raw, file)
     if labels.max() >= classes:
@@ -147,5 +148,5 @@ def _python(raw: bytes, file: Path) -> Part:
 
 
 def _disk_path(file: Path) -> Path:
-    """Returns the file itself, or the archive that contains it."""
+    """Returns the path of a batch file, or of the archive that contains the file."""
     return file if file.is_file() else file.parent

@@ -1,4 +1,4 @@
-"""The built-in set, part of the package: digits drawn by `make_digits.py`, in MNIST's format."""
+"""The built-in data set of digits, drawn by `make_digits.py`, in MNIST's format."""
 
 import os
 
@@ -6,9 +6,10 @@ from .finding import Part, load
 
 
 def load_data(path: str | os.PathLike | None = None) -> tuple[Part, Part]:
-    """Returns `(x_train, y_train), (x_test, y_test)`, as in Keras: 14,000 and 2,000 images, uint8
-    (N, 28, 28) with 0 black and 255 white, and labels 0..9, uint8 (N,).
+    """Returns `(x_train, y_train), (x_test, y_test)`, in the same form as `mnist.load_data`. The
+    14,000 and 2,000 images are uint8 (N, 28, 28), 0 for black and 255 for white. The labels 0..9
+    are uint8 (N,).
 
-    path: the only place to read from, see `mnist.load_data`.
+    path: a folder or file from which to read another set in MNIST's format, see `mnist.load_data`.
     """
     return load("digits", path)

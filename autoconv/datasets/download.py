@@ -1,8 +1,8 @@
-"""Downloads a set's files to a folder: tries mirrors in order, checks digests, keeps no partial files.
+"""Downloads the files of a data set from the first working mirror, and checks their digests.
 
-Pooch (it and tqdm are imported only here) receives the bytes in a separate thread, because host
-name look-ups and servers that send a byte per second obey no time-out: the caller watches the
-bytes arrive and gives up when they stop.
+Pooch, which only this module imports, receives the bytes in a separate thread, because time-outs
+do not end host name look-ups or downloads of one byte per second. The calling thread watches the
+bytes arrive and gives up if they stop.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ from ..files import atomic, regular
 from .idx import BAD_GZIP, GZIP_MAGIC, looks_like_html
 from .known_sets import Digest, Entry, mirrors
 
-PATIENCE = 20.0  # seconds in total for mirrors that send nothing
-STALL = 6.0  # seconds for one mirror
-CHUNK = 1 << 14  # bytes; a mirror that sends fewer within STALL seconds counts as silent
+PATIENCE = 20.0  # maximum seconds in total to wait for mirrors that send nothing
+STALL = 6.0  # maximum seconds to wait for one mirror that sends nothing
+CHUNK = 1 << 14  # bytes; a mirror that sends fewer bytes within STALL seconds counts as silent
 STALE = 3600.0  # seconds after which a killed download's leftovers are removed
 
 
@@ -29,11 +29,11 @@ class MirrorError(OSError):
 
 
 def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
-    """Downloads the set's files that `folder` lacks. Returns one line per failed mirror, [] if
-    all files are present.
+    """Downloads the files of a data set that `folder` lacks. Returns one line per failed mirror, or
+    [] if all files are present.
 
-    A file is moved there once its digest is the published one. patience: seconds for mirrors that
-    send nothing, in total; a download that makes progress may take any time.
+    A file is moved to `folder` after its digest is checked. patience: the maximum seconds to wait,
+    in total, for mirrors that send nothing. A download that makes progress may take any time.
     """
     failures: list[str] = []
     try:
@@ -67,22 +67,22 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
 
 
 class _Sink:
-    """The file to which Pooch writes; records when the last bytes came."""
+    """The file to which Pooch writes. It records the time at which the last bytes arrived."""
 
     def __init__(self, path: Path) -> None:
         self.file: BinaryIO = path.open("xb")
         self.last = time.monotonic()
 
     def write(self, chunk: bytes) -> None:
-        self.file.write(chunk)  # ValueError if the file is closed: ends an abandoned download
+        self.file.write(chunk)  # a closed file raises ValueError, which ends an abandoned download
         self.last = time.monotonic()
 
     def flush(self) -> None:
-        """Does nothing: Pooch calls it after each chunk, but closing flushes the file."""
+        """Does nothing. Pooch calls `flush` after each chunk, but closing the file flushes it."""
 
 
 def _transfer(url: str, part: Path, wait: float) -> None:
-    """Downloads `url` into `part`. Raises MirrorError, also after `wait` silent seconds."""
+    """Downloads `url` to `part`. Raises MirrorError if no data arrive for `wait` seconds."""
     from pooch import HTTPDownloader
 
     responses: list = []
@@ -120,7 +120,7 @@ def _transfer(url: str, part: Path, wait: float) -> None:
 
 
 def verify(part: Path, name: str, digest: Digest) -> None:
-    """Raises MirrorError unless the MD5 of `part`, or of its contents, is the published one."""
+    """Raises MirrorError unless `part`, or its unzipped contents, have the published MD5."""
     md5 = hashlib.md5(usedforsecurity=False)
     with regular.open_file(part) as file:
         start = file.read(512)
@@ -140,7 +140,7 @@ def verify(part: Path, name: str, digest: Digest) -> None:
 
 
 def discard_unsound(entry: Entry, folder: Path) -> None:
-    """Removes the set's files in `folder` that differ from the published ones."""
+    """Removes the data set's files in `folder` that differ from the published files."""
     for name, digest in entry.files.items():
         try:
             verify(folder / name, name, digest)

@@ -1,4 +1,4 @@
-"""Finds a set: at `path` only, or in AUTOCONV_DATA, then in the user's cache, or downloads it."""
+"""Finds a data set at `path` if given; otherwise in AUTOCONV_DATA, the cache or by download."""
 
 import os
 from pathlib import Path
@@ -17,13 +17,13 @@ FORMATS: dict[str, ModuleType] = {"idx": idx_set, "cifar": cifar_set}
 
 
 def load(name: str, path: str | os.PathLike | None = None, patience: float = PATIENCE) -> tuple[Part, Part]:
-    """Returns `(x_train, y_train), (x_test, y_test)`, uint8; the set's own `load_data` documents
-    the shapes.
+    """Returns `(x_train, y_train), (x_test, y_test)` as uint8 arrays. The `load_data` of each data
+    set documents their shapes.
 
-    Reads from `path` only, if it is given; else from the package (a built-in set), AUTOCONV_DATA,
-    the cache, then the mirrors, waiting at most `patience` seconds for silent ones. Raises
-    ValueError for an unknown name, DatasetNotFound if no place has the whole set, DatasetCorrupt
-    for a bad file.
+    If `path` is given, no other place is read. Otherwise a built-in set is read from the package,
+    and any other set from AUTOCONV_DATA, the cache or the mirrors, in this order. patience: the
+    maximum seconds to wait for mirrors that send nothing. Raises ValueError for an unknown name,
+    DatasetNotFound if no place has the whole set, DatasetCorrupt if a file is invalid.
     """
     entry = info(name)
     form = FORMATS[entry.format]
@@ -52,9 +52,9 @@ def load(name: str, path: str | os.PathLike | None = None, patience: float = PAT
 
 
 def locate(name: str, path: str | os.PathLike | None = None) -> Path | None:
-    """Returns the folder or file that `load(name, path)` would read; None if it would download
-    or, with a `path`, fail. Only checks whether files exist. Raises ValueError for an unknown
-    name.
+    """Returns the folder or file that `load(name, path)` would read, or None if `load` would
+    download the set or, with a `path`, fail. Checks only whether files exist. Raises ValueError for
+    an unknown name.
     """
     entry = info(name)
     if path is not None:
@@ -67,7 +67,7 @@ def locate(name: str, path: str | os.PathLike | None = None) -> Path | None:
 
 
 def data_place(name: str) -> Path | None:
-    """Returns the set's folder under `AUTOCONV_DATA`, None if the variable is not set."""
+    """Returns the set's folder under `AUTOCONV_DATA`, or None if the variable is not set."""
     root = os.environ.get("AUTOCONV_DATA")
     return Path(root).expanduser() / name if root else None
 
@@ -78,7 +78,7 @@ def cache_place(name: str) -> Path:
 
 
 def _has_set(form: ModuleType, place: Path, reasons: list[str], source: str) -> bool:
-    """Whether the whole set is at `place`; if not, appends the reason to `reasons`."""
+    """Whether the whole set is at `place`. If it is not, the reason is appended to `reasons`."""
     try:
         form.locate(place)
     except DatasetNotFound as error:
@@ -88,7 +88,7 @@ def _has_set(form: ModuleType, place: Path, reasons: list[str], source: str) -> 
 
 
 def _load_path(entry: Entry, path: Path) -> tuple[Part, Part]:
-    """Returns the set at `path`, a folder or file, whatever its image shape and classes."""
+    """Returns the data set in the folder or file `path`, with any image shape and any classes."""
     try:
         return FORMATS[entry.format].load(path, entry, True)
     except DatasetNotFound as error:
@@ -104,6 +104,6 @@ def _not_found_message(entry: Entry, reasons: list[str]) -> str:
             "Use one of these instead:",
             "  - `autoconv train digits` trains on the built-in digits, without a network;",
             f"  - `--data-dir FOLDER` (in Python: path=) reads the files from a folder: {', '.join(entry.files)};",
-            f"  - AUTOCONV_DATA=FOLDER does so for every set: put the files into FOLDER/{entry.name}.",
+            f"  - AUTOCONV_DATA=FOLDER sets a folder for all data sets: put the files into FOLDER/{entry.name}.",
         ]
     )

@@ -1,6 +1,7 @@
-"""Reads one IDX file, plain or gzipped: the format of MNIST (http://yann.lecun.com/exdb/mnist/).
+"""Reads a file in MNIST's IDX format (http://yann.lecun.com/exdb/mnist/), plain or gzipped.
 
-A file is 00 00 08 n, n sizes of four bytes (big-endian), then as many bytes as their product.
+A file consists of the bytes 00 00 08 n, n sizes as big-endian integers of four bytes, and one byte
+per element.
 """
 
 import gzip
@@ -22,10 +23,10 @@ GROWTH = 50  # unpacked bytes allowed per packed byte of a larger file
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
-    """Reads the uint8 array with `ndim` axes in an IDX file, gzipped or not, whatever its name.
+    """Reads the uint8 array with `ndim` axes in an IDX file, which may be gzipped under any name.
 
-    Raises DatasetCorrupt if it is truncated, too long, damaged, of another type or number of
-    axes; FileNotFoundError if it is missing.
+    Raises DatasetCorrupt if the file is truncated, too long or damaged, or has another type or
+    another number of axes. Raises FileNotFoundError if the file is missing.
     """
     with regular.open_file(path) as file:
         start = file.read(CHUNK)
@@ -40,12 +41,12 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
 
 
 def looks_like_html(start: bytes) -> bool:
-    """Whether a file that begins with `start` is a web page."""
+    """Whether a file that begins with the bytes `start` seems to be a web page."""
     return start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
 
 def check_growth(size: int, path: Path) -> None:
-    """Raises DatasetCorrupt if a packed file would unpack to far more bytes than images do."""
+    """Raises DatasetCorrupt if a packed file unpacks to more bytes than packed images would."""
     most = max(SMALL, GROWTH * path.stat().st_size)
     if size > most:
         raise DatasetCorrupt(path, f"a packed file of its length may unpack to {most:,} bytes at most", f"{size:,}")
@@ -53,7 +54,7 @@ def check_growth(size: int, path: Path) -> None:
 
 def _read_stream(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
                  length: int | None) -> np.ndarray:
-    """Reads an open IDX stream. start: its first bytes; length: a plain file's, else None."""
+    """Reads an IDX stream. start: its first bytes; length: its size in bytes, or None if packed."""
     header = file.read(4 + 4 * ndim)
     magic = bytes([0, 0, 8, ndim])
     if header[:4] != magic:
@@ -77,7 +78,7 @@ def _read_stream(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: 
 
 
 def _take(file: IO[bytes] | gzip.GzipFile, count: int) -> bytearray:
-    """Reads at most `count` bytes, in pieces, so that a header with wrong sizes costs no memory."""
+    """Reads at most `count` bytes in pieces, so that wrong sizes in a header allocate no memory."""
     body = bytearray()
     while len(body) < count and (piece := file.read(min(CHUNK, count - len(body)))):
         body += piece

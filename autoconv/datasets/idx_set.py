@@ -1,4 +1,4 @@
-"""Reads a set in MNIST's format: four IDX files in a folder, or Keras's .npz file."""
+"""Reads a data set in MNIST's format: four IDX files in a folder, or Keras's .npz file."""
 
 from pathlib import Path
 
@@ -16,10 +16,11 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def locate(path: Path) -> list[Path]:
-    """Returns the files of the set at `path`: the four IDX files in STEMS' order, or one `.npz`.
+    """Returns the files of the data set at `path`: the four IDX files in the order of STEMS, or one
+    `.npz` file.
 
-    path: a folder, or the .npz file. A plain file is preferred to a .gz; `mnist.npz` is used only
-    if an IDX file is missing. Raises DatasetNotFound, which names what is missing.
+    path: a folder, or the .npz file. A plain file is preferred to a .gz file. `mnist.npz` is used
+    only if an IDX file is missing. Raises DatasetNotFound, which names the missing files.
     """
     if path.is_file() and path.suffix == ".npz":
         return [path]
@@ -71,7 +72,7 @@ def _read_npz(path: Path) -> list[np.ndarray]:
                     arrays.append(npy.read_array(file, member.file_size))
     except DatasetCorrupt:
         raise
-    except Exception as error:  # damaged archives and their decompressors raise many types
+    except Exception as error:  # damaged archives raise many exception types
         raise DatasetCorrupt(path, rule, f"something else ({error})") from error
     for name, array in zip(ARRAYS, arrays, strict=True):
         if array.dtype != np.uint8 or array.ndim != (3 if name[0] == "x" else 1):
@@ -86,7 +87,7 @@ def _check_pair(images: np.ndarray, labels: np.ndarray, file: Path) -> None:
 
 
 def _check_shapes(arrays: list[np.ndarray], files: list[Path], shape: tuple[int, ...] | None) -> None:
-    """Raises DatasetCorrupt unless all images have the same size: `shape`, if it is not None."""
+    """Raises DatasetCorrupt unless all images have the size `shape`, or one size if it is None."""
     for images, file in ((arrays[0], files[0]), (arrays[2], files[2])):
         size = shape or arrays[0].shape[1:]
         if images.shape[1:] != size or 0 in size:
@@ -95,7 +96,7 @@ def _check_shapes(arrays: list[np.ndarray], files: list[Path], shape: tuple[int,
 
 
 def _check_labels(arrays: list[np.ndarray], files: list[Path], classes: int, custom: bool) -> None:
-    """Raises DatasetCorrupt for labels outside the classes; `custom` adds training labels."""
+    """Raises DatasetCorrupt for a label without a class. `custom` adds a training set's classes."""
     if custom:
         classes = max(classes, int(arrays[1].max()) + 1)
     for labels, file in ((arrays[1], files[1]), (arrays[3], files[3])):

@@ -1,4 +1,4 @@
-"""The registry of sets: files, mirrors and published digests (`datasets/registry.json`)."""
+"""Reads the registry of data sets, `datasets/registry.json`: files, mirrors, published digests."""
 
 import json
 import os
@@ -15,7 +15,7 @@ NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
 
 @dataclass(frozen=True)
 class Digest:
-    """A published MD5 in hex, `over` the unzipped "contents" or the "archive" as sent."""
+    """A published MD5 in hex. It covers the unzipped "contents" or the whole "archive" (`over`)."""
 
     over: str
     md5: str
@@ -24,10 +24,10 @@ class Digest:
 
 @dataclass(frozen=True)
 class Entry:
-    """A set in the registry.
+    """A data set in the registry.
 
-    format: "idx" or "cifar"; shape: one image's; classes: the names of labels 0, 1, ...; mirrors:
-    base URLs in order, none for a built-in set.
+    format: "idx" or "cifar"; shape: the shape of one image; classes: the names of the labels 0, 1,
+    ...; mirrors: base URLs in the order in which they are tried, none for a built-in set.
     """
 
     name: str
@@ -61,7 +61,7 @@ def data_folder() -> Path:
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Returns every set of the registry, by name."""
+    """Returns every data set in the registry, by name."""
     registry = json.loads((data_folder() / "registry.json").read_text(encoding="utf-8"))
     return {name: _entry(name, fields) for name, fields in registry["sets"].items()}
 
@@ -73,15 +73,15 @@ def _entry(name: str, fields: dict) -> Entry:
 
 
 def info(name: str) -> Entry:
-    """Returns the entry of `name`. For an unknown name, raises ValueError with the closest one."""
+    """Returns a data set's entry. For an unknown name, raises ValueError with the closest name."""
     return lookup("dataset", name, entries())
 
 
 def mirrors(entry: Entry) -> tuple[str, ...]:
-    """Returns the base URLs of the set's files, each ending in "/", in order.
+    """Returns the base URLs of the data set's files, each ending in "/", in order of preference.
 
-    `AUTOCONV_MIRRORS` (base URLs, separated by blanks) replaces the registry's mirrors; there a set's
-    files are in a folder of its name, as in http://host/data/mnist/. The digests stay the same.
+    `AUTOCONV_MIRRORS` (base URLs, separated by blanks) replaces the registry's mirrors. Each of its
+    URLs has one folder per data set, such as http://host/data/mnist/. The digests stay the same.
     """
     bases = os.environ.get("AUTOCONV_MIRRORS", "").split()
     return tuple(f"{base.rstrip('/')}/{entry.name}/" for base in bases) or entry.mirrors

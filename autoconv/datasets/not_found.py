@@ -4,13 +4,13 @@ from pathlib import Path
 
 
 class DatasetNotFound(FileNotFoundError):  # noqa: N818 - the name says what happened
-    """No place holds the whole set; the message lists the places, and commands to use instead."""
+    """A data set was not found. The message lists the places searched and commands that help."""
 
 
 class DatasetCorrupt(ValueError):  # noqa: N818 - likewise
-    """A data file violates a rule of its format; no data were loaded from it.
+    """A data file violates a rule of its format, and no data were loaded from it.
 
-    The message names the file, the rule, the violation and the remedy; `file` is the file's path.
+    The message names the file, the rule, the violation and the remedy. `file` is the file's path.
     """
 
     def __init__(self, file: Path, rule: str, contents: str, remedy: str = "") -> None:

@@ -1,9 +1,9 @@
-"""Reads a batch file of CIFAR's python version without the risks of pickle.
+"""Reads a batch file of CIFAR-10's python version without the risks of pickle.
 
-A pickle may call any function and claim any memory. The batches (written by Python 2) hold a dict
-of bytes, lists of ints and bytes, and one uint8 array. Only the opcodes for these are admitted, in
-a bounded number. The only names admitted are the three by which NumPy pickles an array; harmless
-classes of this module replace them.
+A pickle may call any function and allocate any amount of memory. CIFAR-10's batches, written by
+Python 2, contain a dict of bytes, lists of ints and bytes, and one uint8 array. The reader accepts
+only the opcodes for these types, in a limited number, and only the three names with which NumPy
+pickles an array. Harmless functions and classes of this module replace these names.
 """
 
 import io
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-OPCODES = (  # opcodes of the protocols 2 to 4
+OPCODES = (  # accepted opcodes, of the protocols 2 to 4
     b"\x80\x95.",  # PROTO, FRAME, STOP
     b"NJKMUTXCB\x8c\x88\x89",  # None, ints, strings, bytes, True and False
     b"(}]tlaesu0)\x85\x86\x87",  # MARK, dicts, lists, tuples
@@ -22,16 +22,16 @@ OPCODES = (  # opcodes of the protocols 2 to 4
     b"c\x93Rb",  # GLOBAL, STACK_GLOBAL, REDUCE, BUILD
 )
 MOST = 200_000  # maximum opcodes; a batch has about 50,000
-LARGEST = 2**31  # limit of an array's axis
-PYTHONS: Any = vars(pickle)["_Unpickler"]  # the C unpickler trusts memo indices
+LARGEST = 2**31  # upper limit for the sizes of arrays, and for labels
+PYTHONS: Any = vars(pickle)["_Unpickler"]  # the C unpickler does not check memo indices
 
 
 class UnsafePickle(pickle.UnpicklingError):
-    """The pickle needs something other than dicts, lists, bytes, ints and uint8 arrays."""
+    """A pickle contains something other than dicts, lists, bytes, ints and uint8 arrays."""
 
 
 class _UInt8:
-    """Replaces numpy.dtype('u1'); refuses any other type."""
+    """Replaces numpy.dtype('u1'). Raises UnsafePickle for any other dtype."""
 
     def __init__(self, code: object, *_: object) -> None:
         if code not in (b"u1", "u1", b"|u1", "|u1"):
@@ -42,7 +42,7 @@ class _UInt8:
 
 
 class _Array:
-    """Replaces numpy.ndarray: builds the array from its shape and bytes."""
+    """Replaces numpy.ndarray. Builds the array from its shape and its bytes."""
 
     array: np.ndarray
 
@@ -69,7 +69,7 @@ ADMITTED = {
 
 
 class _Opcodes(dict[int, Callable]):
-    """The handlers of the admitted opcodes, for at most `MOST` look-ups."""
+    """The handlers of the accepted opcodes, for at most `MOST` look-ups."""
 
     def __init__(self) -> None:
         super().__init__({code: PYTHONS.dispatch[code] for code in b"".join(OPCODES)})
@@ -86,7 +86,7 @@ class _Opcodes(dict[int, Callable]):
 
 
 class _Unpickler(PYTHONS):
-    """Unpickles a batch; refuses opcodes and names that no batch needs."""
+    """Unpickles a batch. Raises an error for opcodes and names that no batch needs."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="bytes")
@@ -95,13 +95,13 @@ class _Unpickler(PYTHONS):
                               ord("u"): _Unpickler.load_setitems})
 
     def find_class(self, module: str, name: str) -> object:
-        """Returns the replacement of module.name; raises UnsafePickle for all others."""
+        """Returns the replacement of an accepted name. Raises UnsafePickle for any other name."""
         if (module, name) not in ADMITTED:
             raise UnsafePickle(f"a reference to {str(module)[:50]}.{str(name)[:50]}")
         return ADMITTED[module, name]
 
     def load_build(self) -> None:
-        """Allows state only for our two classes: Python would set any attribute of any object."""
+        """Sets the state of an _Array or _UInt8. Raises UnsafePickle for any other object."""
         if type(self.stack[-2]) not in (_Array, _UInt8):
             raise UnsafePickle("a state for something other than an array")
         super().load_build()
@@ -115,16 +115,16 @@ class _Unpickler(PYTHONS):
         super().load_setitems()
 
     def _check_keys(self, items: list) -> None:
-        """Refuses keys other than strings: hashing deeply nested tuples overflows the stack."""
+        """Raises UnsafePickle for a key that is not a string, as hashing a deep tuple can crash."""
         if not all(type(key) in (bytes, str) for key in items[::2]):
             raise UnsafePickle("a dict whose keys are not strings")
 
 
 def load_batch(raw: bytes) -> tuple[np.ndarray, list[int]]:
-    """Returns the images, uint8 (N, 3072), and labels of a pickled batch.
+    """Returns the images, uint8 (N, 3072), and the labels of a pickled batch.
 
-    Raises UnsafePickle for a pickle that needs more than the batches do, ValueError for a
-    damaged pickle or other contents.
+    Raises UnsafePickle if the pickle needs names or types that no batch needs, ValueError if it is
+    damaged or has other contents.
     """
     try:
         batch = _Unpickler(io.BytesIO(raw)).load()

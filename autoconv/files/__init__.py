@@ -1,1 +1,1 @@
-"""Atomic writing of files, atomic replacement of folders, bounded reading, cache locations."""
+"""Writes files and replaces folders atomically, reads untrusted files, and locates the cache."""

@@ -1,4 +1,4 @@
-"""Limits the size of the weights of a model from a file, by the numbers in the file."""
+"""Limits the weights that a model from a file may create to the numbers that the file contains."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,15 +6,15 @@ from contextvars import ContextVar
 from math import prod
 from typing import Any
 
-LARGEST = 1 << 24  # maximum product of the sizes in one argument of an operation
-SPARE = 1 << 20  # extra numbers for custom layers' weights that are not in the file
+LARGEST = 1 << 24  # maximum product of the sizes in one argument, such as Tile's repeats
+SPARE = 1 << 20  # extra weight elements, for custom layers whose weights are not in the file
 
 _remaining: ContextVar[list[int] | None] = ContextVar("numbers_left", default=None)
 
 
 @contextmanager
 def limit_weights(count: int) -> Iterator[None]:
-    """Inside the block, limits new weights to `count` numbers in total, plus SPARE."""
+    """Limits the weights created inside the block to `count` + SPARE elements in total."""
     token = _remaining.set([count + SPARE])
     try:
         yield
@@ -23,7 +23,7 @@ def limit_weights(count: int) -> Iterator[None]:
 
 
 def take(shape: tuple[int, ...], name: str) -> None:
-    """Counts a new weight. Raises ValueError, before it takes memory, if it exceeds the limit."""
+    """Counts a new weight before it is allocated. Raises ValueError if it exceeds the limit."""
     remaining = _remaining.get()
     if remaining is None:
         return

@@ -1,7 +1,7 @@
-"""Writes files in one step: under a temporary name in the same folder, flushed, then renamed.
+"""Writes a file under a temporary name in the same folder, flushes it, then renames it.
 
-A reader sees either the old file or all of the new one. Links stay: their target is replaced.
-Devices and FIFOs are written to directly.
+A reader sees either the old file or the complete new file. If the path is a symbolic link, the link
+stays and its target is replaced. Devices and FIFOs are written to directly.
 """
 
 import contextlib
@@ -15,17 +15,17 @@ SUFFIX = ".tmp"  # suffix of unfinished files; their names begin with a dot
 
 
 def temporary_path(path: Path) -> Path:
-    """Returns an unused name next to `path`, with the process ID and a random number."""
+    """Returns an unused path next to `path`, named with the process ID and a random number."""
     return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}")
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Yields a temporary name for the new file. If the block succeeds, the file is renamed to
-    `path`, else deleted.
+    """Yields a temporary path for the new file. The file is renamed to `path` if the block
+    succeeds, and deleted otherwise.
 
-    durable: whether the file is on the disk when the block ends. Raises OSError for a device or a
-    FIFO.
+    durable: whether to wait until the file is on the disk. Raises OSError if `path` is a device or
+    a FIFO.
     """
     path = _end_of_links(path)
     if _is_stream(path):
@@ -48,7 +48,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def write(path: Path, data: bytes | str, durable: bool = True) -> None:
-    """Writes a file in one step, or into a device or FIFO. If that fails, the old file stays."""
+    """Replaces a file in one step, or writes to a device or FIFO. On failure the old file stays."""
     data = data.encode() if isinstance(data, str) else data
     if _is_stream(_end_of_links(path)):
         with open(path, "ab") as stream:
@@ -74,7 +74,7 @@ def check_writable(path: Path) -> None:
 
 
 def _end_of_links(path: Path) -> Path:
-    """Follows links, except a link to an open file, such as /dev/stdout."""
+    """Follows symbolic links, except a link to an open file, such as /dev/stdout."""
     with contextlib.suppress(FileNotFoundError):
         path.stat()
     while path.is_symlink() and not path.parent.resolve().is_relative_to("/proc"):
@@ -88,7 +88,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def flush(path: Path) -> None:
-    """Waits until a file, or a folder's list of files, is on the disk, if the system can."""
+    """Waits until a file is on the disk. For a folder, waits for its list of files if possible."""
     if not path.is_dir():
         with open(path, "rb+") as file:
             os.fsync(file.fileno())

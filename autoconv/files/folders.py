@@ -1,8 +1,8 @@
-"""Locates the cache folder, and replaces a folder of files without mixing old and new ones.
+"""Locates the cache folder, and replaces the files of a folder without mixing old and new files.
 
-A new folder is written next to the old one, then both are exchanged in one system call (Linux's
-renameat2). If that fails, the new folder is renamed to `.replacement` within the old one: from then
-on its files count, and the next process moves them up.
+A new folder is written next to the old folder, then one system call (Linux's renameat2) exchanges
+the two. If that fails, the new folder is moved into the old folder as `.replacement`. From then on
+its files replace the old files, and the next process moves them into the old folder.
 """
 
 import contextlib
@@ -20,16 +20,16 @@ from . import atomic
 
 try:
     import fcntl
-except ImportError:  # Windows: leftovers of dead processes stay there
+except ImportError:  # Windows: folders of ended processes are not removed
     fcntl = None  # type: ignore[assignment]
 
 REPLACEMENT = ".replacement"
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux's constants
-ATTEMPTS = 20  # tries of an operation that another process may disturb
+ATTEMPTS = 20  # maximum attempts at an operation that another process may disturb
 
 
 def user_cache() -> Path:
-    """Returns AUTOCONV_CACHE_DIR, else the folder `autoconv` in the system's cache folder."""
+    """Returns the folder AUTOCONV_CACHE_DIR, by default `autoconv` in the user's cache folder."""
     if os.environ.get("AUTOCONV_CACHE_DIR"):
         return Path(os.environ["AUTOCONV_CACHE_DIR"]).expanduser()
     if sys.platform == "win32":
@@ -43,10 +43,10 @@ def user_cache() -> Path:
 
 @contextmanager
 def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Yields an empty folder for the files `names`. If the block succeeds, they replace the files
-    of `folder` in one step, else they are deleted; other files stay.
+    """Yields an empty folder for new files called `names`. If the block succeeds, they replace the
+    files in `folder` in one step; otherwise they are deleted. Other files in `folder` stay.
 
-    Raises OSError if it cannot be written. Removes leftovers of ended processes.
+    Raises OSError if `folder` cannot be written. Removes unfinished folders of ended processes.
     """
     folder = folder.resolve()
     sweep(folder)
@@ -61,13 +61,13 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def place(folder: Path, name: str) -> Path:
-    """Returns a file's path in a folder, also if `replacing` was interrupted there."""
+    """Returns a file's current path in a folder, even if `replacing` was interrupted there."""
     new = folder / REPLACEMENT / name
     return new if new.is_file() else folder / name
 
 
 def stamp(folder: Path, names: Sequence[str]) -> tuple:
-    """Returns a value that changes with any of the files, so that a reader can read them again."""
+    """Returns a value that changes if a file changes, so that a reader can detect changes."""
     stamps: list[tuple[int, ...]] = []
     for name in names:
         try:
@@ -79,19 +79,19 @@ def stamp(folder: Path, names: Sequence[str]) -> tuple:
 
 
 def finish(folder: Path, names: Sequence[str]) -> None:
-    """Completes an interrupted replacement by moving its files up. Raises OSError on failure."""
+    """Moves the files of an interrupted replacement into `folder`. Raises OSError if that fails."""
     new = folder / REPLACEMENT
     if not new.is_dir():
         return
     for name in names:
-        with contextlib.suppress(FileNotFoundError):  # moved already
+        with contextlib.suppress(FileNotFoundError):  # already moved
             os.replace(new / name, folder / name)
     with contextlib.suppress(OSError):  # another process removed it, or created a new one
         new.rmdir()
 
 
 def sweep(folder: Path) -> None:
-    """Removes leftovers of ended processes next to or in `folder`. Live ones lock theirs."""
+    """Removes unfinished folders next to or in `folder`, unless a running process locks them."""
     if fcntl is None:
         return
     pattern = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)(-[0-9a-f]+)?{re.escape(atomic.SUFFIX)}")
@@ -99,7 +99,8 @@ def sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):
             for path in list(parent.iterdir()):
                 match = pattern.fullmatch(path.name)
-                if match and path.is_dir() and (match[2] or not is_running(int(match[1]))):  # 0.1 had no locks
+                # names without match[2] are from autoconv 0.1, which did not lock folders
+                if match and path.is_dir() and (match[2] or not is_running(int(match[1]))):
                     with contextlib.suppress(OSError):
                         lock = _lock(path)
                         if lock is not None:
@@ -108,24 +109,24 @@ def sweep(folder: Path) -> None:
 
 
 class Hold:
-    """A lock on a folder, created if missing: no other process can hold it before `close`.
+    """Creates a folder if it is missing and locks it until `close`.
 
-    Raises BlockingIOError if another process holds it. Without locks (Windows, some file systems)
-    the folder is only created.
+    Raises BlockingIOError if another process has locked the folder. On Windows and on file systems
+    without locks the folder is only created.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._lock = None
         for _ in range(ATTEMPTS):
-            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            with contextlib.suppress(FileNotFoundError):  # another process removed it
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._lock = _lock(self._folder)
                 return
         raise OSError(errno.ENOENT, "other processes remove what is written there", str(folder))
 
     def is_there(self) -> bool:
-        """Whether the folder is still the one that was held."""
+        """Whether the locked folder still exists at its path."""
         try:
             status = self._folder.stat()
         except FileNotFoundError:
@@ -153,7 +154,9 @@ def is_running(process: int) -> bool:
 
 
 def _lock(path: Path) -> int | None:
-    """Returns a descriptor that locks a folder, None without locks; BlockingIOError if held."""
+    """Locks a folder and returns the lock's descriptor, or None if locks are not supported. Raises
+    BlockingIOError if another process has locked the folder, FileNotFoundError if it was removed.
+    """
     if fcntl is None:
         return None
     descriptor = os.open(path, os.O_RDONLY)
@@ -171,7 +174,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _begin(folder: Path) -> tuple[Path, Hold]:
-    """Returns an empty folder that can be renamed to `folder`, next to or in it, and its lock."""
+    """Creates an empty folder next to or in `folder`, and locks it. Returns its path and lock."""
     inside = folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK))
     for _ in range(ATTEMPTS):
         part = atomic.temporary_path(folder)
@@ -182,7 +185,7 @@ def _begin(folder: Path) -> tuple[Path, Hold]:
 
 
 def _install(part: Path, folder: Path, names: Sequence[str]) -> None:
-    """Renames `part` to `folder`, or moves its files into `folder`."""
+    """Replaces the files in `folder` by the files in `part`, in one step if possible."""
     if not folder.exists():
         try:
             os.rename(part, folder)
@@ -203,7 +206,7 @@ def _install(part: Path, folder: Path, names: Sequence[str]) -> None:
         try:
             os.rename(part, folder / REPLACEMENT)
             break
-        except OSError as error:  # another process's replacement, which may be moved up by now
+        except OSError as error:  # another process's .replacement exists, or did until now
             if attempt == ATTEMPTS - 1 or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             finish(folder, names)
@@ -212,7 +215,7 @@ def _install(part: Path, folder: Path, names: Sequence[str]) -> None:
 
 
 def _exchange(a: Path, b: Path) -> bool:
-    """Exchanges two folders in one step. Returns False if the system cannot."""
+    """Exchanges two folders in one step. Returns False if the system does not support it."""
     if not sys.platform.startswith("linux"):
         return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)

@@ -1,7 +1,7 @@
 """Parses JSON from untrusted files, after checking its size.
 
-A byte of JSON can become 25 bytes of Python objects, and a byte of an archive 1,000 bytes of
-JSON. There is at most one value per comma or opening bracket, so these are counted first.
+A byte of JSON can become 25 bytes of Python objects, and a byte of a compressed archive can become
+1,000 bytes of JSON. Each value needs a comma or an opening bracket, so these are counted first.
 """
 
 import json
@@ -9,12 +9,12 @@ from typing import IO, Any
 
 JsonObject = dict[str, Any]  # a JSON object, or a dict to be written as one
 
-LARGEST = 2**24  # maximum bytes
-VALUES = 500_000  # maximum numbers, texts, lists and objects; 2,000 Keras layers have 200,000
+LARGEST = 2**24  # maximum bytes of a JSON text
+VALUES = 500_000  # maximum number of values; 2,000 Keras layers have 200,000
 
 
 def parse(text: bytes | str, times: float = 1) -> Any:
-    """Parses JSON. Raises ValueError if it is damaged, too deep, or above `times` the limits."""
+    """Parses JSON. Raises ValueError if it is damaged, too deep, or exceeds `times` the limits."""
     if len(text) > times * LARGEST:
         raise ValueError(f"its JSON has {len(text):,} bytes, and at most {int(times * LARGEST):,} are read")
     if isinstance(text, bytes):

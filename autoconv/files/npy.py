@@ -6,18 +6,18 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-HEADER = 10_000  # maximum bytes of a header; NumPy reads longer ones only if trusted
+HEADER = 10_000  # maximum bytes of a header; NumPy reads longer headers only if they are trusted
 
 
 def read_array(file: IO[bytes], length: int) -> np.ndarray:
-    """Reads the array in an open .npy file of `length` bytes, without unpickling. Checks shape
-    and type before it allocates memory. Raises ValueError if they or the file are invalid.
+    """Reads the array in an open .npy file of `length` bytes, without unpickling. Checks the shape
+    and the dtype before it allocates memory. Raises ValueError if the file is invalid.
     """
     try:
-        with warnings.catch_warnings():  # NumPy warns of headers by Python 2 and of unusual ones
+        with warnings.catch_warnings():  # NumPy warns about unusual headers
             warnings.simplefilter("ignore")
             shape, fortran, dtype = _header(file)
-    except Exception as error:  # a damaged header may raise anything
+    except Exception as error:  # a damaged header may raise any exception
         raise ValueError(f"it has no valid .npy header ({error})") from error
     count = 1
     for size in shape:

@@ -1,7 +1,7 @@
-"""Saves and loads models and weights, also as ONNX files and as PyTorch state dicts.
+"""Saves and loads models and weights, including as ONNX files and as PyTorch state dicts.
 
-The suffix of a file's name selects the format; `model.save` and `models.load_model` call these
-functions.
+The suffix of a file's name selects the format. `model.save` and `models.load_model` call the
+functions in this module.
 """
 
 import os
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 _FORMATS = {suffix: safetensors if suffix == ".safetensors" else keras_files for suffix in suffixes.SUFFIXES}
 
-MODEL_OF_RUN = "model.safetensors"  # the model's file in a run folder of `autoconv train --out`
+MODEL_OF_RUN = "model.safetensors"  # model file in a run folder of `autoconv train --out`
 
 FilePath = str | os.PathLike[str]
 
 
 @contextmanager
 def _printable_errors() -> Iterator[None]:
-    """Makes ValueErrors printable: escapes control characters quoted from a file."""
+    """Escapes control characters, quoted from a file, in the messages of ValueErrors."""
     try:
         yield
     except ValueError as error:
@@ -46,8 +46,8 @@ def _printable_errors() -> Iterator[None]:
 
 
 def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
-    """Writes the architecture, the weights and, for a compiled model, compile()'s arguments and
-    the optimizer's slots. The file is either complete or absent.
+    """Writes a model's architecture and weights to a file and, if the model is compiled, also
+    compile()'s arguments and the optimizer's slots. A failed save leaves no partial file.
     """
     path = _check_destination(filepath, overwrite)
     data = checking.to_checked_bytes(model, path, _select_format(path))
@@ -56,7 +56,7 @@ def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> No
 
 
 def check_savable(model: "Model", filepath: FilePath) -> None:
-    """Raises ValueError if `save_model` would; writes nothing."""
+    """Raises ValueError if `save_model` cannot save this model to `filepath`. Writes nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         checking.to_checked_bytes(model, Path(filepath), _select_format(Path(filepath)))
@@ -65,15 +65,16 @@ def check_savable(model: "Model", filepath: FilePath) -> None:
 @_printable_errors()
 def load_model(filepath: FilePath, custom_objects: CustomObjects | None = None,
                compile: bool = True) -> "Model":
-    """Reads a model from a file of `save_model` or from a run folder; with `compile`, compiles it as
-    before, so that training can continue. Raises ValueError for a file that is damaged or not autoconv's.
+    """Reads a model from a file that `save_model` or Keras wrote, or from a run folder. `compile`:
+    whether to also restore compile()'s arguments and the optimizer's state, so that training can
+    continue. Raises ValueError if the file is damaged or contains no model.
     """
     path = _find_file(filepath)
     return _select_format(path).from_bytes(regular.read_file(path), path, custom_objects, compile)
 
 
 def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
-    """Writes only the weights."""
+    """Writes a model's weights to a file, without its architecture."""
     path = _check_destination(filepath, overwrite, weights_only=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     _select_format(path, weights_only=True).save_weights(model, path)
@@ -81,8 +82,8 @@ def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> 
 
 @_printable_errors()
 def load_weights(model: "Model", filepath: FilePath, skip_mismatch: bool = False) -> None:
-    """Reads weights into a built model. If names or shapes differ it raises ValueError and changes
-    nothing, or with skip_mismatch warns and reads the others.
+    """Reads weights from a file into a built model. If names or shapes differ, raises ValueError
+    and changes no weight. With skip_mismatch=True it warns and reads only the matching weights.
     """
     path = _find_file(filepath, weights=True)
     with matching.allow_mismatch(skip_mismatch):
@@ -90,12 +91,12 @@ def load_weights(model: "Model", filepath: FilePath, skip_mismatch: bool = False
 
 
 def to_onnx(model: "Model", path: FilePath | None = None, opset: int = 17) -> Any:
-    """Returns the model as an `onnx.ModelProto` that computes what `predict` does, and writes it to
-    `path`.
+    """Returns the model as an `onnx.ModelProto` that computes the same results as `predict`. Writes
+    it to `path` if a path is given.
 
-    Inputs and outputs keep autoconv's shapes, images (N, H, W, C), with any number of samples, in
-    float32. opset: a version of ONNX's operators, 17 to 21. Raises ValueError for a layer or
-    function that has no counterpart, naming it; ExtraError without the package onnx.
+    Inputs and outputs are float32 and keep autoconv's shapes, with images (N, H, W, C) and any
+    batch size N. opset: the version of ONNX's operators, 17 to 21. Raises ValueError if a layer or
+    function has no ONNX counterpart, and ExtraError if the package onnx is missing.
     """
     from . import onnx_export
 
@@ -104,11 +105,11 @@ def to_onnx(model: "Model", path: FilePath | None = None, opset: int = 17) -> An
 
 @_printable_errors()
 def from_onnx(source: FilePath | bytes) -> "Model":
-    """Reads the model of an ONNX file, given by its path or bytes, for prediction and training.
-    Inputs and outputs are as in the file, images (N, C, H, W). No code of the file is run.
+    """Builds a model, for prediction and training, from an ONNX file given as a path or as bytes.
+    Inputs and outputs keep the file's shapes, with images (N, C, H, W). Runs no code from the file.
 
-    Raises ValueError for a file that is damaged, in several files, or has an unknown op, naming it;
-    FileNotFoundError.
+    Raises ValueError if the file is damaged, stores data in other files, or has an unsupported op.
+    Raises FileNotFoundError if the file does not exist.
     """
     from . import onnx_import
 
@@ -120,7 +121,9 @@ def _select_format(path: Path, weights_only: bool = False) -> ModuleType:
 
 
 def _check_destination(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Path:
-    """Returns a path to write to. Raises ValueError for its suffix, FileExistsError if taken."""
+    """Returns the Path to write to. Raises ValueError for an unknown suffix, and FileExistsError if
+    the file exists and `overwrite` is False.
+    """
     path = Path(filepath)
     _select_format(path, weights_only)
     if not overwrite and path.exists():

@@ -1,4 +1,4 @@
-"""Builds the model that a file describes, after checking the whole description."""
+"""Builds the model described in a file, after checking the whole description."""
 
 from collections.abc import Mapping
 from math import prod
@@ -14,16 +14,16 @@ from ..files.json_text import JsonObject
 from ..layers.parts import count_name
 from ..models import Model
 
-CustomObjects = Mapping[str, Any]  # a user's classes and functions by name
+CustomObjects = Mapping[str, Any]  # a user's classes and functions, by name
 
 DEEPEST = 100  # maximum nesting depth of models and lists
-MOST = 8_000  # maximum number of layers and other objects with a class
-NAMES = 1 / 16  # fraction of JSON's size limits for class names: 1 MB
+MOST = 8_000  # maximum number of layers and other objects that have a class name
+NAMES = 1 / 16  # size limit of the class names, as a fraction of json_text's limits: 1 MB
 
 
 def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
          custom_objects: CustomObjects | None) -> Model:
-    """Returns the built model described by a file's metadata. Raises ValueError on failure."""
+    """Builds the model described by a file's metadata. Raises ValueError if that fails."""
     try:
         description = json_text.parse(metadata["model"])
         classes = json_text.parse(metadata.get("class_names", "[]"), NAMES)
@@ -36,7 +36,9 @@ def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
 
 def build(description: JsonObject, classes: list[str], max_weights: int, path: str,
           custom_objects: CustomObjects | None) -> Model:
-    """Builds a description's model, with at most `max_weights` weights. Raises ValueError."""
+    """Builds the model in `description`. Raises ValueError if that fails, or if the weights need
+    more than `max_weights` numbers (plus allowance.SPARE).
+    """
     try:
         input_shape = description.pop("input_shape")
         with allowance.limit_weights(max_weights):
@@ -45,7 +47,7 @@ def build(description: JsonObject, classes: list[str], max_weights: int, path: s
                 raise ValueError(f"The file must contain a model. Received: {type(model).__name__}.")
             if not model.built and input_shape is not None:
                 model.build(map_shapes(tuple, input_shape))
-    except Exception as error:  # constructors and their arguments raise any kind
+    except Exception as error:  # constructors may raise any exception
         raise ValueError(f"The model in {path} cannot be created: {_describe_error(error)}") from error
     for layer in model._walk():
         count_name(names.snake_case(type(layer).__name__), layer.name)
@@ -55,7 +57,7 @@ def build(description: JsonObject, classes: list[str], max_weights: int, path: s
 
 
 def _check(description: Any, classes: Any) -> None:
-    """Raises ValueError for a description that `model.save` never writes."""
+    """Raises ValueError if `model.save` cannot have written this description and these classes."""
     if not isinstance(description, dict) or not (
             {"input_shape", "class_name", "config"} <= set(description)):
         raise ValueError("it must be an object with an input_shape, a class_name and a config")
@@ -67,7 +69,7 @@ def _check(description: Any, classes: Any) -> None:
 
 
 def check_depth(description: Any) -> None:
-    """Raises ValueError for a description that is too deep or long, or has too large numbers."""
+    """Raises ValueError if a description is nested too deeply, too long or has huge integers."""
     pending: list[tuple[Any, int]] = [(description, 0)]
     objects = 0
     while pending:
@@ -84,7 +86,7 @@ def check_depth(description: Any) -> None:
 
 
 def _describe_error(error: Exception) -> str:
-    """Returns an error's message, preceded by its type unless it is a ValueError."""
+    """Returns an error's message, preceded by the error's type unless that is ValueError."""
     if type(error) is ValueError:
         return str(error)
     text = f"{type(error).__name__}: {error}"

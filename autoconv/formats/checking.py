@@ -1,4 +1,4 @@
-"""Checks a model file before it is written: reads the model back and compares both."""
+"""Checks a model file before it is written, by reading it back and comparing the two models."""
 
 import json
 import warnings
@@ -33,9 +33,9 @@ def to_checked_bytes(model: Model, path: Path, file_format: ModuleType) -> bytes
     """Returns the bytes of a model's file, after checking that the model and its training can be
     restored from them.
 
-    Raises ValueError if a layer cannot be made, has other weights or settings, or lacks a function
-    that was set on it, or if the optimizer's state would differ. Draws no random numbers and
-    assigns no automatic names.
+    Raises ValueError if a layer cannot be rebuilt, if the rebuilt layer has other weights or
+    settings or lacks a function set on the original, or if the optimizer's state would differ.
+    Leaves the random generators and the counters of automatic names unchanged.
     """
     with collect_written_objects() as custom_objects:
         data = file_format.to_bytes(model, path.suffix)
@@ -129,7 +129,9 @@ def _describe_layer(layer: Layer) -> str:
 
 
 def _culprit(model: Model) -> str | None:
-    """Returns the first layer that cannot be restored. Raises ValueError if one is different."""
+    """Describes the first layer that cannot be rebuilt, or returns None if all layers can be.
+    Raises ValueError if a rebuilt layer differs from the original.
+    """
     for layer in model._walk():
         if isinstance(layer, Model):
             continue
@@ -144,7 +146,7 @@ def _culprit(model: Model) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """Returns an attribute as JSON; None for layers and weights, which are compared elsewhere."""
+    """Returns an attribute as JSON data, or None for a layer, a weight or a value outside JSON."""
     try:
         if isinstance(value, FunctionType):
             return get_registered_name(value)

@@ -1,4 +1,4 @@
-"""Element order of flattened images: (C, H, W) in PyTorch and ONNX, (H, W, C) in autoconv."""
+"""Finds the element order of flattened images: (C, H, W) in PyTorch, (H, W, C) in autoconv."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ import numpy as np
 from ..engine.graph.graph import Graph
 from ..layers import Concatenate, Dense, Flatten, Permute, Reshape
 
-Order = np.ndarray | None  # our index per index of the other order; None if equal
+Order = np.ndarray | None  # autoconv's index of each element in PyTorch's order; None if equal
 UNKNOWN = np.empty(0, np.int64)  # marks a value whose order cannot be determined
 
 
 @dataclass(frozen=True)
 class FlatCall:
-    """One call of a layer or function: its value numbers, and their shapes without the batch."""
+    """A call in a graph, with the numbers of its values and their shapes without the batch axis."""
 
     operation: Any
     inputs: list[int]
@@ -33,7 +33,7 @@ def list_calls(graph: Graph) -> list[FlatCall]:
 
 
 def _expand_calls(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[list[FlatCall], list[int]]:
-    """Returns the calls in a graph with these input values, and its output values."""
+    """Returns a graph's calls and its outputs' value numbers. inputs: its inputs' value numbers."""
     value_numbers = {id(tensor): number for tensor, number in zip(graph.inputs, inputs)}
     calls: list[FlatCall] = []
     for node in graph.nodes:
@@ -54,9 +54,9 @@ def _expand_calls(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tu
 
 
 def find_flat_orders(calls: list[FlatCall]) -> dict[int, np.ndarray]:
-    """Returns the orders of values that differ: after a Flatten, or before a Reshape to images.
+    """Returns the element orders, by value number, of vectors that PyTorch orders differently.
 
-    A missing value has the same order in both; UNKNOWN marks an order that is not determined.
+    A missing value has the same order in both libraries. UNKNOWN marks an undetermined order.
     """
     orders: dict[int, np.ndarray] = {}
     targets = _find_target_orders(calls)
@@ -68,7 +68,7 @@ def find_flat_orders(calls: list[FlatCall]) -> dict[int, np.ndarray]:
 
 
 def _find_target_orders(calls: list[FlatCall]) -> dict[int, np.ndarray]:
-    """Returns the orders that values must have because they become images, found backwards."""
+    """Returns the element orders of vectors that are later reshaped to images, by value number."""
     targets: dict[int, np.ndarray] = {}
     for call in reversed(calls):
         if _is_view(call) and len(call.input_shapes[0]) == 1 and len(call.output_shapes[0]) == 3:
@@ -83,7 +83,7 @@ def _find_target_orders(calls: list[FlatCall]) -> dict[int, np.ndarray]:
 
 
 def _find_order(call: FlatCall, orders: list[Order], targets: dict[int, np.ndarray]) -> Order:
-    """Returns the order of a call's outputs, from the orders of its inputs."""
+    """Returns the element order of a call's outputs. `orders` are the orders of its inputs."""
     first = orders[0]
     operation = call.operation
     if isinstance(operation, Dense):
@@ -103,7 +103,7 @@ def _find_order(call: FlatCall, orders: list[Order], targets: dict[int, np.ndarr
 
 
 def _find_view_order(call: FlatCall, order: Order) -> Order:
-    """Returns the order after a Flatten or Reshape."""
+    """Returns the element order of the output of a Flatten or Reshape."""
     before = call.input_shapes[0]
     after = call.output_shapes[0]
     if order is UNKNOWN or before == after:
@@ -119,7 +119,7 @@ def _find_view_order(call: FlatCall, order: Order) -> Order:
 
 
 def _channels_first(shape: tuple) -> Order:
-    """Returns the index in an (H, W, C) image of each element in the order (C, H, W)."""
+    """Returns, for each element in (C, H, W) order, its index in an (H, W, C) image."""
     if None in shape:
         return UNKNOWN
     indices = np.arange(prod(shape)).reshape(shape).transpose(2, 0, 1).reshape(-1)

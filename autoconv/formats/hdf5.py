@@ -1,7 +1,7 @@
-"""Numeric HDF5 files: read by the package's own parser, written by h5py.
+"""Reads numeric HDF5 files with the package's own parser, and writes them with h5py.
 
-External and soft links, external storage, virtual and compressed arrays are refused: they refer
-to other files or expand when read.
+The parser refuses external and soft links, external storage, and virtual or compressed arrays,
+because they refer to other files or expand when they are read.
 """
 
 import io
@@ -16,23 +16,25 @@ from .hdf5_tree import HDF5Node, Tree
 
 DEEPEST = 60  # maximum nesting depth of groups
 MOST = 100_000  # maximum number of groups and arrays
-LONGEST = 1000  # maximum characters of an error, which may quote the file's names
+LONGEST = 1000  # maximum characters of an error message, which may quote names from the file
 
 
 @contextmanager
 def open_root(data: bytes, path: str) -> Iterator[HDF5Node]:
-    """Yields the root of the file `data`. Inside the block any exception becomes a ValueError."""
+    """Yields the root of the HDF5 data. Raises exceptions in the `with` block as ValueErrors."""
     try:
         yield Tree(data).root
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {str(error)[:LONGEST]}") from error
-    except Exception as error:  # KeyError for a missing array, MemoryError
+    except Exception as error:  # for example KeyError for a missing array
         raise ValueError(f"{path} cannot be read as HDF5; it may be damaged or truncated: "
                          f"{type(error).__name__}: {str(error)[:LONGEST]}") from error
 
 
 def arrays(group: HDF5Node, budget: int) -> dict[str, np.ndarray]:
-    """Returns a group's numeric arrays by path, read-only; `budget` bytes in total at most."""
+    """Returns a group's numeric arrays by path, read-only. Raises ValueError if they are damaged or
+    have more than `budget` bytes in total.
+    """
     result: dict[str, np.ndarray] = {}
     pending = [("", group, 0)]
     count = 0
@@ -60,12 +62,12 @@ def arrays(group: HDF5Node, budget: int) -> dict[str, np.ndarray]:
 
 
 def text(group: HDF5Node, name: str) -> str | None:
-    """Returns a text attribute, or None if it is missing."""
+    """Returns the string in an attribute, or None if the attribute is missing."""
     return "".join(group.texts(name)) if name in group.attrs else None
 
 
 def strings(group: HDF5Node, name: str) -> list[str]:
-    """Returns a string-list attribute; a long list is split: name0, name1, ..."""
+    """Returns the strings in an attribute. Keras splits a long list into name0, name1, ..."""
     parts = [name] if name in group.attrs else []
     while f"{name}{len(parts)}" in group.attrs and name not in group.attrs:
         parts.append(f"{name}{len(parts)}")
@@ -73,7 +75,7 @@ def strings(group: HDF5Node, name: str) -> list[str]:
 
 
 def to_bytes(arrays_: Mapping[str, np.ndarray], attributes: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """Returns an HDF5 file with these arrays, by path, and these groups' attributes."""
+    """Returns the bytes of an HDF5 file with these arrays and these group attributes, by path."""
     h5py = extras.load("h5py", "h5py", "keras", "Writing Keras's files")
     out = io.BytesIO()
     with h5py.File(out, "w") as file:

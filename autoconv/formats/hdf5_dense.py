@@ -1,4 +1,4 @@
-"""Reads links stored in a fractal heap: of large HDF5 groups with a non-ASCII name."""
+"""Reads the links of large HDF5 groups with non-ASCII names, which are in a fractal heap."""
 
 from bisect import bisect
 from collections.abc import Callable, Iterator
@@ -9,10 +9,10 @@ Unpack = Callable[[str, int], tuple[Any, ...]]  # reads numbers at an address, a
 
 
 def messages(unpack: Unpack, step: Callable[[], None], heap: int, tree: int) -> Iterator[int]:
-    """Yields the addresses of the link messages."""
+    """Yields the addresses of a group's link messages."""
     blocks = list(_blocks(unpack, step, heap))
     for record in _records(unpack, step, tree):
-        kind, offset, _ = unpack("BIH", record + 4)  # the name's hash is skipped
+        kind, offset, _ = unpack("BIH", record + 4)  # skips the hash of the link's name
         start, address = blocks[bisect(blocks, offset, key=itemgetter(0)) - 1]
         if kind:
             raise ValueError("a link in it is damaged")
@@ -20,7 +20,7 @@ def messages(unpack: Unpack, step: Callable[[], None], heap: int, tree: int) -> 
 
 
 def _blocks(unpack: Unpack, step: Callable[[], None], heap: int) -> Iterator[tuple[int, int]]:
-    """Yields a heap's direct blocks: each block's offset in the heap, and its address."""
+    """Yields the offset in the heap, and the address in the file, of each direct block."""
     signature, ids, filters = unpack("4sxHH", heap)
     width, smallest, largest, bits, _, root, rows = unpack("HQQHHQH", heap + 110)
     if signature != b"FRHP" or (ids, filters, bits) != (7, 0, 32) or not 0 < smallest <= largest or not width:
@@ -46,7 +46,7 @@ def _records(unpack: Unpack, step: Callable[[], None], tree: int) -> Iterator[in
     most = (size - 10) // length
     width = _width(most)
     total = most
-    pointers = [0]  # bytes of a child pointer, by the level of its node
+    pointers = [0]  # size of a child pointer in bytes, by the level of its node
     for level in range(depth):
         pointers.append(8 + width + (_width(total) if level else 0))
         most = (size - 10 - pointers[-1]) // (length + pointers[-1])

@@ -1,9 +1,9 @@
 """Reads HDF5's oldest format, h5py's default, as a tree of groups and arrays.
 
 libhdf5 is not safe for untrusted files: one changed byte can crash it, or make it loop or allocate
-gigabytes. This reader supports only what Keras's files contain, trusts no address, size or count,
-and reads no more than the file's size. Its terms follow the "HDF5 File Format Specification
-Version 3.0".
+gigabytes. This reader supports only the parts of HDF5 that Keras's files use. It checks every
+address, size and count, and reads no more bytes than the file has. Its terms are those of the
+"HDF5 File Format Specification Version 3.0".
 """
 
 import struct
@@ -18,19 +18,20 @@ from . import hdf5_dense
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOWHERE = 2**64 - 1  # the undefined address
-STEPS = 1_000_000  # maximum number of messages, links and texts
-LONGEST = 2**24  # maximum bytes of one text
+STEPS = 1_000_000  # maximum number of messages, links and strings
+LONGEST = 2**24  # maximum bytes of one string
 # Message types in an object's header.
 SPACE, LINK_INFO, TYPE, LINK, EXTERNAL, LAYOUT, FILTERS, ATTRIBUTE = 1, 2, 3, 6, 7, 8, 11, 12
 CONTINUATION, SYMBOL_TABLE = 16, 17
 SHARED = 2  # flag of a message whose content is stored elsewhere
-# Float layouts by byte size: precision, positions and sizes of exponent and mantissa, exponent bias.
+# Float layouts by size in bytes: bit offset, precision, position and size of the exponent, position
+# and size of the mantissa, exponent bias.
 FLOATS = {2: (0, 16, 10, 5, 0, 10, 15), 4: (0, 32, 23, 8, 0, 23, 127), 8: (0, 64, 52, 11, 0, 52, 1023)}
-REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # reference to a text in a heap
+REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # reference to a string in a heap
 
 
 class Tree:
-    """The objects in a file. Raises ValueError if it is damaged or in a newer format."""
+    """The objects in an HDF5 file. Raises ValueError for a damaged file or a newer format."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -60,7 +61,7 @@ class Tree:
             raise ValueError(f"it has {len(self.data):,} bytes and refers to byte {offset:,}") from None
 
     def step(self) -> None:
-        """Counts one part read. A sound file has each part once, in 8 bytes or more."""
+        """Counts one part that is read. Raises ValueError if there are too many parts."""
         self._steps -= 1
         if self._steps < 0:
             raise ValueError("it has too many parts, or refers to the same parts repeatedly")
@@ -72,11 +73,11 @@ class Tree:
         return self.data[offset : offset + length].decode()
 
     def word(self, offset: int, stop: int) -> str:
-        """Returns a zero-terminated text that ends before `stop`."""
+        """Returns the zero-terminated string at `offset`, which must end before `stop`."""
         return self.text(offset, self.data.index(b"\0", offset, stop) - offset)
 
     def heap_text(self, length: int, heap: int, index: int) -> str:
-        """Returns a text from the global heap at address `heap`."""
+        """Returns the string with number `index` in the global heap at address `heap`."""
         self.step()
         if not length:
             return ""
@@ -88,7 +89,7 @@ class Tree:
         return self.text(offset, length)
 
     def _heap_objects(self, heap: int) -> Iterator[tuple[int, tuple[int, int]]]:
-        """Yields a global heap's objects: number, and (address, size in bytes)."""
+        """Yields the number, and the (address, size in bytes), of each object in a global heap."""
         signature, size = self.unpack("4sxxxxQ", heap)
         offset = heap + 16
         stop = heap + size
@@ -103,7 +104,9 @@ class Tree:
             offset += 16 + -(-size // 8) * 8
 
     def type(self, offset: int) -> np.dtype | None:
-        """Returns the NumPy type at `offset`, REFERENCE for variable-length text; else None."""
+        """Returns the dtype described at `offset`, or None if it is not supported. A
+        variable-length string has the dtype REFERENCE.
+        """
         kind, flags, sign, _, size = self.unpack("BBBBI", offset)
         kind &= 15
         order = ">" if flags & 1 else "<"
@@ -124,7 +127,7 @@ class Tree:
         return self.unpack(f"{rank}Q", offset + (8 if version == 1 else 4))
 
     def values(self, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> np.ndarray:
-        """Returns an array as a read-only view of the file."""
+        """Returns the array at `offset` as a read-only view of the file's bytes."""
         count = prod(shape)
         if count and offset + count * dtype.itemsize > len(self.data):
             raise ValueError("its arrays claim more bytes than the file has")
@@ -139,7 +142,7 @@ class HDF5Node:
         if version != 1:
             raise ValueError("it is damaged, or in a newer format of HDF5 than Keras writes. Write it without libver")
         self._tree = tree
-        self._messages: list[tuple[int, int]] = []  # types and addresses
+        self._messages: list[tuple[int, int]] = []  # type and address of each message
         blocks = [(address + 16, size)]
         for offset, length in blocks:
             stop = offset + length
@@ -152,7 +155,7 @@ class HDF5Node:
                 offset += 8 + size
 
     def _address(self, kind: int) -> int | None:
-        """Returns the address of the message of this type, or None."""
+        """Returns the address of the first message of type `kind`, or None."""
         return next((offset for each, offset in self._messages if each == kind), None)
 
     @property
@@ -161,7 +164,7 @@ class HDF5Node:
 
     @cached_property
     def links(self) -> dict[str, int]:
-        """Addresses of a group's objects, by name; NOWHERE for links to other files."""
+        """Addresses of a group's objects by name. Soft and external links have address NOWHERE."""
         table = self._address(SYMBOL_TABLE)
         info = self._address(LINK_INFO)
         if table is not None:
@@ -174,7 +177,7 @@ class HDF5Node:
         return dict(sorted(self._link(offset) for offset in offsets))
 
     def _symbols(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
-        """Yields the links of a group with a B-tree of objects and a heap of names."""
+        """Yields names and addresses in a group with a B-tree of objects and a heap of names."""
         signature, size, names = self._tree.unpack("4sxxxxQxxxxxxxxQ", heap)
         pending = [tree]
         if signature != b"HEAP":
@@ -194,7 +197,7 @@ class HDF5Node:
                 raise ValueError("the list of objects in a group is damaged")
 
     def _link(self, offset: int) -> tuple[str, int]:
-        """Returns the name and address in a link message."""
+        """Returns the name and the address in the link message at `offset`."""
         flags = self._tree.data[offset + 1]
         offset = offset + 2
         is_external = flags & 8 and self._tree.data[offset]
@@ -206,7 +209,7 @@ class HDF5Node:
         return name, NOWHERE if is_external else self._tree.unpack("Q", offset)[0]
 
     def __getitem__(self, path: str) -> "HDF5Node":
-        """Returns the object at a path. Raises ValueError for a link outside the file."""
+        """Returns the object at a path. Raises ValueError for a soft or external link."""
         node = self
         for name in path.split("/"):
             if node.links[name] == NOWHERE:
@@ -219,7 +222,7 @@ class HDF5Node:
 
     @cached_property
     def attrs(self) -> dict[str, tuple[int, int, int]]:
-        """Addresses of each attribute's type, shape and value, by name."""
+        """Addresses of each attribute's type, shape and value, by the attribute's name."""
         return dict(self._attribute(offset) for kind, offset in self._messages if kind == ATTRIBUTE)
 
     def _attribute(self, offset: int) -> tuple[str, tuple[int, int, int]]:
@@ -233,7 +236,7 @@ class HDF5Node:
         return self._tree.word(offset, offsets[1]), (offsets[1], offsets[2], offsets[3])
 
     def texts(self, name: str) -> list[str]:
-        """Returns an attribute's texts."""
+        """Returns the strings in an attribute. Raises ValueError if it contains other data."""
         kind, shape, value = self.attrs[name]
         dtype = self._tree.type(kind)
         if dtype is None:
@@ -246,7 +249,7 @@ class HDF5Node:
         return [self._tree.text(value + i * dtype.itemsize, len(item)) for i, item in enumerate(values.tolist())]
 
     def array(self) -> np.ndarray | None:
-        """Returns a numeric array, None for other types; ValueError if it is in another file."""
+        """Returns a numeric array, None for other types. Raises ValueError if it cannot be read."""
         kind, shape, layout = (self._address(message) for message in (TYPE, SPACE, LAYOUT))
         if kind is None or shape is None or layout is None:
             raise ValueError("has no readable type, shape or layout; it may be damaged")

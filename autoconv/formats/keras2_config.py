@@ -1,5 +1,5 @@
-"""Converts Keras 2 configurations to Keras 3: renamed classes and arguments, dropped
-arguments, and compile()'s arguments. Source: Keras 2.15.
+"""Converts Keras 2 configurations, also those of compile(), to Keras 3: renames classes and
+arguments, and drops arguments that have no effect. Source: Keras 2.15.
 """
 
 from typing import Any
@@ -11,16 +11,16 @@ _CLASSES = {"Policy": "DTypePolicy", "ThresholdedReLU": "ReLU"}
 _ARGUMENTS: dict[str, dict[str, str]] = {
     "LeakyReLU": {"alpha": "negative_slope"}, "ThresholdedReLU": {"theta": "threshold"},
     "InputLayer": {"batch_input_shape": "batch_shape"}}
-# Arguments without effect, which Keras 3 does not write.
+# Arguments that Keras 2 writes although they have no effect.
 _UNUSED = {"SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
            **dict.fromkeys(initializers.CLASSES, ("dtype",)), **dict.fromkeys(losses.CLASSES, ("fn",)),
            **dict.fromkeys(optimizers.CLASSES, ("jit_compile", "is_legacy_optimizer"))}
 
 
 def to_keras_3(kind: str, config: Any) -> tuple[str, Any]:
-    """Returns Keras 3's class and arguments for a file of any Keras version."""
+    """Returns the Keras 3 class and arguments of an object saved by any Keras version."""
     kind = kind.removeprefix("Custom>") if kind.removeprefix("Custom>") in optimizers.CLASSES else kind
-    if kind == "Sequential" and isinstance(config, list):  # before Keras 2.2.3
+    if kind == "Sequential" and isinstance(config, list):  # form used before Keras 2.2.3
         config = {"layers": config}
     if not isinstance(config, dict):
         return kind, config
@@ -43,12 +43,12 @@ def to_keras_3(kind: str, config: Any) -> tuple[str, Any]:
 
 
 def convert_name(name: str) -> str:
-    """Returns a layer's Keras 2 name without "/", which Keras 3 does not allow."""
+    """Replaces "/" in a layer's Keras 2 name by "_", because Keras 3 does not allow "/"."""
     return name.replace("/", "_")
 
 
 def _set_rate(optimizer: JsonObject) -> None:
-    """Replaces the argument `decay` by the equivalent schedule."""
+    """Renames `lr` to `learning_rate`, and replaces `decay` by the equivalent schedule."""
     rate = optimizer.pop("lr", optimizer.get("learning_rate"))
     decay = optimizer.pop("decay", 0.0)
     if decay:
@@ -58,7 +58,7 @@ def _set_rate(optimizer: JsonObject) -> None:
 
 
 def _metric_name(config: JsonObject) -> str:
-    """Returns the name of a metric that the file stores as a function."""
+    """Returns the name of the metric in the configuration of a MeanMetricWrapper."""
     name = str(config.get("name", ""))
     function = config["fn"]
     if function not in metrics.BY_NAME:  # a user's function

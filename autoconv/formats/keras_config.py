@@ -1,4 +1,4 @@
-"""Converts Keras's configurations to autoconv's and back: same classes and arguments, another form."""
+"""Converts the configurations of models and layers between Keras's form and autoconv's form."""
 
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
@@ -18,7 +18,8 @@ from ..ops.core import OPERANDS
 from . import keras2_config
 from .keras_weights import has_graph
 
-# Keras's arguments that autoconv lacks, with the values that have no effect; other values are refused.
+# Keras's arguments that autoconv lacks, with their values that have no effect. For any other value
+# loading raises ValueError.
 _MEANINGLESS: dict[str, tuple[Any, ...]] = {
     "renorm": (False,), "renorm_clipping": (None,), "renorm_momentum": (0.99,), "quantization_config": (None,),
     "input_axes": (None,), "output_axes": (None,), "sparse": (False, None), "ragged": (False, None),
@@ -26,12 +27,12 @@ _MEANINGLESS: dict[str, tuple[Any, ...]] = {
     **{f"{kind}.groups": (1,) for kind in ("DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")}}
 # autoconv's arguments that Keras lacks.
 _OURS = ("input_shape", "input_dim", "batch_size")
-_RANDOM = ("RandomBrightness", "RandomContrast")  # layers with a data_format in Keras
+_RANDOM = ("RandomBrightness", "RandomContrast")  # layers that have a data_format only in Keras
 
-_GRAPHS = ("Functional", "Model")  # Keras's classes of models that are graphs
+_GRAPHS = ("Functional", "Model")  # Keras's class names for models that are graphs
 
-# Operations in graphs. Keras derives the class name from the function, as in "ExpandDims"; _NAMES lists the exceptions,
-# _NO_OPERATIONS the functions of autoconv without an operation in Keras.
+# Keras derives an operation's class name from its function: "ExpandDims" from expand_dims. _NAMES
+# lists the exceptions. _NO_OPERATIONS lists the functions for which Keras has no operation.
 _NAMES = {"allclose": "AllClose", "rgb_to_grayscale": "RGBToGrayscale"}
 _NO_OPERATIONS = {"affine_transform", "batch_normalization", "binary_crossentropy", "categorical_crossentropy",
                   "exponential", "hard_swish", "layer_normalization", "mish", "norm", "remainder",
@@ -41,7 +42,7 @@ _CALLED = {*OPERANDS, "indices", "weights", "fill_value", "operands", "target", 
 
 
 def _modules() -> dict[str, str]:
-    """Returns the Keras module of each function in `ops`, by name."""
+    """Returns the Keras module of each function in `ops`, by the function's name."""
     modules = {**dict.fromkeys(ops.numpy.__all__, "numpy"), **dict.fromkeys(ops.nn.__all__, "nn"),
                **dict.fromkeys(ops.math.__all__, "math"), "erf": "math", "cast": "core",
                **dict.fromkeys(ops.image.__all__, "image"), "get_item": "numpy", "tanh": "numpy",
@@ -54,14 +55,14 @@ def _operation_class(name: str) -> str:
 
 
 _MODULES = _modules()
-_NODE_NAMES: dict[str, str] = {"ReLU": "functional.relu"}  # node names of Keras's operations
+_NODE_NAMES: dict[str, str] = {"ReLU": "functional.relu"}  # autoconv's functions by Keras class
 for _name in _MODULES:
     _keys = (_name, f"functional.{_name}", f"ops.{_name}")
     _NODE_NAMES.update((_operation_class(_name), name) for name in _keys if name in FUNCTIONS)
 
 
 def from_keras(config: Any) -> Any:
-    """Converts Keras's plain data. Raises ValueError for what autoconv lacks, and for code."""
+    """Converts a Keras configuration. Raises ValueError for unsupported settings and for code."""
     if isinstance(config, list):
         return [from_keras(item) for item in config]
     if not isinstance(config, dict):
@@ -89,7 +90,9 @@ def from_keras(config: Any) -> Any:
 
 
 def _plain(kind: str, config: JsonObject) -> JsonObject:
-    """Returns a class's arguments without Keras's arguments that have no effect."""
+    """Converts the arguments of a class. Drops arguments that have no effect, and raises ValueError
+    for values that autoconv does not support.
+    """
     arguments = {}
     for key, value in config.items():
         values = _MEANINGLESS.get(key) or _MEANINGLESS.get(f"{kind}.{key}")
@@ -146,7 +149,7 @@ def _functional(kind: str, config: JsonObject) -> JsonObject:
 
 
 def _first_calls(config: JsonObject) -> dict[str, int]:
-    """Returns the number of each layer's first call: 0, or 1 for a model, as in Keras."""
+    """Returns the number of each layer's first call in Keras: 0, or 1 for a nested model."""
     lists = [config["output_layers"], *(call for entry in config["layers"]
                                         for call in entry["inbound_nodes"] if "args" not in call)]
     numbers: dict[str, set[int]] = {}
@@ -161,7 +164,7 @@ def _first_calls(config: JsonObject) -> dict[str, int]:
 
 
 def _references_in(value: Any) -> Iterator[list[Any]]:
-    """Yields the lists [name, node, output, ...] in a structure."""
+    """Yields the tensor references in a structure: lists [layer name, call, output, ...]."""
     if value and isinstance(value, list) and isinstance(value[0], str):
         yield value
     else:
@@ -170,7 +173,7 @@ def _references_in(value: Any) -> Iterator[list[Any]]:
 
 
 def _call(call: Any, first: Mapping[str, int]) -> JsonObject:
-    """Converts a layer call. In Keras 2 it is a structure of lists [name, node, output, kwargs]."""
+    """Converts a layer call, in Keras 2 a structure of lists [layer, call, output, kwargs]."""
     if "args" not in call:
         kwargs: JsonObject = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
         return {"args": [_tensors(call, first)], "kwargs": _kwargs(kwargs)}
@@ -183,7 +186,7 @@ def _kwargs(kwargs: JsonObject) -> JsonObject:
 
 
 def _tensors(value: Any, first: Mapping[str, int]) -> Any:
-    """Converts a structure of lists [name, node, output, ...], each of which refers to a tensor."""
+    """Converts a structure of Keras's tensor references, lists [layer name, call, output, ...]."""
     if isinstance(value, dict):
         return {"dict": {key: _tensors(item, first) for key, item in value.items()}}
     if value and isinstance(value[0], str):
@@ -204,11 +207,11 @@ _SPECIAL: dict[str, Callable[[JsonObject], Any]] = {
     "__list__": lambda config: [from_keras(item) for item in config["items"]]}
 
 
-# autoconv's configurations to Keras's.
+# Conversion of autoconv's configurations to Keras's.
 
 
 def model_to_keras(model: Model) -> JsonObject:
-    """Returns a model's layers and calls in Keras's form; for a user's class its arguments."""
+    """Returns a model's layers and calls in Keras's form, or a user's class with its arguments."""
     if not has_graph(model) or type(model).__init__ not in (Model.__init__, Sequential.__init__):
         return _own_layer(model)
     if isinstance(model, Sequential):
@@ -262,7 +265,7 @@ def _own_layer(layer: Layer) -> JsonObject:
 
 
 def _add_build_config(layer: Layer, entry: JsonObject) -> JsonObject:
-    """Adds the shape that a layer was built for."""
+    """Adds the input shape for which a layer was built to the layer's entry."""
     if entry["config"].get("activity_regularizer") is None:
         entry["config"].pop("activity_regularizer", None)
     if layer._build_shape is None or isinstance(layer, InputLayer):
@@ -306,12 +309,12 @@ def _graph(model: Model) -> JsonObject:
     ends = {key: _references(records[key]) for key in ("input_layers", "output_layers")}
     graphs = {entry["name"] for entry in entries if entry["class_name"] in _GRAPHS}
     for reference in _references_in(ends["output_layers"]):
-        reference[1] += reference[0] in graphs  # Keras counts the calls of a graph from 1 there
+        reference[1] += reference[0] in graphs  # Keras counts a nested model's calls here from 1
     return {"layers": entries, **ends}
 
 
 def _operation(function: Function, calls: list[JsonObject]) -> JsonObject:
-    """Converts a function in a graph; in Keras its keyword arguments belong to the operation."""
+    """Converts a function in a graph to a Keras operation, which stores the keyword arguments."""
     splits = [_split_arguments(function, call) for call in calls]
     if function.short not in _MODULES or any(options != splits[0][1] for _, options in splits):
         raise ValueError(f"Keras has no operation for the function {function.function!r}, named {function.name!r}. "
@@ -324,7 +327,7 @@ def _operation(function: Function, calls: list[JsonObject]) -> JsonObject:
 
 
 def _split_arguments(function: Function, call: JsonObject) -> tuple[list[Any], JsonObject]:
-    """Returns the call arguments of Keras's operation, and all its options with our defaults."""
+    """Splits a function's arguments into a Keras operation's call arguments and its options."""
     if function.short == "get_item":
         return call["args"], {}
     sig = signature(function.call if "." in function.function else getattr(ops, function.short))
@@ -336,8 +339,8 @@ def _split_arguments(function: Function, call: JsonObject) -> tuple[list[Any], J
         args.pop()
     options = {name: value for name, value in bound.arguments.items() if name not in _CALLED}
     if function.short == "relu" and options == {"negative_slope": 0.0, "max_value": None, "threshold": 0.0}:
-        options = {}  # Keras's operation has none
-    if function.short == "pad":  # Keras takes a pair for each axis
+        options = {}  # Keras's ReLU operation has no options
+    if function.short == "pad":  # Keras requires a pair of widths for each axis
         options["pad_width"] = np.broadcast_to(options["pad_width"], (len(args[0]["config"]["shape"]), 2)).tolist()
     return args, options
 

@@ -1,7 +1,7 @@
-"""Reads and writes Keras's files: `.keras`, `.weights.h5`, and `.h5` as before Keras 3.
+"""Reads and writes Keras's files: `.keras`, `.weights.h5`, and the `.h5` format of older versions.
 
-A file is data only: layers, weights, compile()'s arguments, the optimizer's variables. A lambda
-is refused. Sources: saving_lib.py and legacy/saving/ in Keras 3.15.
+A file contains only data: layers, weights, compile()'s arguments and the optimizer's variables.
+Lambdas are refused. Sources: saving_lib.py and legacy/saving/ in Keras 3.15.
 """
 
 import io
@@ -24,13 +24,13 @@ from ..models import Model
 from . import architecture, hdf5, keras_config, keras_weights, matching, training
 from .architecture import CustomObjects
 
-LARGEST_CONFIG = 64 * 2**20  # bytes
+LARGEST_CONFIG = 64 * 2**20  # maximum bytes of weights for a model built from JSON
 MOST_PARTS = 10_000  # maximum number of files in an archive
-KERAS_VERSION = "3.15.1"  # the version that written files name
+KERAS_VERSION = "3.15.1"  # Keras version recorded in the files that autoconv writes
 
 
 def to_bytes(model: Model, suffix: str) -> bytes:
-    """Returns a model's file in Keras's format: architecture, weights and training state."""
+    """Returns the bytes of a Keras file with a model's architecture, weights and training state."""
     training.warn_if_unbuilt(model)
     if suffix != ".keras":
         return _legacy_bytes(model)
@@ -44,12 +44,12 @@ def to_bytes(model: Model, suffix: str) -> bytes:
 
 
 def to_json(model: Model, **options: Any) -> str:
-    """Returns the architecture of a built model, and its training if compiled, as Keras's JSON."""
+    """Returns a built model's architecture, and compile()'s arguments if any, as Keras's JSON."""
     return json.dumps(_describe_model(model), **options)
 
 
 def from_json(text: str, custom_objects: CustomObjects | None = None) -> Model:
-    """Builds a model from autoconv's or Keras's JSON, with new weights. Raises ValueError."""
+    """Builds a model with new weights from Keras's JSON. Raises ValueError if it is invalid."""
     config = _json(text, "the JSON")
     model = _build_model(config, LARGEST_CONFIG, "the JSON", custom_objects)
     if config.get("compile_config"):
@@ -59,7 +59,7 @@ def from_json(text: str, custom_objects: CustomObjects | None = None) -> Model:
 
 def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = None,
                compile: bool = True) -> Model:
-    """Builds a model from a Keras file, with its weights and, with `compile`, its training."""
+    """Builds a model from a Keras file, with its weights and, if `compile`, its training state."""
     label = repr(str(path))
     if path.suffix != ".keras":
         return _legacy_model(data, label, custom_objects, compile)
@@ -86,7 +86,7 @@ def save_weights(model: Model, path: Path) -> None:
 
 
 def load_weights(model: Model, path: Path) -> None:
-    """Reads the weights of any Keras file into a built model, all or none."""
+    """Reads the weights in any Keras file into a built model. On an error, no weight changes."""
     model.count_params()
     data = regular.read_file(path)
     label = repr(str(path))
@@ -113,7 +113,7 @@ def _describe_model(model: Model) -> JsonObject:
 
 
 def _training(model: Model) -> JsonObject | None:
-    """Returns compile()'s arguments in Keras's form."""
+    """Returns compile()'s arguments in Keras's form, or None if the model is not compiled."""
     config = model.get_compile_config()
     return None if config is None else serialize(config)
 
@@ -133,7 +133,7 @@ def _weights_bytes(model: Model, include_optimizer: bool) -> bytes:
 
 
 def _build_model(config: Any, size: int, label: str, custom_objects: CustomObjects | None) -> Model:
-    """Builds a model from Keras's configuration, with at most the weights `size` bytes hold."""
+    """Builds a model from Keras's configuration. Its weights may have at most `size` bytes."""
     try:
         architecture.check_depth(config)
         description = keras_config.from_keras(config)
@@ -148,7 +148,7 @@ def _build_model(config: Any, size: int, label: str, custom_objects: CustomObjec
 
 def _train(model: Model, config: Any, variables: dict[str, np.ndarray], label: str,
            custom_objects: CustomObjects | None) -> None:
-    """Compiles a model as in the file, and restores the optimizer's variables, if any."""
+    """Compiles a model with the arguments in a file, and restores the optimizer's variables."""
     try:
         settings = keras_config.from_keras(config)
         default = settings.pop("optimizer_config", None) or "rmsprop"  # compile()'s default
@@ -183,11 +183,11 @@ def _json(data: bytes | str, label: str) -> Any:
 
 
 def _unzip_parts(data: bytes, label: str) -> dict[str, bytes]:
-    """Returns an archive's config.json and model.weights.h5, with bounded sizes."""
+    """Returns config.json and model.weights.h5 from a `.keras` archive, with bounded sizes."""
     parts: dict[str, bytes] = {}
     limits = {"config.json": min(50 * len(data) + 2**20, json_text.LARGEST), "model.weights.h5": 4 * len(data) + 2**20}
     try:
-        if data.count(b"PK\x01\x02") > MOST_PARTS:  # zipfile uses 600 bytes for each
+        if data.count(b"PK\x01\x02") > MOST_PARTS:  # zipfile allocates 600 bytes per file
             raise ValueError(f"it has more than {MOST_PARTS:,} parts")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for name, limit in limits.items():
@@ -200,12 +200,12 @@ def _unzip_parts(data: bytes, label: str) -> dict[str, bytes]:
                     parts[name] = part.read(limit + 1)
                 if len(parts[name]) > limit:
                     raise ValueError(f"{name} has more than {limit:,} bytes")
-    except Exception as error:  # zipfile raises many types for damaged archives
+    except Exception as error:  # zipfile raises many exception types for damaged archives
         raise ValueError(f"{label} cannot be read as .keras; it may be damaged or truncated: {error}.") from error
     return parts
 
 
-# Whole models in HDF5, as before Keras 3.
+# Whole models in HDF5, the format before Keras 3.
 
 
 def _legacy_bytes(model: Model) -> bytes:
@@ -246,8 +246,8 @@ def _legacy_model(data: bytes, label: str, custom_objects: CustomObjects | None,
         if text is None:
             raise ValueError("it contains only weights. Create the model, then call model.load_weights")
         if '"hard_sigmoid"' in text and str(hdf5.text(file, "keras_version")).startswith("2."):
-            warnings.warn(f"{label} was written by Keras 2, where hard_sigmoid was clip(0.2 x + 0.5, 0, 1); it is "
-                          "clip(x / 6 + 0.5, 0, 1) since Keras 3: predictions differ.", stacklevel=5)
+            warnings.warn(f"{label} was written by Keras 2, where hard_sigmoid was clip(0.2 x + 0.5, 0, 1). Since "
+                          "Keras 3 it is clip(x / 6 + 0.5, 0, 1), so predictions differ.", stacklevel=5)
         model = _build_model(_json(text, label), len(data), label, custom_objects)
         matching.assign(_match_layers(model, file["model_weights"], len(data), label))
         streams = hdf5.text(file, "streams")
@@ -269,15 +269,15 @@ def _layers(model: Model) -> list[Layer]:
 
 
 def _weights_by_name(layer: Layer) -> dict[str, Variable]:
-    """Returns the weights of a layer and its inner layers, by their names in old files."""
+    """Returns the weights of a layer and of its inner layers, by their names in an .h5 file."""
     inner = [layer, *(each for _, each in keras_weights.walk(layer))]
     pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.list_weights(each)]
-    return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # Keras's order
+    return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # trainable weights first
 
 
 def _match_layers(model: Model, group: hdf5.HDF5Node, size: int,
                   label: str) -> list[tuple[Variable, np.ndarray]]:
-    """Matches weights with arrays: layers by order, a layer's weights by name or order."""
+    """Returns each weight with its array. Matches layers by order, and weights by name or order."""
     arrays = hdf5.arrays(group, size)
     groups = [(name, hdf5.strings(group[name], "weight_names"))
               for name in hdf5.strings(group, "layer_names")]

@@ -1,4 +1,4 @@
-"""Maps weights and optimizer variables to their groups in Keras's files, named after classes."""
+"""Maps weights and optimizer variables to the paths of their arrays in Keras's files."""
 
 import warnings
 from collections import Counter
@@ -20,7 +20,7 @@ from . import matching
 
 
 def walk(layer: Layer, ids: set[int] | None = None) -> Iterator[tuple[str, Layer]]:
-    """Yields each layer inside a layer with its path, such as "encoder/layers/dense"."""
+    """Yields the path, such as "encoder/layers/dense", and the layer for each inner layer."""
     ids = {id(layer)} if ids is None else ids
     attributes = {name: value for name, value in vars(layer).items() if name not in NO_PARTS}
     if isinstance(layer, Model) and has_graph(layer):
@@ -34,7 +34,7 @@ def walk(layer: Layer, ids: set[int] | None = None) -> Iterator[tuple[str, Layer
 
 
 def _parts(path: str, value: Any) -> Iterator[tuple[str, Layer]]:
-    """Yields the layers in an attribute's value, with the paths of their groups."""
+    """Yields the path of the HDF5 group, and the layer, for each layer in an attribute's value."""
     if isinstance(value, Layer):
         yield path, value
     counts: Counter[str] = Counter()
@@ -52,24 +52,24 @@ def has_graph(model: Model) -> bool:
 
 
 def list_weights(layer: Layer) -> list[Variable]:
-    """Returns a layer's own weights in Keras's order: those that training changes first."""
+    """Returns a layer's own weights in Keras's order: first the weights that training changes."""
     weights = layer._own_weights()
     return [*(w for w in weights if w.learns), *(w for w in weights if not w.learns)]
 
 
 def weights_by_path(model: Model) -> dict[str, Variable]:
-    """Returns all weights by the paths of their arrays: "layers/conv2d/vars/0"."""
+    """Returns all weights by the paths of their arrays, such as "layers/conv2d/vars/0"."""
     return {f"{path}/vars/{i}".lstrip("/"): weight for path, layer in [("", model), *walk(model)]
             for i, weight in enumerate(list_weights(layer))}
 
 
 def groups(model: Model) -> dict[str, dict[str, str]]:
-    """Returns the groups' attributes: the names of layers."""
+    """Returns the attributes of each HDF5 group, by path: the name of the group's layer."""
     return {"vars": {"name": model.name}, **{f"{path}/vars": {"name": layer.name} for path, layer in walk(model)}}
 
 
 def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tuple[Variable, np.ndarray]]:
-    """Returns each weight with its array. Raises ValueError, naming any that do not match."""
+    """Returns each weight with its array. Raises ValueError if their names or shapes differ."""
     weights = weights_by_path(model)
     states = generators(model)
     groups_ = {"layers", *(key.partition("/")[0] for key in weights)}
@@ -79,14 +79,14 @@ def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tup
 
 
 def generators(model: Model) -> dict[str, SeedGenerator]:
-    """Returns the layers' generators by path: "layers/dropout/seed_generator/vars/0"."""
+    """Returns the layers' generators by path, such as "layers/dropout/seed_generator/vars/0"."""
     return {f"{path}/{layer.generator_name if isinstance(layer, RandomLayer) else name}/vars/0".lstrip("/"): value
             for path, layer in [("", model), *walk(model)]
             for name, value in vars(layer).items() if isinstance(value, SeedGenerator)}
 
 
 def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> None:
-    """Sets the layers' generators to a file's states. Raises ValueError for a damaged state."""
+    """Sets the layers' generators to the states in a file. Raises ValueError if one is damaged."""
     for name, generator in generators(model).items():
         state = arrays.get(name)
         if state is None:
@@ -101,7 +101,7 @@ def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> No
 
 
 def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """Returns an optimizer's state as Keras's list of variables, with autoconv's names."""
+    """Returns an optimizer's state in the order of Keras's variables, by autoconv's names."""
     result: list[tuple[str, Any]] = [("iterations", state["iterations"].astype(np.int32))]
     if "learning_rate" in state:
         result.append(("learning_rate", state["learning_rate"].astype(np.float32)))
@@ -114,15 +114,15 @@ def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tup
 
 
 def put_variables(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
-    """Sets an optimizer's state to Keras's variables. Raises ValueError for other variables."""
+    """Sets an optimizer's state to Keras's variables. Raises ValueError if their shapes differ."""
     if any(name.endswith(":0") for name in arrays):
         return _put_keras_2(optimizer, arrays)
     state = optimizer.get_state()
     values = list(arrays.values())
     targets = variables(optimizer, state)
-    if not optimizer.slots:  # Keras 2 has slots that SGD does not use
+    if not optimizer.slots:  # Keras 2 may write slots that SGD does not use
         values = [value for value in values if value.shape == ()]
-    if len(values) < len(targets):  # Keras 2 does not write these two
+    if len(values) < len(targets):  # Keras 2 does not write these two variables
         targets = [pair for pair in targets if pair[0] not in ("learning_rate", "product")]
     if [np.shape(value) for _, value in targets] != [value.shape for value in values]:
         raise ValueError(f"{type(optimizer).__name__} needs "
@@ -140,7 +140,9 @@ _SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "vel
 
 
 def _put_keras_2(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
-    """Sets Keras 2 variables: "Adam/m/dense/kernel:0"; legacy ones "Adam/dense/kernel/m:0"."""
+    """Sets an optimizer's state to variables of Keras 2. Their names are such as
+    "Adam/m/dense/kernel:0", or "Adam/dense/kernel/m:0" if a legacy optimizer wrote them.
+    """
     slot_index = -1 if any(name.endswith("/iter:0") for name in arrays) else 1
     state = dict(optimizer.get_state())
     new_slots = dict[str, np.ndarray]()

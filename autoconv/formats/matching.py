@@ -10,14 +10,14 @@ import numpy as np
 
 from ..engine.variable import Variable
 
-SHOWN = 8  # maximum number of differences in an error
+SHOWN = 8  # maximum number of differences in an error message
 LONGEST = 300  # maximum characters per difference
 _lenient: ContextVar[bool] = ContextVar("skip_mismatch", default=False)
 
 
 @contextmanager
 def allow_mismatch(skip_mismatch: bool) -> Iterator[None]:
-    """Inside the block, if `skip_mismatch`, skips arrays that match no weight, with a warning."""
+    """Makes `match` skip arrays that match no weight, with a warning, if `skip_mismatch`."""
     token = _lenient.set(skip_mismatch)
     try:
         yield

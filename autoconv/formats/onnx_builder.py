@@ -1,4 +1,4 @@
-"""Building blocks of an exported graph: names, nodes, constants, values in two layouts."""
+"""Builds an exported ONNX graph: its names, nodes, constants, and values in two layouts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from ..engine.symbolic import Shape
 
 FIRST = (0, 3, 1, 2)  # axis permutation to channels first
 LAST = (0, 2, 3, 1)  # axis permutation to channels last
-BATCH = 97  # batch size while a layer is traced: a first size divisible by it is the batch axis
+BATCH = 97  # batch size while a layer is traced; a first size that is a multiple of it is a batch
 
 
 class Value:
-    """A tensor in the graph: its names as (N, H, W, C), `last`, and (N, C, H, W), `first`."""
+    """A tensor in the graph. `last` is its (N, H, W, C) name, `first` its (N, C, H, W) name."""
 
     def __init__(self, last: str | None, shape: Shape, first: str | None = None) -> None:
         self.last = last
@@ -26,21 +26,21 @@ class Value:
 
     @property
     def name(self) -> str:
-        """The tensor's name in an available layout, channels first if both exist."""
+        """The tensor's name in an available layout: channels first if both layouts exist."""
         return self.first or self.last  # type: ignore[return-value]
 
     def like(self, name: str, shape: Shape | None = None) -> "Value":
-        """Returns a value of this name, in the layout of `name`."""
+        """Returns a new value called `name`, in the same layout as this value."""
         shape = self.shape if shape is None else shape
         return Value(None, shape, name) if self.first else Value(name, shape)
 
     def axis(self, axis: int) -> int:
-        """Returns the index of an axis of `shape` in the layout of `name`, counted from 0."""
+        """Converts an index into `shape` to a non-negative axis in the layout of `name`."""
         axis %= len(self.shape)
         return FIRST.index(axis) if self.first else axis
 
     def broadcast(self, array: Any) -> np.ndarray:
-        """Returns a constant that broadcasts with `shape`, in the layout of `name`."""
+        """Returns an array, in the layout of `name`, that broadcasts with this value."""
         array = np.asarray(array, np.float32)
         if not self.first or array.ndim == 0:
             return array
@@ -48,24 +48,24 @@ class Value:
 
 
 def first(builder: "Builder", value: Value) -> str:
-    """Returns the name of an image tensor with channels first, after a Transpose if needed."""
+    """Returns the channels-first name of an image tensor. Adds a Transpose node if needed."""
     if value.first is None:
         value.first = builder.node("Transpose", value.last, perm=list(FIRST))
     return value.first
 
 
 def last(builder: "Builder", value: Value) -> str:
-    """Returns the name of a tensor in autoconv's layout, after a Transpose if needed."""
+    """Returns the name of a tensor in autoconv's layout. Adds a Transpose node if needed."""
     if value.last is None:
         value.last = builder.node("Transpose", value.first, perm=list(LAST))
     return value.last
 
 
 class Builder:
-    """The nodes and constants of a graph, in order.
+    """The nodes and constants of an exported graph, in order.
 
-    opset: the version of ONNX's operators; names: all names in use; traces: whether a layer is
-    traced.
+    opset: the version of ONNX's operators; names: all names in use; traces: whether a layer's call
+    is being traced.
     """
 
     def __init__(self, onnx: ModuleType, opset: int) -> None:
@@ -82,7 +82,7 @@ class Builder:
 
     @contextmanager
     def enter_layer(self, layer: str, traces: bool = False) -> Iterator[None]:
-        """Prefixes names with the layer's inside the block. traces: whether its call is traced."""
+        """Prefixes names with `layer` inside the block. traces: whether the layer is traced."""
         previous = self._prefix, self.traces
         self._prefix = f"{self._prefix}{layer}/"
         self.traces = traces
@@ -103,14 +103,14 @@ class Builder:
 
     def node(self, op: str, *inputs: str | None, names: list[str] | None = None,
              **attributes: Any) -> str:
-        """Adds a node; None and "" are omitted inputs. Returns the name of its first result."""
+        """Adds a node and returns the name of its first output. None and "" are omitted inputs."""
         outputs = names or [self.unique_name(f"{self._prefix}{op}")]
         self.nodes.append(self.onnx.helper.make_node(op, [name or "" for name in inputs], outputs,
                                                      name=outputs[0], **attributes))
         return outputs[0]
 
     def constant(self, value: Any, name: str = "constant", dtype: DTypeLike = np.float32) -> str:
-        """Returns the name of an initializer; equal numbers, integers, weights are shared."""
+        """Returns an initializer's name. Equal scalars and integer arrays share an initializer."""
         array = np.ascontiguousarray(value, dtype).reshape(np.shape(value))
         owner = self._prefix + name if array.ndim and dtype is np.float32 else ""
         key = (owner, array.dtype.str, array.shape, sha256(array.tobytes()).digest())
@@ -124,7 +124,7 @@ class Builder:
         return self.constant(values, name, np.int64)
 
     def reduce(self, op: str, x: str, axes: Sequence[int] | None, keepdims: bool) -> str:
-        """Adds ReduceMean, ReduceSum, ...: axes as an attribute in older opsets, else an input."""
+        """Adds a reduction. Its axes are an attribute in older opsets, an input in newer opsets."""
         if axes is None:
             return self.node(op, x, keepdims=int(keepdims))
         if self.opset < 18 and op != "ReduceSum":
@@ -132,5 +132,5 @@ class Builder:
         return self.node(op, x, self.ints(list(axes), "axes"), keepdims=int(keepdims))
 
     def reshape(self, x: str, shape: Sequence[int | None]) -> str:
-        """Reshapes x, except its first size; one other size may be None."""
+        """Reshapes x to `shape`, but keeps its first size. One other size may be None."""
         return self.node("Reshape", x, self.ints([0, *(-1 if n is None else n for n in shape[1:])], "shape"))

@@ -1,9 +1,9 @@
-"""Exports models as ONNX files: a graph of layers becomes a graph of ONNX ops.
+"""Exports models as ONNX files, by converting a graph of layers to a graph of ONNX ops.
 
-A layer is run on symbolic tensors, so it becomes the functions that its `call` calls;
-`onnx_functions` exports each function, `onnx_layers` the few layers with their own ops.
-Images are (N, H, W, C); ONNX's ops on images need (N, C, H, W). A `Value` holds a tensor's names in
-both layouts, and a Transpose is added only when an op first needs the other layout.
+A layer is called on symbolic tensors to record the functions in its `call`. `onnx_functions`
+exports each of these functions; `onnx_layers` exports the few layers that have their own ONNX ops.
+autoconv's images are (N, H, W, C), but ONNX's image ops need (N, C, H, W). A `Value` holds a
+tensor's names in both layouts. A Transpose is added only if an op needs the other layout.
 """
 
 import os
@@ -30,7 +30,7 @@ _IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
 
 
 def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int = 17) -> Any:
-    """See `formats.to_onnx`. Raises ValueError for a model without a graph, too."""
+    """Implements `formats.to_onnx`. Also raises ValueError for a model without a graph."""
     if opset not in OPSETS:
         raise ValueError(f"opset must be one of {', '.join(map(str, OPSETS))}. Received: {opset!r}.")
     onnx = extras.load("onnx", "the package onnx", "onnx", "Writing ONNX files")
@@ -57,7 +57,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
 
 
 def _model(onnx: ModuleType, builder: Builder, name: str, opset: int) -> Any:
-    """Returns the whole ONNX model."""
+    """Returns the ONNX model with the nodes and constants of `builder`."""
     from .. import __version__
 
     graph = onnx.helper.make_graph(builder.nodes, name, builder.inputs, builder.outputs, builder.initializers)
@@ -67,13 +67,13 @@ def _model(onnx: ModuleType, builder: Builder, name: str, opset: int) -> Any:
 
 
 def _info(onnx: ModuleType, name: str, shape: Shape) -> Any:
-    """Returns an input or output of the file, with names for the batch and unknown sizes."""
+    """Describes an input or output of the graph, with names for the batch and unknown sizes."""
     sizes = ["batch", *(f"{name}_{axis}" if n is None else n for axis, n in enumerate(shape[1:], 1))]
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
 
 
 def _add_graph(builder: Builder, graph: Graph, values: dict[int, Value]) -> None:
-    """Adds the ops of a graph's nodes. values: its inputs' values; all its tensors' are added."""
+    """Adds a graph's nodes. values: its inputs' values, to which all other values are added."""
 
     def find(tensor: SymbolicTensor) -> Value:
         return values[id(graph.resolve(tensor))]
@@ -89,7 +89,7 @@ def _add_graph(builder: Builder, graph: Graph, values: dict[int, Value]) -> None
 
 
 def _call(builder: Builder, node: Node, find: Callable[[SymbolicTensor], Value]) -> list[Value]:
-    """Returns the values of one call of a layer, a model or a function."""
+    """Adds the ops for one call of a layer, model or function. Returns its output values."""
     operation = node.operation
     args, kwargs = node.arguments(find)
     if not isinstance(operation, Layer):
@@ -118,7 +118,7 @@ def _call(builder: Builder, node: Node, find: Callable[[SymbolicTensor], Value])
 
 def _trace_call(builder: Builder, operation: Any, call: Callable | None, args: tuple,
                 kwargs: dict[str, Any]) -> list[Value]:
-    """Exports a layer or function by tracing the functions it calls. Returns its values."""
+    """Exports a layer or function by tracing the functions it calls. Returns its output values."""
     values: dict[int, Value] = {}
     inputs: list[SymbolicTensor] = []
 
@@ -135,7 +135,7 @@ def _trace_call(builder: Builder, operation: Any, call: Callable | None, args: t
         with _weights_are_constants():
             outputs = call(*map_structure(symbolic, args), **map_structure(symbolic, kwargs))
         inner = Graph(inputs, outputs)
-    except Exception as error:  # a user's call may raise anything
+    except Exception as error:  # a user's call may raise any exception
         raise ValueError(f"No ONNX op is known for {operation!r}, and its call cannot be traced: {error}") from error
     with builder.enter_layer(operation.name, traces=True):
         _add_graph(builder, inner, values)
@@ -146,7 +146,7 @@ def _trace_call(builder: Builder, operation: Any, call: Callable | None, args: t
 
 @contextmanager
 def _weights_are_constants() -> Iterator[None]:
-    """Inside the block, passes weights to functions as arrays, next to symbolic tensors."""
+    """Passes weights to the functions called in the block as arrays instead of variables."""
     add_node = record_call[0]
 
     def add(name: str, args: tuple, kwargs: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Reads ONNX files of any origin: nodes and constants, or a ValueError with the reason."""
+"""Reads the nodes and constants of ONNX files, which may come from an untrusted source."""
 
 import os
 from collections import Counter
@@ -16,10 +16,10 @@ from .protobuf import Field, Message, Schema
 
 OPSETS = range(7, 29)
 BYTES = 2**30  # maximum size of a file
-INPUTS = 4_096  # maximum inputs and outputs of a node
+INPUTS = 4_096  # maximum number of inputs, and of outputs, of a node
 _DOMAINS = ("", "ai.onnx")
 
-# Fields of ONNX's messages, by number in onnx.proto: fields that are read, and fields that are refused ("any").
+# Fields of ONNX's messages, by their numbers in onnx.proto. Fields of kind "any" are not supported.
 _TENSOR = Schema({1: Field("dims", "int", True), 2: Field("data_type", "int"),
                   4: Field("float_data", "float", True), 5: Field("int32_data", "int", True),
                   7: Field("int64_data", "int", True), 8: Field("name", "text"),
@@ -42,13 +42,13 @@ _MODEL = Schema({
     8: Field("opset_import", Schema({1: Field("domain", "text"), 2: Field("version", "int")}), True),
     25: Field("functions", "any")})
 
-_NUMBERS = {1: "float_data", 11: "double_data", 7: "int64_data"}  # fields of non-raw tensor data, by type
-_VALUES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints"}  # fields of attribute values, by type
+_NUMBERS = {1: "float_data", 11: "double_data", 7: "int64_data"}  # fields with non-raw tensor data, by ONNX type
+_VALUES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints"}  # fields with attribute values, by type
 _DEFAULTS = {"f": 0.0, "i": 0, "s": ""}
 
 
 class RawNode(NamedTuple):
-    """A node: its attributes, the names of its inputs and results, "" for omitted ones."""
+    """A node's attributes, and the names of its inputs and outputs, with "" for omitted ones."""
 
     attributes: Attributes
     inputs: tuple[str, ...]
@@ -56,7 +56,7 @@ class RawNode(NamedTuple):
 
 
 class Port(NamedTuple):
-    """An input or output of a graph. A shape may be unknown; unknown sizes in it are None."""
+    """An input or output of a graph. `shape` is None if it is unknown; unknown sizes are None."""
 
     name: str
     dtype: str
@@ -64,7 +64,7 @@ class Port(NamedTuple):
 
 
 class File(NamedTuple):
-    """The contents of a file. `nodes` are in execution order."""
+    """The contents of an ONNX file. `nodes` are in execution order."""
 
     name: str
     inputs: list[Port]
@@ -74,8 +74,9 @@ class File(NamedTuple):
 
 
 def read_file(source: str | os.PathLike[str] | bytes) -> File:
-    """Reads the nodes and constants that the outputs of an ONNX file need, from its path or bytes.
-    Runs no code, reads no other files. Raises ValueError for a damaged file, FileNotFoundError.
+    """Reads the nodes and constants that the outputs of an ONNX file need. The file is given by its
+    path or its bytes. Runs no code from the file and reads no other files. Raises ValueError if the
+    file is damaged or not supported, FileNotFoundError if it does not exist.
     """
     try:
         model = protobuf.read_message(_bytes(source), _MODEL)
@@ -103,7 +104,7 @@ def _bytes(source: str | os.PathLike[str] | bytes) -> bytes:
 
 
 def _opset(model: Message) -> int:
-    """Returns the opset of the file's standard ops."""
+    """Returns the opset version of the standard ops in a file."""
     versions = [entry.get("version", 0) for entry in model["opset_import"] if entry.get("domain", "") in _DOMAINS]
     if len(versions) != 1 or versions[0] not in OPSETS:
         raise ValueError(f"The opset must be one of {OPSETS[0]}..{OPSETS[-1]}. Received: "
@@ -137,7 +138,7 @@ def _file(graph: Message, opset: int) -> File:
 
 
 def _drop_unused(file: File) -> File:
-    """Returns the file without nodes and constants that no output needs."""
+    """Returns the file without the nodes and constants that no output needs."""
     names = {port.name for port in file.outputs}
     nodes = []
     for node in reversed(file.nodes):
@@ -187,7 +188,7 @@ def _node(node: Message, number: int, opset: int) -> RawNode:
 
 
 def array(tensor: Message) -> np.ndarray:
-    """Returns a tensor's values. Raises ValueError if it is external or has another size."""
+    """Returns a tensor's values. Raises ValueError if they are not in the file or invalid."""
     dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
     name = tensor.get("name") or "a constant"
     kind = tensor.get("data_type", 0)

@@ -1,6 +1,7 @@
-"""Exports functions to ONNX: activations, tensor methods and `functional`'s functions.
+"""Exports activations, tensor methods and the functions in `functional` to ONNX.
 
-An emitter takes the builder and the function's arguments, with values in place of tensors.
+An emitter adds the ONNX nodes of one function. It accepts the builder and the function's arguments,
+with a `Value` in place of each tensor.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,7 +60,7 @@ def softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1, op: str = "Sof
 
 
 def align_operands(b: Builder, values: Sequence[Operand]) -> tuple[list[str], Value]:
-    """Returns names of broadcasting values and constants in a common layout, and a value in it."""
+    """Returns the operands' names in a common layout, and a value that has this layout."""
     tensors = [value for value in values if isinstance(value, Value)]
     constants = [np.ndim(value) for value in values if not isinstance(value, Value)]
     if not all(value.first for value in tensors) or max(constants, default=0) > 4:
@@ -96,7 +97,7 @@ def matmul(b: Builder, x: Operand, y: Operand) -> Value:
 
 
 def cast(b: Builder, x: Value, dtype: DTypeLike) -> Value:
-    """Returns x: exported files are entirely in float32."""
+    """Returns x unchanged. Raises ValueError unless the dtype is float32, like exported files."""
     if np.dtype(dtype) != np.float32:
         raise ValueError(f"ONNX files are written in float32. Received: a cast to {dtype}.")
     return x
@@ -120,13 +121,13 @@ def _make_reduction(op: str) -> Emitter:
 
 
 def _unpack_sizes(sizes: tuple[Any, ...]) -> list[int]:
-    """Returns the sizes of `f(2, 3)` or `f((2, 3))`."""
+    """Returns the sizes passed as `f(2, 3)` or as `f((2, 3))`."""
     return list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], Sequence) else list(sizes)
 
 
 def reshape(b: Builder, x: Value, *shape: Any) -> Value:
     sizes = _unpack_sizes(shape)
-    if b.traces and sizes[0] % BATCH == 0:  # the number of samples, or a multiple of it
+    if b.traces and sizes[0] % BATCH == 0:  # a multiple of the traced batch size
         return Value(b.node("Reshape", last(b, x), b.ints([0 if -1 in sizes else -1, *sizes[1:]], "shape")), ())
     return Value(b.node("Reshape", last(b, x), b.ints(sizes, "shape"), allowzero=1), ())
 
@@ -174,7 +175,7 @@ def split(b: Builder, x: Value, indices_or_sections: int | Sequence[int],
 
 def emit_slice(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[int],
                steps: list[int] | None = None) -> Value:
-    """Emits x[start:end:step] along each of these axes."""
+    """Adds a Slice that computes x[start:end:step] along each axis in `axes`."""
     return x.like(b.node("Slice", x.name, b.ints(starts, "starts"), b.ints(ends, "ends"),
                          b.ints([x.axis(axis) for axis in axes], "axes"), b.ints(steps or [1] * len(starts), "steps")))
 
@@ -207,7 +208,7 @@ def _bounds(part: Any) -> tuple[int, int, int]:
 
 def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant",
         constant_values: float | None = None) -> Value:
-    """Emits a Pad. `mode` is "constant" in every graph."""
+    """Adds a Pad with constant values. `mode` is "constant" in every graph."""
     pairs = np.broadcast_to(pad_width, (len(x.shape), 2)).tolist()
     if x.first:
         pairs = [pairs[0], pairs[3], pairs[1], pairs[2]]
@@ -228,7 +229,7 @@ def dense(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None) -
 
 def conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None, strides: Pair = 1,
            padding: Padding = "valid", dilation_rate: Pair = 1, groups: int = 1) -> Value:
-    """ONNX's kernels are (F, C / groups, KH, KW)."""
+    """Adds a Conv. ONNX's kernels have the shape (F, C / groups, KH, KW)."""
     weights = _weights(b, w.transpose(3, 2, 0, 1), bias)
     options = window(x, w.shape[:2], strides, padding, dilation_rate)
     return Value(None, (), b.node("Conv", first(b, x), *weights, group=groups, **options))
@@ -237,7 +238,7 @@ def conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None, 
 def depthwise_conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None,
                      strides: Pair = 1, padding: Padding = "valid",
                      dilation_rate: Pair = 1) -> Value:
-    """Emits a Conv with one group per channel."""
+    """Adds a Conv with one group per channel."""
     kh, kw, channels, multiplier = w.shape
     kernel = w.reshape(kh, kw, 1, channels * multiplier)
     return conv2d(b, x, kernel, bias, strides, padding, dilation_rate, channels)
@@ -280,7 +281,7 @@ def _weights(b: Builder, kernel: np.ndarray, bias: np.ndarray | None) -> list[st
 
 def window(x: Value, kernel: Pair, strides: Pair, padding: Padding,
            dilation_rate: Pair = 1) -> dict[str, Any]:
-    """Returns a window's attributes over images x; "same" of unknown sizes as auto_pad."""
+    """Returns a window's attributes over images x. For unknown sizes "same" becomes auto_pad."""
     kh, kw = shapes.pair(kernel, "kernel_size")
     (sh, sw) = shapes.pair(strides, "strides")
     (dh, dw) = shapes.pair(dilation_rate, "dilation_rate")
@@ -319,7 +320,7 @@ def _global(op: str) -> Emitter:
 
 
 def resize(b: Builder, x: Value, size: Sequence[int], interpolation: str = "bilinear") -> Value:
-    """Emits a Resize, or products with weights if ONNX or its Runtime lacks the interpolation."""
+    """Adds a Resize, or matrix products if ONNX or ONNX Runtime lacks the interpolation."""
     if interpolation not in INTERPOLATIONS:
         if None in x.shape[1:3]:
             raise ValueError(f"{interpolation!r} can be exported only for images of known size. Received: {x.shape}.")

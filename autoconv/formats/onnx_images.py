@@ -1,4 +1,4 @@
-"""ONNX's ops on images, with channels last. Kernels are in ONNX's layout, (F, C / groups, KH, KW)."""
+"""Computes ONNX's image ops with channels last. Kernels are (F, C / groups, KH, KW) as in ONNX."""
 
 from functools import reduce
 from typing import Any
@@ -12,7 +12,7 @@ from .onnx_values import KNOWN, TERMS, Attributes, check_size, constant, refusal
 
 
 def _pair(node: Attributes, name: str, default: Any) -> tuple[int, int]:
-    """Returns an attribute as two numbers; a single number n becomes (1, n)."""
+    """Returns the two numbers of an attribute. A single number n becomes (1, n)."""
     values = list(node.get(name, default))
     if len(values) == 1:
         values = [1, *values]
@@ -22,7 +22,7 @@ def _pair(node: Attributes, name: str, default: Any) -> tuple[int, int]:
 
 
 def _sides(node: Attributes) -> list[int]:
-    """Returns the attribute pads as (top, left, bottom, right)."""
+    """Returns the attribute `pads` as [top, left, bottom, right]."""
     pads = list(node.get("pads", (0, 0, 0, 0)))
     pads = [0, pads[0], 0, pads[1]] if len(pads) == 2 else pads
     if len(pads) != 4 or min(pads) < 0:
@@ -31,7 +31,7 @@ def _sides(node: Attributes) -> list[int]:
 
 
 def padding(node: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
-    """Returns ((top, bottom), (left, right)) of a window over x, by `auto_pad` or `pads`."""
+    """Returns the padding [(top, bottom), (left, right)] that `auto_pad` or `pads` specifies."""
     auto = node.get("auto_pad", "NOTSET")
     strides = _pair(node, "strides", (1, 1))
     rates = _pair(node, "dilations", (1, 1))
@@ -48,7 +48,7 @@ def padding(node: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[
 
 
 def _kernel(w: Tensor) -> Tensor:
-    """Returns a kernel of rank 3 or 4 as rank 4."""
+    """Returns a kernel with 3 or 4 axes as a kernel with 4 axes."""
     w = w.reshape(*w.shape[:2], 1, w.shape[2]) if w.ndim == 3 else w
     if w.ndim != 4:
         raise ValueError(f"A kernel over images must have 4 axes. Received shape: {w.shape}.")
@@ -70,7 +70,7 @@ def conv(node: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Ten
 
 
 def conv_transpose(node: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
-    """Crops the full result by `pads`; `output_padding` and `output_shape` extend it."""
+    """Computes a transposed convolution, cropped by `pads` and extended by `output_padding`."""
     w = _kernel(w)  # (C, F / groups, KH, KW)
     groups = node.get("group", 1)
     strides = _pair(node, "strides", (1, 1))
@@ -102,7 +102,7 @@ def conv_transpose(node: Attributes, x: Tensor, w: Tensor, b: Tensor | None = No
 
 def _crop_widths(node: Attributes, x: Tensor, whole: list[int], strides: tuple[int, int],
                  extra: tuple[int, int]) -> list[tuple[int, int]]:
-    """Returns how much to crop before and after each axis of a transposed convolution."""
+    """Returns the pixels to crop at the start and end of each axis of a transposed convolution."""
     auto = node.get("auto_pad", "NOTSET")
     shape = node.get("output_shape")
     if shape is None and auto in ("NOTSET", "VALID"):
@@ -120,7 +120,7 @@ def _crop_widths(node: Attributes, x: Tensor, whole: list[int], strides: tuple[i
 
 
 def _pool_sides(node: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
-    """Returns a pooling's padding, extended for the last window if `ceil_mode` is set."""
+    """Returns the padding of a pooling op. `ceil_mode` extends it to complete the last window."""
     sides = padding(node, x, kernel)
     if not node.get("ceil_mode", 0):
         return sides
@@ -136,7 +136,7 @@ def _pool_sides(node: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tu
 
 def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates: tuple[int, int],
              sides: list[tuple[int, int]], value: float) -> list[Tensor]:
-    """Returns, per position in a window, the pixels there as an image of the result's size."""
+    """Returns one image of the result's size per window position, with the pixels found there."""
     wide = F.pad(x, ((0, 0), *sides, (0, 0)), constant_values=value)
     size = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(wide.shape[1:3], kernel, strides, rates)]
     if min(size) < 1 or kernel[0] * kernel[1] > TERMS:
@@ -148,7 +148,7 @@ def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates
 
 
 def _plain(node: Attributes, kernel: tuple[int, int], sides: list[tuple[int, int]]) -> bool:
-    """Whether autoconv's pooling can be used: no dilation, an image pixel in each window."""
+    """Whether autoconv's pooling can be used: no dilation, and an image pixel in each window."""
     return _pair(node, "dilations", (1, 1)) == (1, 1) and all(max(side) < k for side, k in zip(sides, kernel))
 
 
@@ -166,7 +166,7 @@ def max_pool(node: Attributes, x: Tensor) -> Tensor:
 
 
 def average_pool(node: Attributes, x: Tensor) -> Tensor:
-    """Averages windows. `count_include_pad` counts padding as zeros, but not `ceil_mode`'s."""
+    """Averages windows. `count_include_pad` counts pixels from `pads`, but not from `ceil_mode`."""
     kernel = _pair(node, "kernel_shape", ())
     strides = _pair(node, "strides", (1, 1))
     rates = _pair(node, "dilations", (1, 1))
@@ -186,7 +186,7 @@ def average_pool(node: Attributes, x: Tensor) -> Tensor:
 
 
 def _counts(n: int, k: int, stride: int, rate: int, side: tuple[int, int], size: int) -> np.ndarray:
-    """Returns the number of pixels of an n-pixel row in each of `size` windows."""
+    """Returns how many pixels of an n-pixel row are in each of `size` windows."""
     check_size((n + sum(side),), KNOWN)
     mask = np.pad(np.ones(n, np.int64), side)
     return sum((mask[i * rate :: stride][:size] for i in range(k)), np.zeros(size, np.int64))
@@ -197,7 +197,7 @@ def _counts(n: int, k: int, stride: int, rate: int, side: tuple[int, int], size:
 
 def batch_normalization(node: Attributes, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor,
                         variance: Tensor) -> Tensor:
-    """Normalizes x, of any rank, with the moving averages."""
+    """Normalizes x, which may have any rank, with the moving mean and variance."""
     if node.get("training_mode", 0) or node.outputs > 1:
         raise refusal(node, "training_mode is 0, with one result", node.get("training_mode", 0))
     return F.batch_norm(x, gamma, beta, mean, variance, False, epsilon=node.get("epsilon", 1e-5))
@@ -209,7 +209,7 @@ def instance_normalization(node: Attributes, x: Tensor, gamma: Tensor, beta: Ten
 
 
 def group_normalization(node: Attributes, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-    """Normalizes groups. Before opset 21 gamma and beta have one number per group."""
+    """Normalizes groups of channels. Before opset 21, gamma and beta have one number per group."""
     n, h, w, channels = x.shape
     groups = node.get("num_groups", 1)
     if groups < 1 or channels % groups:
@@ -234,13 +234,13 @@ def layer_normalization(node: Attributes, x: Tensor, gamma: Tensor,
     return [y if beta is None else y + beta, mean, 1.0 / root][: node.outputs]
 
 
-# Sizes.
+# Ops that change image sizes.
 
 
 def resize(node: Attributes, x: Tensor, roi: np.ndarray | None = None,
            scales: np.ndarray | None = None, sizes: np.ndarray | None = None) -> Tensor:
-    """Resizes images by scales or sizes, axis by axis. Edge pixels extend the image."""
-    if node.opset < 11:  # its inputs were x, scales
+    """Resizes images by scales or to sizes, axis by axis. Repeats edge pixels outside the image."""
+    if node.opset < 11:  # the inputs were x and scales
         roi, scales = None, roi
     if node.get("antialias", 0):
         raise refusal(node, "antialias is 0", 1)
@@ -258,7 +258,7 @@ def resize(node: Attributes, x: Tensor, roi: np.ndarray | None = None,
 
 def _new_sizes(node: Attributes, old: tuple[int, ...], scales: Any,
                sizes: Any) -> tuple[list[int], list[float]]:
-    """Returns the result's sizes and the scales, for all axes."""
+    """Returns the size of the result, and the scale, for each of the four axes."""
     numbers = [float(number) for number in (sizes if scales is None else scales)]
     axes = [axis % 4 for axis in node.get("axes", range(len(numbers)))]
     if len(axes) != len(numbers) or len(numbers) > 4 or not all(0 < number < 2**31 for number in numbers):
@@ -279,7 +279,7 @@ def _new_sizes(node: Attributes, old: tuple[int, ...], scales: Any,
 
 
 def _resample(node: Attributes, x: Tensor, axis: int, old: int, new: int, scale: float) -> Tensor:
-    """Resizes one axis: each result is a weighted sum of a few elements."""
+    """Resizes one axis. Each new element is a weighted sum of at most four old elements."""
     positions = _source_positions(node, old, new, scale)
     mode = node.get("mode", "nearest")
     if mode == "nearest":
@@ -300,13 +300,13 @@ def _resample(node: Attributes, x: Tensor, axis: int, old: int, new: int, scale:
 
 def _cubic(node: Attributes, low: np.ndarray, part: np.ndarray,
            old: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns four indices and their weights, by Keys' cubic kernel."""
+    """Returns indices and weights of the four elements that cubic interpolation (Keys) uses."""
     a = node.get("cubic_coeff_a", -0.75)
 
-    def near(d: np.ndarray) -> np.ndarray:  # distances up to 1
+    def near(d: np.ndarray) -> np.ndarray:  # weight at distances up to 1
         return ((a + 2) * d - (a + 3)) * d * d + 1
 
-    def far(d: np.ndarray) -> np.ndarray:  # distances from 1 to 2
+    def far(d: np.ndarray) -> np.ndarray:  # weight at distances from 1 to 2
         return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
 
     taps = [(low - 1, far(part + 1)), (low, near(part)), (low + 1, near(1 - part)), (low + 2, far(2 - part))]
@@ -318,7 +318,7 @@ def _cubic(node: Attributes, low: np.ndarray, part: np.ndarray,
 
 
 def _source_positions(node: Attributes, old: int, new: int, scale: float) -> np.ndarray:
-    """Returns the positions of the new axis's elements on the old axis."""
+    """Returns the position on the old axis of each element of the new axis."""
     mode = node.get("coordinate_transformation_mode", "half_pixel" if node.opset >= 11 else "asymmetric")
     i = np.arange(new)
     whole = old * scale  # the new size before rounding down

@@ -1,4 +1,4 @@
-"""Imports ONNX files: `OnnxModel` runs a file's nodes with `onnx_ops.OPS`."""
+"""Imports an ONNX file as an `OnnxModel`, which runs the file's nodes with `onnx_ops.OPS`."""
 
 import os
 from math import inf
@@ -21,12 +21,12 @@ from .onnx_file import File, RawNode
 from .onnx_ops import OPS, OnnxOp
 from .onnx_values import KNOWN, LARGEST, cast, check_size, limit_arrays, to_device
 
-SECONDS = 0.5  # time limit for checking a file by a run without kernels
-ALL_KNOWN = 2 * KNOWN  # elements of all results known before any input data
+SECONDS = 0.5  # time limit of the dry run, without kernels, that checks a file
+ALL_KNOWN = 2 * KNOWN  # maximum elements of all results that do not depend on input data
 
 
 def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
-    """See `formats.from_onnx`. Nodes that no output needs are not run."""
+    """Implements `formats.from_onnx`. Ignores nodes that no output needs."""
     file = onnx_file.read_file(source)
     for node in file.nodes:
         if node.attributes.op not in OPS:
@@ -36,7 +36,7 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
 
 
 class Layouts:
-    """A tensor with channels first (as in ONNX) or last; the other layout is made on demand."""
+    """A tensor with channels first (as in ONNX) or last. The other layout is computed on demand."""
 
     def __init__(self, first: Tensor | None, last: Tensor | None = None) -> None:
         self._first = first
@@ -56,12 +56,12 @@ class Layouts:
 
     @property
     def is_last(self) -> bool:
-        """Whether the tensor is stored with channels last, by an op on images."""
+        """Whether the tensor is available with channels last."""
         return self._last is not None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape in ONNX's layout."""
+        """The tensor's shape in ONNX's layout."""
         if self._first is not None:
             return self._first.shape
         n, h, w, channels = self._last.shape  # type: ignore[union-attr]
@@ -69,7 +69,7 @@ class Layouts:
 
 
 class GraphRunner:
-    """Runs the nodes of a file. constants: known arrays; parameters: weights, whether trained."""
+    """Runs an ONNX file's nodes. constants: known arrays; parameters: weights' trainable flags."""
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -89,7 +89,7 @@ class GraphRunner:
 
     def run(self, inputs: list[Tensor], weights: dict[str, Any], device: Device,
             deadline: float = inf) -> list[Tensor]:
-        """Returns the outputs; an empty list after the time `deadline`. Raises ValueError."""
+        """Returns the outputs, or [] after `deadline`. Raises ValueError if a node cannot run."""
         values: dict[str, Any] = {port.name: Layouts(x) for port, x in zip(self.file.inputs, inputs, strict=True)}
         values.update(self.constants)
         values.update((name, Layouts(weight)) for name, weight in weights.items())
@@ -104,7 +104,7 @@ class GraphRunner:
                                                                   for name in node.inputs], device, budget)
                 if len(results) < len(node.outputs):
                     raise ValueError(f"it has at most {len(results)} results. Received: {len(node.outputs)}.")
-            except Exception as error:  # a node's numbers may cause any error
+            except Exception as error:  # a node's numbers may cause any exception
                 cause = str(error)[:1000] or type(error).__name__
                 raise ValueError(f"Node {attrs.name!r} ({attrs.op}) cannot run: {cause}") from error
             if attrs.op != "Constant":  # constants are in the file itself
@@ -117,7 +117,7 @@ class GraphRunner:
 
     def _results(self, op: OnnxOp, node: RawNode, inputs: list[Any], device: Device,
                  budget: int) -> list[Any]:
-        """Returns a node's results: known arrays of at most `budget` elements, else `Layouts`."""
+        """Returns a node's results: arrays if all its inputs are known arrays, else `Layouts`."""
         attrs = node.attributes
         if node.inputs and not node.inputs[0]:
             raise ValueError("its first input is missing.")
@@ -140,7 +140,7 @@ class GraphRunner:
 
 
 def _compute_constants(op: OnnxOp, node: RawNode, inputs: list[Any]) -> list[np.ndarray]:
-    """Computes results outside the recording, as they are the same in every replay."""
+    """Computes a node's constant results, unrecorded because they are the same in every replay."""
     with trace.suspend_recording(), no_grad():
         args = [each if each is None or index in op.host else to_device(each, devices.get("cpu"))
                 for index, each in enumerate(inputs)]
@@ -155,7 +155,7 @@ def _prepare_inputs(op: OnnxOp, device: Device, inputs: list[Any], last: bool = 
 
 
 def _tensors(op: OnnxOp, node: RawNode, inputs: list[Any], device: Device) -> list[Layouts]:
-    """Runs an op on tensors in ONNX's layout; an elementwise op in their current layout."""
+    """Runs an op in ONNX's layout. An elementwise op also runs on images with channels last."""
     values = [each for each in inputs if isinstance(each, Layouts)]
     last = op.alike and all(value.is_last and len(value.shape) == 4 for value in values) and all(
         each is None or isinstance(each, Layouts) or each.ndim == 0 for each in inputs)
@@ -166,7 +166,7 @@ def _tensors(op: OnnxOp, node: RawNode, inputs: list[Any], device: Device) -> li
 
 
 def _images(op: OnnxOp, node: RawNode, inputs: list[Any], device: Device) -> list[Layouts]:
-    """Runs an op on images, with channels last."""
+    """Runs an image op on its inputs with channels last."""
     x, *operands = inputs
     x = x if isinstance(x, Layouts) else Layouts(to_device(x, device))
     rank = len(x.shape)
@@ -183,11 +183,11 @@ def _images(op: OnnxOp, node: RawNode, inputs: list[Any], device: Device) -> lis
 
 
 class OnnxModel(Model):
-    """A model of `formats.from_onnx`. Its weights are the file's float tensors, with the same
-    names.
+    """A model that `formats.from_onnx` returns. Its weights are the float tensors of the ONNX file,
+    with "." for "/" in their names.
 
-    Even in training it normalizes with moving averages and drops nothing. `save_weights` saves its
-    weights; its architecture stays in the ONNX file.
+    Even in training, normalization uses the moving averages and dropout has no effect.
+    `save_weights` saves the model's weights; its architecture is stored only in the ONNX file.
     """
 
     recordable = True
@@ -210,7 +210,7 @@ class OnnxModel(Model):
             self._check_nodes()
 
     def _check_nodes(self) -> None:
-        """Checks the nodes by a run without kernels, for half a second. Raises ValueError."""
+        """Checks the nodes in a dry run of half a second. Raises ValueError if one cannot run."""
         shapes = [port.shape for port in self._ports]
         for shape in shapes:
             check_size([1 if n is None else n for n in shape])  # type: ignore[union-attr]
@@ -221,12 +221,12 @@ class OnnxModel(Model):
 
     @property
     def input_names(self) -> list[str]:
-        """The names of the inputs in the file."""
+        """The names of the model's inputs in the ONNX file."""
         return [port.name for port in self._ports]
 
     @property
     def output_names(self) -> list[str]:
-        """The names of the outputs in the file."""
+        """The names of the model's outputs in the ONNX file."""
         return [port.name for port in self._runner.file.outputs]
 
     def get_config(self) -> NoReturn:
@@ -242,7 +242,7 @@ class OnnxModel(Model):
         return self._runner.run(inputs, self.parameters, self.device, deadline)
 
     def check_input(self, shape: Any) -> None:
-        """Raises ValueError if inputs of this shape, or these shapes, are not the file's."""
+        """Raises ValueError if inputs of this shape, or these shapes, do not match the file."""
         if isinstance(shape, dict):
             shape = [shape.get(name) for name in self.input_names]
         shapes: list[Any] = [shape] if is_shape(shape) else list(shape)
@@ -263,13 +263,13 @@ def _several(values: list[Any]) -> Any:
 
 
 def _dtype(file: File) -> str:
-    """Returns float64 if weights or inputs have it and none has float32; else float32."""
+    """Returns "float64" if a weight or an input is float64 and none is float32, else "float32"."""
     kinds = {array.dtype.name for array in file.constants.values() if array.ndim} | {p.dtype for p in file.inputs}
     return "float64" if "float64" in kinds and "float32" not in kinds else "float32"
 
 
 def _releases(file: File) -> dict[int, list[str]]:
-    """Returns the results to release after each node, by its number."""
+    """Returns the names of the results to release after each node, by the node's number."""
     last: dict[str, int] = {}
     for number, node in enumerate(file.nodes):
         last.update((name, number) for name in (*node.inputs, *node.outputs) if name)

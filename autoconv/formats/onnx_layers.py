@@ -1,6 +1,6 @@
-"""Exports layers as one op, or for images of any size, instead of tracing their `call`.
+"""Exports layers that have their own ONNX op, or whose `call` cannot be traced for any image size.
 
-An emitter takes the builder, the layer, its input and its result's shape.
+An emitter accepts the builder, the layer, the layer's input and the shape of its output.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from .onnx_builder import Builder, Value, first, last
 
 def group_normalization(b: Builder, layer: layers.GroupNormalization, x: Value,
                         shape: Shape) -> Value:
-    """Exports images of any size. Channels on another axis are moved to the end and back."""
+    """Normalizes images of any size. Channels on another axis are moved to the end and back."""
     name = last(b, x)
     if layer._order is not None:
         name = b.node("Transpose", name, perm=list(layer._order[0]))

@@ -1,7 +1,7 @@
-"""ONNX's ops as functions of tensors, in the table `OPS`.
+"""Implements ONNX's ops as functions of tensors, in the table `OPS`.
 
-A function takes the node's `Attributes` and its inputs, None for omitted ones, and returns a tensor
-or several.
+A function accepts the node's `Attributes` and the node's inputs, with None for omitted inputs. It
+returns a tensor or a list of tensors.
 """
 
 import operator
@@ -22,11 +22,11 @@ Function = Callable[..., Any]
 
 
 class OnnxOp(NamedTuple):
-    """An op: its function and its requirements.
+    """The function of an ONNX op, and its requirements.
 
-    host: indices of inputs that must be known, such as shapes, as NumPy arrays; constants: indices
-    of inputs never trained; images: needs channels last; alike: elementwise, in any layout; long: too
-    expensive to compute beforehand.
+    host: indices of inputs that must be known NumPy arrays, such as shapes; constants: indices of
+    inputs that are never trained; images: whether the op needs channels last; alike: whether it is
+    elementwise, so that any layout works; long: whether it is too slow to compute in advance.
     """
 
     function: Function
@@ -53,7 +53,7 @@ def _several(function: Callable[[Any, Any], Any]) -> OnnxOp:
 
 
 def _divide(node: Attributes, a: Tensor, b: Tensor) -> Tensor:
-    """Divides; integers are rounded towards zero, on the host."""
+    """Divides a by b. Integer quotients are rounded towards zero, by NumPy."""
     if is_float(a) or is_float(b):
         return a / b
 
@@ -65,7 +65,7 @@ def _divide(node: Attributes, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _power(node: Attributes, a: Tensor, b: Any) -> Tensor:
-    """Raises a to known exponents, of few different values. Integers stay integers."""
+    """Raises a to known exponents, at most 64 different ones. Integers stay integers."""
     exponents = np.asarray(b)
     values = np.unique(exponents)
     if not 0 < len(values) <= 64:
@@ -108,7 +108,7 @@ def _lrn(node: Attributes, x: Tensor) -> Tensor:
 
 
 def _softmax(function: Function) -> OnnxOp:
-    """Returns a softmax op. Before opset 13 all axes from `axis` on are one axis."""
+    """Returns a softmax op. Before opset 13, the op merges all axes from `axis` on."""
 
     def run(node: Attributes, x: Tensor) -> Tensor:
         axis = node.get("axis", -1 if node.opset >= 13 else 1)
@@ -125,7 +125,7 @@ def _softmax(function: Function) -> OnnxOp:
 
 
 def _make_reduction(function: Callable[[Tensor, Any, bool], Tensor]) -> OnnxOp:
-    """Returns a reduction; its axes are an attribute or an input, and no axes mean all."""
+    """Returns a reduction op. Its axes are an attribute or an input; by default all axes."""
 
     def run(node: Attributes, x: Tensor, axes_array: np.ndarray | None = None) -> Tensor:
         axes = node.get("axes") if axes_array is None else ints(axes_array)

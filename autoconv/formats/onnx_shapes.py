@@ -1,4 +1,4 @@
-"""ONNX's ops that rearrange elements: shapes, slices, copies, and values computed from shapes."""
+"""Implements ONNX's ops that reshape, slice, copy or cast tensors, or create constants."""
 
 from collections.abc import Callable
 from math import prod
@@ -12,7 +12,7 @@ from .onnx_values import KNOWN, Attributes, cast, check_size, constant, ints, re
 
 
 def normalize_axis(axis: int, rank: int) -> int:
-    """Returns an axis counted from 0. Raises ValueError if it does not exist."""
+    """Returns an axis as a non-negative index. Raises ValueError if the axis does not exist."""
     if not -rank <= axis < rank:
         raise ValueError(f"An axis of a tensor with {rank} axes must be in {-rank}..{rank - 1}. Received: {axis}.")
     return axis % rank
@@ -129,7 +129,7 @@ def tile(node: Attributes, x: Tensor, repeats: np.ndarray) -> Tensor:
 
 def pad(node: Attributes, x: Tensor, pads: np.ndarray | None = None,
         value: np.ndarray | None = None, axes: np.ndarray | None = None) -> Tensor:
-    """Pads x: constant mode by numbers, other modes by source indices. Negative widths crop."""
+    """Pads x with a constant or, in other modes, with elements of x. Negative widths crop x."""
     widths = ints(pads) if pads is not None else tuple(node.get("pads", ()))
     mode = node.get("mode", "constant")
     number = node.get("value", 0.0) if value is None else np.asarray(value).reshape(-1)[0]
@@ -185,7 +185,7 @@ def cast_to(node: Attributes, x: Tensor) -> Tensor:
 
 def dropout(node: Attributes, x: Tensor, ratio: np.ndarray | None = None,
             training: np.ndarray | None = None) -> Any:
-    """Returns x and an all-true mask: only inference is supported."""
+    """Returns x, and an all-true mask if requested, because only inference is supported."""
     if training is not None and bool(np.asarray(training).any()):
         raise refusal(node, "training_mode is false", True)
     return [x, spread(constant(x, np.ones((), np.bool_)), x.shape)] if node.outputs > 1 else x

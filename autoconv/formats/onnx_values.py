@@ -1,4 +1,4 @@
-"""Helpers of ONNX's ops: attributes, known numbers, constants, checked sizes."""
+"""Provides the helpers of ONNX's ops, for attributes, constants and size limits."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ TERMS = 1_024  # maximum slices or groups that an op loops over
 
 
 class Attributes(NamedTuple):
-    """A node without its inputs: op, name, the file's opset, attributes, number of results."""
+    """A node's op, name, opset version, attribute values and number of outputs."""
 
     op: str
     name: str
@@ -36,7 +36,7 @@ def refusal(node: Attributes, rule: str, value: Any) -> ValueError:
 
 
 def ints(values: Any) -> tuple[int, ...]:
-    """Returns an array of integers as a tuple. Raises ValueError for other numbers or too many."""
+    """Returns integers as a tuple. Raises ValueError for other numbers or too many integers."""
     array = np.asarray(values)
     if array.dtype.kind not in "iub" or array.ndim > 1 or array.size > 4 * TERMS:
         raise ValueError(f"A list of at most {4 * TERMS:,} integers is required here. Received: "
@@ -54,13 +54,13 @@ def constant(tensor: Any, array: Any) -> Tensor:
 
 
 def to_device(array: Any, device: Device) -> Tensor:
-    """Returns an array as a tensor on `device`, copied unless contiguous and writable."""
+    """Returns an array as a tensor on `device`. Copies it unless it is contiguous and writable."""
     writable = np.require(array, requirements=["C", "W"]).reshape(np.shape(array))
     return Tensor(device.constant(writable), device=device)
 
 
 def cast(x: Tensor, dtype: DTypeLike) -> Tensor:
-    """Converts x to a dtype. Gradients pass only if the dtype is x's own or a wider one."""
+    """Converts x to a dtype. Gradients flow only if it is x's own dtype or a wider float dtype."""
     dtype = np.dtype(dtype)
     if x.dtype == dtype:
         return x
@@ -74,7 +74,7 @@ def cast(x: Tensor, dtype: DTypeLike) -> Tensor:
 
 
 class LimitedPool(buffers.Pool):
-    """Limits the current pool to arrays of at most `most` elements each."""
+    """A pool that allocates arrays of at most `most` elements, from the current pool if any."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -88,13 +88,13 @@ class LimitedPool(buffers.Pool):
 
 @contextmanager
 def limit_arrays(most: int) -> Iterator[None]:
-    """Inside the block, raises ValueError for an array of more than `most` elements."""
+    """Raises ValueError if an array of more than `most` elements is allocated inside the block."""
     with buffers.reusing(LimitedPool(most)):
         yield
 
 
 def check_size(shape: Any, most: int = LARGEST) -> None:
-    """Raises ValueError for more than `most` elements, or than `limit_arrays` allows."""
+    """Raises ValueError if a shape has more elements than `most` or than `limit_arrays` allows."""
     pool = buffers.current_pool()
     size = 1
     most = min(most, pool.most) if isinstance(pool, LimitedPool) else most
@@ -115,7 +115,7 @@ def take(x: Tensor, indices: np.ndarray, axis: int) -> Tensor:
 
 
 def compute_by_numpy(compute: Callable[[], Tensor], x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Returns a tensor like x that NumPy computes; in a dry run only its shape."""
+    """Returns the tensor from `compute`, which uses NumPy, or in a dry run an empty tensor."""
     check_size(shape)
     if isinstance(trace.current(), trace.DryRun):
         return Tensor(x.device.empty(shape, x.dtype), device=x.device)
@@ -123,7 +123,7 @@ def compute_by_numpy(compute: Callable[[], Tensor], x: Tensor, shape: tuple[int,
 
 
 def spread(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Broadcasts x to a shape axis by axis, so that the host only makes arrays of one axis."""
+    """Broadcasts x to a shape axis by axis, so that the host only creates one-axis arrays."""
     x = x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
     for axis, n in enumerate(shape):
         if x.shape[axis] != n:

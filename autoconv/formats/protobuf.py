@@ -1,7 +1,7 @@
-"""Reads protobuf messages in bounded time and memory: only the fields in a schema.
+"""Reads protobuf messages in bounded time and memory, and only the fields in a schema.
 
-A schema maps field numbers to `Field`s; a message becomes a dict by field name. Strings, messages
-and numbers are counted before they take memory; raw bytes stay views of the file.
+A schema maps field numbers to `Field`s. A message becomes a dict of values by field name. Strings,
+messages and numbers are counted before they are allocated. Raw bytes are views of the file.
 """
 
 import struct
@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-FIELDS = 400_000  # maximum fields of a file, over all messages read
+FIELDS = 400_000  # maximum number of fields in a file, in all its messages together
 REPEATED = 10_000  # maximum messages in one repeated field
-NAME = 1_000  # maximum bytes of one text
-TEXT = 2**24  # maximum bytes of all texts
-NUMBERS = 2**22  # maximum packed varints in total: one byte of the file may become eight
+NAME = 1_000  # maximum bytes of one string
+TEXT = 2**24  # maximum bytes of all strings
+NUMBERS = 2**22  # maximum packed varints in a file; each may take 1 byte there and 8 in memory
 
-_WIRE = {"int": 0, "double": 1, "float": 5}  # wire types of single numbers; all other kinds have a length
+_WIRE = {"int": 0, "double": 1, "float": 5}  # wire types of single numbers; others are length-delimited
 _FIXED = {1: ("<d", 8), 5: ("<f", 4)}
 
 
@@ -24,7 +24,9 @@ Message = dict[str, Any]  # values by field name
 
 
 class Field(NamedTuple):
-    """A field: its name, its kind or schema ("any" only records it), whether it is repeated."""
+    """A field's name, its kind or schema, and whether it is repeated. The kind "any" only records
+    that the field exists.
+    """
 
     name: str
     kind: Any
@@ -40,12 +42,12 @@ class Schema(dict[int, Field]):
 
 
 def read_message(data: bytes, schema: Schema) -> Message:
-    """Returns the message in `data`, repeated fields as lists. Raises ValueError for other data."""
+    """Reads the message in `data`, repeated fields as lists. Raises ValueError if it is invalid."""
     return _Reader(data).read_message(schema, 0, len(data))
 
 
 class _Reader:
-    """Reads one file. fields, text, numbers: remaining fields, text bytes and integers."""
+    """Reads one file. fields, text, numbers: the remaining fields, string bytes and integers."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -127,7 +129,7 @@ class _Reader:
         return self.view[start:stop]
 
     def _read_packed(self, kind: str, raw: memoryview) -> np.ndarray:
-        """Reads packed numbers."""
+        """Returns the numbers in a packed repeated field."""
         if kind != "int":
             dtype = np.dtype("<f8" if kind == "double" else "<f4")
             if len(raw) % dtype.itemsize:
@@ -153,7 +155,7 @@ class _Reader:
 
 
 def numbers(parts: list[Any], dtype: DTypeLike | None = None) -> np.ndarray:
-    """Returns a repeated field's numbers, packed or single, as one array."""
+    """Returns the numbers of a repeated field, packed or single, as one array."""
     if not any(isinstance(part, np.ndarray) for part in parts):
         return np.array(parts, dtype)
     return np.concatenate([np.atleast_1d(part) for part in parts], dtype=dtype)

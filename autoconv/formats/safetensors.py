@@ -1,6 +1,6 @@
-"""safetensors files: weights as named tensors (`conv2d/kernel`), the architecture as JSON.
+"""Reads and writes safetensors files, with named weights and the architecture as JSON.
 
-Such a file holds data only, no code.
+Such a file contains only data, no code.
 """
 
 import io
@@ -19,7 +19,7 @@ from .architecture import CustomObjects
 
 
 def to_bytes(model: Model, suffix: str) -> bytes:
-    """Returns the file of a built model: its architecture, all weights and its training."""
+    """Returns the bytes of a file with a model's architecture, weights and training state."""
     training.warn_if_unbuilt(model)
     config = {"input_shape": getattr(model, "input_shape", None), **serialize(model)}
     classes = {} if model.class_names is None else {"class_names": json.dumps([str(c) for c in model.class_names])}
@@ -29,14 +29,14 @@ def to_bytes(model: Model, suffix: str) -> bytes:
 
 
 def save_weights(model: Model, path: Path) -> None:
-    """Writes the weights of a built model."""
+    """Writes the weights of a built model to a file."""
     model.count_params()  # raises if the model is not built
     atomic.write(path, _bytes(model, {}, {}))
 
 
 def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = None,
                compile: bool = True) -> Model:
-    """Builds the header's model and reads its weights, with `compile` also its training."""
+    """Builds the model in a file, with its weights and, if `compile`, its training state."""
     metadata, tensors = _read_tensors(data, path)
     if "autoconv" not in metadata:
         raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so it describes no model.")
@@ -52,20 +52,20 @@ def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = N
 
 
 def load_weights(model: Model, path: Path) -> None:
-    """Reads the weights into a built model."""
+    """Reads the weights in a file into a built model."""
     model.count_params()  # raises if the model is not built
     _assign(model, _read_tensors(regular.read_file(path), path)[1], path)
 
 
 def _bytes(model: Model, metadata: dict[str, str], extras: dict[str, np.ndarray]) -> bytes:
-    """Returns a file with the weights, other tensors and metadata."""
+    """Returns the bytes of a file with a model's weights, the tensors in `extras` and metadata."""
     weights = {name: weight.numpy() for name, weight in model.named_weights().items()}
     tensors = {name: np.asarray(value, order="C") for name, value in {**weights, **extras}.items()}
     return _sort_metadata(safetensors.save(tensors, {"autoconv": __version__, **metadata}))
 
 
 def _sort_metadata(data: bytes) -> bytes:
-    """Sorts the file's metadata by name: safetensors writes them in another order each time."""
+    """Sorts a file's metadata by name, because safetensors writes them in varying order."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -75,7 +75,7 @@ def _sort_metadata(data: bytes) -> bytes:
 
 
 def _read_tensors(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Returns the header's metadata and the tensors."""
+    """Returns a file's metadata and tensors. Raises ValueError unless all tensors are floats."""
     try:
         metadata = json_text.safetensors_header(io.BytesIO(data)).get("__metadata__") or {}
         tensors = safetensors.load(data)
@@ -89,6 +89,6 @@ def _read_tensors(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, np
 
 
 def _assign(model: Model, tensors: dict[str, np.ndarray], path: Path) -> None:
-    """Checks all tensors, then writes them into the weights of the same names."""
+    """Checks all tensors, then assigns them to the weights with the same names."""
     tensors = {key: value for key, value in tensors.items() if not key.startswith(training.SLOTS)}
     matching.assign(matching.match(model.named_weights(), tensors, repr(str(path)), model.name))

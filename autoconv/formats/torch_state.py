@@ -14,15 +14,17 @@ from .flat_order import UNKNOWN, Order, find_flat_orders, list_calls
 
 View = Callable[[np.ndarray], np.ndarray]
 Names = Mapping[str, str | tuple[str, ...]] | Iterable[str]
-_Entries = dict[str, list["_Entry"]]  # by the suffix of a module's path
+_Entries = dict[str, list["_Entry"]]  # entries by the suffix of a PyTorch module's path
 
 _IGNORED = "num_batches_tracked"  # a counter that no layer of autoconv needs
-_SHOWN = 12  # maximum number of mismatches in an error
+_SHOWN = 12  # maximum number of mismatches in an error message
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One array of a PyTorch module: our weight (or None), its shape, and both conversions."""
+    """An array of a PyTorch module: its name and shape, autoconv's weight or None, and functions
+    that convert the weight to PyTorch (`write`) and back (`read`).
+    """
 
     name: str
     weight: Variable | None
@@ -33,22 +35,23 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Module:
-    """A module in PyTorch: a layer, or one of the two convolutions of a SeparableConv2D."""
+    """A PyTorch module: a layer, or one of the two convolutions of a SeparableConv2D."""
 
-    path: str  # the layer's name, after the names of the models that contain it
+    path: str  # the layer's name, preceded by the names of the models that contain it
     layer: Layer
     entries: list[_Entry]
 
 
 def from_torch_state_dict(model: Model, state: Mapping[str, Any],
                           names: Names | None = None) -> None:
-    """Writes the weights of a PyTorch module with the same layers into a built model.
+    """Copies the weights of a PyTorch module into a built model with the same layers.
 
-    state: arrays or tensors by names such as "0.weight"; the names before the last dot are groups,
-    matched in order with the layers that have weights. names: {layer's name: group}, with two
-    groups for a SeparableConv2D and "model/layer" for a nested layer; or the groups in the layers'
-    order. Kernels are converted to our layout, after a Flatten to the order (H, W, C). Raises
-    ValueError with a list of all mismatches, and changes nothing then.
+    state: arrays or tensors by name, such as "0.weight". The part of a name before its last dot is
+    its group. Groups that are not in `names` are matched in order with the other layers that have
+    weights. names: a dict {layer name: group}, with two groups for a SeparableConv2D and
+    "model/layer" for a nested layer, or a list of the groups in the layers' order. Kernels are
+    converted to autoconv's layout; kernels after a Flatten are reordered to (H, W, C). Raises
+    ValueError with a list of all mismatches, without changing any weight.
     """
     modules = _modules(model)
     groups = _groups(state)
@@ -64,10 +67,10 @@ def from_torch_state_dict(model: Model, state: Mapping[str, Any],
 def to_torch_state_dict(model: Model, names: Names | None = None) -> dict[str, np.ndarray]:
     """Returns the weights of a built model in PyTorch's layout, as arrays by name.
 
-    `net.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})` loads them. names: the
-    prefixes of ".weight" as in `from_torch_state_dict`; by default each layer's name, plus
-    ".depthwise" and ".pointwise" for a SeparableConv2D. Raises ValueError with a list of weights
-    that PyTorch's modules cannot hold.
+    `net.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})` loads the
+    arrays. names: the groups, as in `from_torch_state_dict`. A group is by default the layer's
+    name, plus ".depthwise" and ".pointwise" for a SeparableConv2D. Raises ValueError with a list of
+    the weights that PyTorch's modules cannot hold.
     """
     modules = _modules(model)
     problems: list[str] = []
@@ -79,7 +82,7 @@ def to_torch_state_dict(model: Model, names: Names | None = None) -> dict[str, n
         for entry in module.entries:
             key = _key(prefix, entry.name)
             if key in state:
-                problems.append(f"{key}: two layers have this name, the second is {module.path!r}")
+                problems.append(f"{key}: two layers have this name. The second layer is {module.path!r}")
             try:
                 state[key] = entry.write()
             except ValueError as error:
@@ -98,7 +101,7 @@ def _refuse(problems: list[str], summary: str) -> None:
 
 
 def _groups(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Returns the state's values, keyed by the name before the last dot, then after it."""
+    """Groups the values of a state dict by the part of their name before the last dot."""
     if not isinstance(state, Mapping):
         raise ValueError("state must be a mapping of names to arrays, such as module.state_dict(). "
                          f"Received: {type(state).__name__}.")
@@ -111,7 +114,7 @@ def _groups(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _prefixes(modules: list[_Module], names: Names | None, problems: list[str]) -> dict[int, str]:
-    """Returns the prefixes in `names`, by the index of their module."""
+    """Returns the prefixes in `names`, by the index of the module to which each belongs."""
     if names is None:
         return {}
     if isinstance(names, str):
@@ -162,7 +165,7 @@ def _match_groups(modules: list[_Module], prefixes: list[str], names: Names | No
 
 def _read_group(module: _Module, prefix: str, group: dict[str, Any],
                 problems: list[str]) -> list[tuple[Variable, np.ndarray]]:
-    """Returns the weights of a module with their new values."""
+    """Returns the weights of a module with their new values. Adds mismatches to `problems`."""
     values = []
     target = f"{module.path!r} ({type(module.layer).__name__})"
     for entry in module.entries:
@@ -204,7 +207,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _modules(model: Model) -> list[_Module]:
-    """Returns the PyTorch modules of layers with weights. Raises ValueError if one has none."""
+    """Returns the PyTorch modules of layers with weights. Raises ValueError if a layer has none."""
     model.count_params()  # raises if the model is not built
     calls = list_calls(model.graph)
     orders = find_flat_orders(calls)
@@ -219,17 +222,17 @@ def _modules(model: Model) -> list[_Module]:
         parts = next((make(layer, order_in, order_out) for kind, make in _KINDS.items() if isinstance(layer, kind)), {})
         entry_weights = {id(e.weight) for entries in parts.values() for e in entries}
         if any(id(weight) not in entry_weights for weight in layer.weights):
-            problems.append(f"{path!r} ({type(layer).__name__}) has weights of a kind that PyTorch has no module for")
+            problems.append(f"{path!r} ({type(layer).__name__}) has weights of a kind that no PyTorch module has")
         elif (order_in is UNKNOWN or order_out is UNKNOWN) and not isinstance(layer, _IMAGE_LAYERS):
             problems.append(f"{path!r} ({type(layer).__name__}): the order of its numbers is not "
                             "known. Between images and vectors use Flatten, or Reshape, alone")
         modules += [_Module(path + part, layer, entries) for part, entries in parts.items()]
-    _refuse(problems, f"{model.name!r} has layers that are not PyTorch's")
+    _refuse(problems, f"{model.name!r} has layers without a counterpart in PyTorch")
     return modules
 
 
 def _find_weighted_layers(model: Model, path: str = "") -> list[tuple[str, Layer]]:
-    """Returns the layers with weights, also from nested models, each once."""
+    """Returns the path and the layer of each layer with weights, also in nested models."""
     layers: dict[int, tuple[str, Layer]] = {}
     for layer in model.layers:
         if isinstance(layer, Model) and layer._graph is not None:
@@ -241,7 +244,7 @@ def _find_weighted_layers(model: Model, path: str = "") -> list[tuple[str, Layer
 
 
 def _entry(name: str, weight: Variable, view: View) -> _Entry:
-    """Returns the entry of a weight; `view` converts its array to PyTorch's layout."""
+    """Returns the entry of a weight. `view` converts an array to PyTorch's layout."""
     indices = view(np.arange(weight.size).reshape(weight.shape))
 
     def read(array: np.ndarray) -> np.ndarray:
@@ -255,7 +258,7 @@ def _entry(name: str, weight: Variable, view: View) -> _Entry:
 
 
 def _constant(name: str, value: float, size: int) -> _Entry:
-    """Returns the entry of an array that our layer lacks: all its elements must be `value`."""
+    """Returns the entry of an array that autoconv's layer lacks. Its elements must be `value`."""
 
     def read(array: np.ndarray) -> np.ndarray:
         if not np.all(array == value):
@@ -266,7 +269,7 @@ def _constant(name: str, value: float, size: int) -> _Entry:
 
 
 def _view(order: Order) -> View:
-    """Returns a function that puts the last axis into PyTorch's order."""
+    """Returns a function that reorders an array's last axis to PyTorch's order."""
     return (lambda a: a) if order is None or order is UNKNOWN else (lambda a: a[..., order])
 
 
@@ -281,7 +284,7 @@ def _convolution(layer: L.Conv2D | L.Conv2DTranspose, order_in: Order,
 
 
 def _transpose_depthwise(kernel: np.ndarray) -> np.ndarray:
-    """(KH, KW, C, M) -> (C * M, 1, KH, KW), as a Conv2d of C groups has it."""
+    """(KH, KW, C, M) -> (C * M, 1, KH, KW), the layout of a Conv2d with C groups."""
     kh, kw, channels, multiplier = kernel.shape
     return kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, kh, kw)
 
@@ -299,7 +302,7 @@ def _dense(layer: L.Dense, order_in: Order, order_out: Order) -> _Entries:
 
 
 def _affine(layer: Any, view: View) -> list[_Entry]:
-    """Returns the entries of gamma and beta: in PyTorch a module has both or neither."""
+    """Returns the entries of gamma and beta. A PyTorch module has both of them or neither."""
     if layer.gamma is None and layer.beta is None:
         return []
     size = (layer.beta if layer.gamma is None else layer.gamma).size
@@ -317,19 +320,19 @@ def _batch_norm(layer: L.BatchNormalization, order_in: Order, order_out: Order) 
 
 def _sample_norm(layer: L.LayerNormalization | L.GroupNormalization, order_in: Order,
                  order_out: Order) -> _Entries:
-    """Converts LayerNorm and GroupNorm: over whole images, (H, W, C) becomes (C, H, W)."""
+    """Converts a LayerNorm or GroupNorm. Weights over whole images, (H, W, C), become (C, H, W)."""
     if getattr(layer, "rms_scaling", False):
-        return {}  # PyTorch's RMSNorm divides by the root of the mean square
+        return {}  # PyTorch's RMSNorm divides by the root mean square instead
     whole = isinstance(layer, L.LayerNormalization) and layer.axis == [1, 2, 3]
     rank = len(layer._build_shape)
     if getattr(layer, "_order", None) is not None or (not whole and isinstance(layer.axis, list) and (
             layer.axis != list(range(layer.axis[0], rank)) or (rank == 4 and layer.axis[0] < 3))):
-        return {}  # axes at other positions in PyTorch's images
+        return {}  # in PyTorch's images these axes are at other positions
     return {"": _affine(layer, (lambda a: a.transpose(2, 0, 1)) if whole else _view(order_in))}
 
 
 def _prelu(layer: L.PReLU, order_in: Order, order_out: Order) -> _Entries:
-    """Converts PReLU: PyTorch has one slope per channel or in total; ours may have more."""
+    """Converts a PReLU. In PyTorch it has one slope per channel or one slope in total."""
     alpha = layer.alpha
     view = _view(order_in)
     channels = alpha.shape[-1]

@@ -1,4 +1,4 @@
-"""Stores a model's training in its file: compile()'s settings and the optimizer's slots."""
+"""Stores a model's training state in its file: compile()'s arguments and the optimizer's slots."""
 
 import json
 import warnings
@@ -13,11 +13,11 @@ from ..files.json_text import JsonObject
 from ..models import Model
 from .architecture import CustomObjects
 
-SLOTS = "optimizer."  # prefix of slots: "optimizer.velocity/dense/kernel"; weight names have no dot
+SLOTS = "optimizer."  # prefix of the names of slots, such as "optimizer.velocity/dense/kernel"
 
 
 def optimizer_state(model: Model) -> dict[str, np.ndarray]:
-    """Returns a model's optimizer state; empty if not built, or if it does not match the model."""
+    """Returns the optimizer's state, or {} if it is not built or does not match the model."""
     optimizer: Any = model.optimizer
     if optimizer is None or not optimizer.built:
         return {}
@@ -42,12 +42,12 @@ def generators(model: Model) -> list[random.SeedGenerator]:
 
 
 def streams_text(model: Model) -> str:
-    """Returns the draw counts of `generators` as JSON."""
+    """Returns the draw counts of the layers' random generators as JSON."""
     return json.dumps([each.streams for each in generators(model)])
 
 
 def put_streams(model: Model, text: str, label: str) -> None:
-    """Sets the generators' draw counts from `streams_text`. Raises ValueError if invalid."""
+    """Sets the generators' draw counts from JSON. Raises ValueError if `text` is invalid."""
     numbers = json_text.parse(text)
     layer_generators = generators(model)
     if not isinstance(numbers, list) or len(numbers) != len(layer_generators) or any(
@@ -59,7 +59,7 @@ def put_streams(model: Model, text: str, label: str) -> None:
 
 
 def describe_training(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Returns a model's training and slots for a file. Warns if it cannot be described."""
+    """Returns metadata and tensors with a model's training. Warns if it cannot be saved."""
     try:
         config = model.get_compile_config()
         json.dumps(config)
@@ -86,7 +86,7 @@ def describe_training(model: Model) -> tuple[dict[str, str], dict[str, np.ndarra
 
 def restore_training(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray],
                      path: str, custom_objects: CustomObjects | None) -> None:
-    """Compiles a model as in the file, with the optimizer's slots. Raises ValueError."""
+    """Compiles a model and restores its optimizer from a file. Raises ValueError if that fails."""
     if "training" not in metadata:
         return
     try:

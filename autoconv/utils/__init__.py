@@ -1,4 +1,4 @@
-"""Helpers with the names of `keras.utils`."""
+"""Provides the helpers of `keras.utils`, under the same names."""
 
 from ..arguments.batches import PyDataset, Sequence, pack_x_y_sample_weight, unpack_x_y_sample_weight
 from ..arguments.serialization import (

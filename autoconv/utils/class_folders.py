@@ -1,4 +1,4 @@
-"""Lists the files of a folder with one folder per class, in Keras's order, and splits them as Keras does."""
+"""Lists and splits the files of a folder with one subfolder per class, in Keras's order."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -8,42 +8,44 @@ from typing import Any, NamedTuple
 import numpy as np
 
 FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # Keras's formats, and .webp
-PICTURES = (  # all suffixes of pictures, also of formats that not every Pillow reads
+PICTURES = (  # suffixes of pictures, including formats that not every Pillow version reads
     *FORMATS, ".arw", ".avif", ".cr2", ".cr3", ".dib", ".dng", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe",
     ".jxl", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".raf", ".rw2", ".svg", ".tga", ".tif",
     ".tiff")
 
 
 class Files(NamedTuple):
-    """Files with their labels (N,) and class names, both None if there are none."""
+    """The paths of N files, with labels (N,) and class names, or None for unlabelled files."""
 
     paths: list[str]
     labels: np.ndarray | None
     class_names: list[str] | None
 
     def rows(self, start: int, stop: int) -> "Files":
-        """Returns the files start..stop-1."""
+        """Returns the files with indices from `start` to `stop` - 1."""
         return Files(self.paths[start:stop], None if self.labels is None else self.labels[start:stop], self.class_names)
 
 
 def is_keras_picture(name: str) -> bool:
-    """Whether Keras treats a file of this name as a picture, or it is a WebP file."""
+    """Whether Keras treats a file of this name as a picture. WebP files are included, too."""
     return name.lower().endswith(FORMATS)
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of this name is a picture in any format, and not hidden."""
+    """Whether a file name has the suffix of any picture format and is not hidden."""
     return name[0] != "." and name.lower().endswith(PICTURES)
 
 
 def list_classes(directory: str | os.PathLike) -> list[str]:
-    """Returns the sorted names of the folders in a folder, without hidden ones."""
+    """Returns the sorted names of a folder's subfolders, without hidden subfolders."""
     return sorted(entry.name for entry in Path(directory).iterdir() if entry.is_dir() and entry.name[0] != ".")
 
 
 def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None,
          follow_links: bool, accepts: Callable[[str], bool] = is_keras_picture) -> Files:
-    """Returns the files under a folder by class and path. Raises ValueError for wrong labels."""
+    """Returns the files under a folder, sorted by class and path. Raises ValueError if the labels
+    or class names do not match the folder.
+    """
     if labels != "inferred":
         if class_names is not None:
             raise ValueError("class_names can only be given with labels='inferred'.")
@@ -66,7 +68,7 @@ def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] |
 
 
 def shuffle_files(files: Files, seed: int) -> Files:
-    """Returns the files in Keras's order for this seed, before `validation_split`."""
+    """Returns the files in a shuffled order, the same as Keras's order for this seed."""
     order = np.arange(len(files.paths))
     np.random.RandomState(seed).shuffle(order)
     return Files([files.paths[i] for i in order], None if files.labels is None
@@ -74,7 +76,7 @@ def shuffle_files(files: Files, seed: int) -> Files:
 
 
 def split(files: Files, fraction: float | None, subset: str | None) -> list[Files]:
-    """Returns the subset of the files, or both subsets for "both"; the last is for validation."""
+    """Returns the requested subset in a list, or for "both" training, then validation files."""
     if not fraction:
         return [files]
     cut = len(files.paths) - int(fraction * len(files.paths))

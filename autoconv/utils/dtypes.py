@@ -1,4 +1,4 @@
-"""Checks of dtypes and of symbolic tensors."""
+"""Checks dtypes and symbolic tensors."""
 
 from typing import Any
 
@@ -23,5 +23,5 @@ def standardize_dtype(dtype: Any) -> str:
 
 
 def is_keras_tensor(x: Any) -> bool:
-    """Whether x is a symbolic tensor, as returned by layers.Input."""
+    """Whether x is a symbolic tensor, such as layers.Input returns."""
     return isinstance(x, SymbolicTensor)

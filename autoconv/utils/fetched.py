@@ -1,4 +1,4 @@
-"""`get_file`: downloads a file to a cache and unpacks it there."""
+"""Downloads a file to a cache and unpacks it there (`get_file`)."""
 
 import hashlib
 import os
@@ -18,13 +18,14 @@ def get_file(fname: str | os.PathLike[str] | None = None, origin: str | None = N
              cache_subdir: str = "datasets", hash_algorithm: str = "auto", extract: bool = False,
              archive_format: str | list[str] | None = "auto",
              cache_dir: str | os.PathLike[str] | None = None, force_download: bool = False) -> str:
-    """Returns the cached path of the file at the URL `origin` (http, https, file), downloaded if
-    missing.
+    """Downloads the file at the URL `origin` (http, https or file) if it is not cached, and returns
+    its path in the cache.
 
-    It is named `fname`, by default the URL's last part, in cache_dir/cache_subdir, by default in
-    KERAS_HOME or ~/.keras. file_hash: its SHA-256 or MD5, else ValueError. extract, untar: an
-    archive ("tar", "zip", a list, "auto") is unpacked into a folder of that name, whose path is
-    returned, and stays as `<fname>_archive`. Members outside the folder are refused.
+    The file is stored in cache_dir/cache_subdir under the name `fname`, by default the URL's last
+    part; `cache_dir` is by default KERAS_HOME or ~/.keras. file_hash: the expected SHA-256 or MD5;
+    a different hash raises ValueError. extract, untar: whether to unpack an archive into a folder
+    called `fname`, and return the folder's path. The archive stays as `<fname>_archive`. No member
+    is unpacked outside the folder. archive_format: "tar", "zip", a list of these, or "auto".
     """
     name = _name(fname, origin)
     digest = file_hash or md5_hash
@@ -111,7 +112,7 @@ def _unpack(archive: Path, folder: Path, formats: str | list[str] | None) -> Non
             finally:
                 shutil.rmtree(new, ignore_errors=True)
             return
-    warnings.warn(f"Could not extract archive {archive}: it is not of the formats {names}.", stacklevel=3)
+    warnings.warn(f"Could not extract archive {archive}: it has none of the formats {names}.", stacklevel=3)
 
 
 def _untar(archive: Path, folder: Path) -> None:
@@ -125,7 +126,7 @@ def _untar(archive: Path, folder: Path) -> None:
             except tarfile.FilterError as error:
                 raise ValueError(f"{message}: {error}") from error
             return
-        for member in tar:  # Python before 3.11.4
+        for member in tar:  # Python before 3.11.4 has no filter
             is_inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
             if not is_inside or not (member.isfile() or member.isdir()):
                 raise ValueError(f"{message}: {member.name!r}")

@@ -1,4 +1,4 @@
-"""`image_dataset_from_directory`: batches of pictures from folders, decoded ahead by threads."""
+"""Loads batches of pictures from folders, which threads decode in advance."""
 
 import os
 import sys
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 AHEAD = 3  # batches decoded ahead of the current one
-PIECE = 8  # pictures per task of a thread
+PIECE = 8  # pictures that a thread decodes per task
 _FILTERS = {"bilinear": "BILINEAR", "nearest": "NEAREST", "bicubic": "BICUBIC", "area": "BOX", "lanczos3": "LANCZOS"}
 
 
 class ImageDataset:
-    """Batches (images, labels) of picture files, or images: float32 (N, height, width, channels),
-    0..255.
+    """Batches (images, labels) of picture files, or batches of images if there are no labels. The
+    images are float32 (N, height, width, channels) with values 0..255.
 
-    One iteration is one epoch. The order depends on the seed and on `epoch`, the epoch's number;
-    `workers` threads decode. An unreadable file raises UnreadableImage; if `on_unreadable` is set,
-    it is called with (path, reason) instead and the file is skipped. `skipped_files` lists these files,
-    and `len` counts batches without them.
+    One iteration is one epoch. The order of the files depends on the seed and on `epoch`, the
+    epoch's number. `workers` threads decode the files. An unreadable file raises UnreadableImage.
+    If `on_unreadable` is set, it is called with (path, reason) instead, and the file is skipped.
+    `skipped_files` lists the skipped files, and `len` counts the batches without skipped files.
     """
 
     def __init__(self, files: Files, decoding: Decoding, label_mode: str | None,
@@ -44,7 +44,7 @@ class ImageDataset:
         self.workers = processors()
         self._unreadable_reasons: dict[int, str] | None = None  # reasons by file number
         self._position: list[int] | None = None  # [epoch, batches returned]
-        self._skip_count = 0  # batches that the next, resumed iteration omits
+        self._skip_count = 0  # batches that a resumed iteration skips
         self.skipped_files: dict[str, str] = {}
         self.on_unreadable: Callable[[str, str], None] | None = None
         self._decoding = decoding
@@ -66,7 +66,7 @@ class ImageDataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
+        """The shape of one image: (height, width, channels)."""
         return *self._decoding.size, CHANNELS[self._decoding.color_mode]
 
     def __iter__(self) -> Iterator[Any]:
@@ -98,9 +98,10 @@ class ImageDataset:
             self._position = None
 
     def shared_by(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
-        """Yields this rank's part of each batch, with the whole batch's size, from rank 0's position
-        on. Before the first iteration the ranks find all unreadable pictures; one found later
-        raises UnreadableImage. Raises ValueError if the ranks' files or arguments differ.
+        """Returns an iterator over this rank's part of each batch and the whole batch's size, which
+        starts at rank 0's position. Before the first iteration the ranks find all unreadable
+        pictures. A picture that becomes unreadable later raises UnreadableImage. Raises ValueError
+        if the ranks' files or arguments differ.
         """
         if self.batch_size is None:
             raise ValueError("Training on several processes needs batches. Received: batch_size=None. "
@@ -130,7 +131,7 @@ class ImageDataset:
                                      "the same folder and arguments, `seed` among them.")
 
     def _find_unreadable(self, numbers: Sequence[int]) -> Iterator[tuple[int, UnreadableImage]]:
-        """Yields the unreadable files with their errors. Decodes all files, at the smallest size."""
+        """Yields the number and the error of each unreadable file. Decodes at the smallest size."""
         read = self._decoding._replace(size=(1, 1)).read
 
         def check_file(i: int) -> UnreadableImage | None:
@@ -160,13 +161,13 @@ class ImageDataset:
             self._end(position)
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the position, also in the middle of an epoch, as plain data for `set_state`."""
+        """Returns the position, even in the middle of an epoch, as plain data for `set_state`."""
         epoch, offset = self._position or (self.epoch, self._skip_count)
         return {"epoch": epoch, "given": offset, "seed": self._seed,
                 "skipped": self._skipped_numbers(), "files": self._names()}
 
     def _skipped_numbers(self) -> list[list[Any]]:
-        """Returns the skipped files by number, as folders may be renamed, with the reasons."""
+        """Returns the number and reason of each skipped file. Unlike paths, numbers stay valid."""
         return [[i, self.skipped_files[path]] for i, path in enumerate(self.file_paths) if path in self.skipped_files]
 
     def _names(self) -> int:
@@ -175,7 +176,9 @@ class ImageDataset:
         return zlib.crc32("\n".join(names).encode("utf-8", "replace"))
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continues from a state of `get_state`. Raises ValueError if files or seed differ."""
+        """Continues from a state that `get_state` returned. Raises ValueError if the files or the
+        seed have changed.
+        """
         current = self.get_state()
         for label, name in (("files", "files"), ("seed", "seed")):
             if state[name] != current[name]:
@@ -185,7 +188,7 @@ class ImageDataset:
         self.epoch = int(state["epoch"])
         self._skip_count = int(state["given"])
         self._position = None
-        # Ranks know all unreadable files; the saved state may not include all of them yet.
+        # Several ranks have found all unreadable files; the saved state may lack some of them.
         reasons = {**{int(i): str(reason) for i, reason in state["skipped"]}, **(self._unreadable_reasons or {})}
         self.skipped_files = {self.file_paths[i]: reason for i, reason in sorted(reasons.items())}
 
@@ -201,19 +204,19 @@ class ImageDataset:
         raise errors[0]
 
     def check(self) -> None:
-        """Raises UnreadableImage for the first unreadable file. Decodes files until then."""
+        """Decodes the files, and raises the UnreadableImage of the first unreadable file."""
         for _, error in self._find_unreadable(range(len(self.file_paths))):
             raise error
 
     def _pool(self) -> "ThreadPoolExecutor":
-        """Returns the pool of decoding threads."""
-        from concurrent.futures import ThreadPoolExecutor  # imported here because it imports logging
+        """Returns a new pool of decoding threads."""
+        from concurrent.futures import ThreadPoolExecutor  # here because it imports logging
 
         return ThreadPoolExecutor(self.workers, "autoconv-decode")
 
     def _decode_batches(self, batches: Sequence[list[int]],
                         skip: Callable[[list[UnreadableImage]], None]) -> Iterator[tuple[np.ndarray, list[int]]]:
-        """Yields each batch's images and file numbers. skip: called with the errors."""
+        """Yields each batch's images and file numbers. Calls `skip` with the decoding errors."""
         pool = self._pool()
         pending = iter(batches)
         running: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
@@ -237,7 +240,7 @@ class ImageDataset:
             pool.shutdown(cancel_futures=True)
 
     def _read(self, rows: list[int], images: np.ndarray) -> list[UnreadableImage | None]:
-        """Decodes files into `images`. Returns each file's error, or None."""
+        """Decodes files into `images`. Returns each file's error, or None if there is none."""
         errors: list[UnreadableImage | None] = []
         for i, image in zip(rows, images):
             try:
@@ -258,14 +261,14 @@ class ImageDataset:
 
 
 def _refuse(errors: list[UnreadableImage]) -> None:
-    """Raises the first error: a single rank cannot skip a picture."""
+    """Raises the first error, because a single rank cannot skip a picture."""
     for error in errors:
         raise error
 
 
 def _refill_batches(batches: Iterator[tuple[np.ndarray, list[int]]],
                     size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Yields the same images in full batches: the next images replace skipped files."""
+    """Yields the images in full batches, in which the next images replace skipped files."""
     images = np.empty(0)
     numbers = list[int]()
     for new, rows in batches:
@@ -291,15 +294,15 @@ def image_dataset_from_directory(
     crop_to_aspect_ratio: bool = False, pad_to_aspect_ratio: bool = False,
     data_format: str | None = None, format: str = "tf", verbose: bool = True,
 ) -> Any:
-    """Returns a folder's pictures as an `ImageDataset`, or two for subset="both".
+    """Returns the pictures in a folder as an `ImageDataset`, or as two datasets for subset="both".
 
-    Arguments are Keras's: labels from the folders' names, as numbers, a list in the files' order,
-    or None; label_mode "int", "categorical", "binary" or None; batch_size None returns single images.
-    Files and validation_split are Keras's for the same seed (and .webp files).
+    Arguments are as in Keras. labels: "inferred" from the subfolders' names, a list of numbers in
+    the files' order, or None. label_mode: "int", "categorical", "binary" or None. batch_size: None
+    for single images. The seed orders and splits files as in Keras; .webp files are included.
 
-    Enlarged pictures have Keras's pixels (a JPEG's may differ slightly). Shrunk pictures use every
-    pixel (Keras skips some), except with "nearest". Pictures are upright (EXIF); transparent ones
-    are on white. Raises ValueError, ImportError without Pillow.
+    Enlarged pictures have Keras's pixels, but JPEGs may differ slightly. Shrunk pictures use every
+    pixel, unlike in Keras, except with "nearest". Pictures are upright (EXIF); transparent pixels
+    become white. Raises ValueError for wrong arguments, ImportError without Pillow.
     """
     image_size = _check(labels, label_mode, color_mode, image_size, batch_size,
                         interpolation.lower(), validation_split, subset, shuffle, seed)
@@ -326,7 +329,7 @@ def image_dataset_from_directory(
 
 def split_files(files: Files, directory: str | os.PathLike, fraction: float | None,
                 subset: str | None, shuffle: bool, seed: int) -> list[Files]:
-    """Returns the subsets of a folder's files. Raises ValueError if one is empty."""
+    """Returns the subsets of a folder's files. Raises ValueError if a subset is empty."""
     parts = class_folders.split(class_folders.shuffle_files(files, seed) if shuffle else files, fraction, subset)
     for part, kind in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
         if not part.paths:
@@ -342,7 +345,7 @@ def split_files(files: Files, directory: str | os.PathLike, fraction: float | No
 def _check(labels: object, label_mode: object, color_mode: object, image_size: Any, batch_size: Any,
            interpolation: str, fraction: Any, subset: object, shuffle: bool,
            seed: Any) -> tuple[int, int]:
-    """Raises ValueError, in Keras's words, for wrong arguments. Returns the size as two numbers."""
+    """Returns `image_size` as two numbers. Raises ValueError for wrong arguments, as Keras does."""
     if not (labels is None or isinstance(labels, list | tuple) or (isinstance(labels, str) and labels == "inferred")):
         raise ValueError("`labels` argument should be a list/tuple of integer labels, of the same size as the number "
                          "of image files in the target directory, 'inferred' (from the names of the subdirectories) or "
@@ -376,7 +379,7 @@ def _is_count(n: Any) -> bool:
 
 
 def describe_files(files: Files, parts: list[Files], subset: str | None) -> str:
-    """Returns the message that Keras prints."""
+    """Returns the message that Keras prints about the files found."""
     classes = "" if files.class_names is None else f" belonging to {len(files.class_names)} classes"
     text = f"Found {len(files.paths)} files{classes}.\n"
     names = ("training", "validation") if subset == "both" else (subset,)

@@ -30,12 +30,13 @@ _FILTERS = {name: name.upper() for name in ("nearest", "bilinear", "bicubic", "h
 
 def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int, int] | None = None,
              interpolation: str = "nearest", keep_aspect_ratio: bool = False) -> PillowImage:
-    """Returns the picture in a file, or an io.BytesIO, as Pillow's Image; target_size is (height,
-    width).
+    """Returns the picture in a file or an io.BytesIO as a Pillow Image. target_size: the (height,
+    width) to which it is resized.
 
-    color_mode: "grayscale", "rgb" or "rgba". keep_aspect_ratio: crops to the target's shape first.
-    Unlike in Keras, the picture is upright (EXIF), has 8 bits per channel, and is on white if it
-    is transparent and the mode is not. Raises UnreadableImage and ValueError.
+    color_mode: "grayscale", "rgb" or "rgba". keep_aspect_ratio: whether to crop the picture to the
+    target's aspect ratio first. Unlike in Keras, the picture is turned upright (EXIF) and has 8
+    bits per channel, and transparent pixels become white unless color_mode is "rgba". Raises
+    UnreadableImage if the file is not a readable picture, ValueError for wrong arguments.
     """
     pil = pillow("Image")
     if not isinstance(path, io.BytesIO | os.PathLike | str | bytes):
@@ -56,7 +57,7 @@ def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int,
 
 def img_to_array(img: PillowImage, data_format: str | None = None,
                  dtype: DTypeLike | None = None) -> np.ndarray:
-    """Returns Pillow's Image as an array (height, width, channels), float32 by default."""
+    """Returns a Pillow Image as an array (height, width, channels), float32 by default."""
     _check_format(data_format)
     array = np.array(img, "float32" if dtype is None else dtype)
     if array.ndim not in (2, 3):
@@ -66,10 +67,10 @@ def img_to_array(img: PillowImage, data_format: str | None = None,
 
 def array_to_img(x: np.ndarray, data_format: str | None = None, scale: bool = True,
                  dtype: DTypeLike | None = None) -> PillowImage:
-    """Returns an array (height, width, channels) with 1, 3 or 4 channels as Pillow's Image.
+    """Returns an array (height, width, channels) with 1, 3 or 4 channels as a Pillow Image.
 
-    scale: stretches values to 0..255. Without it, one channel with values above 255 becomes a picture
-    of 32 bits (mode "I").
+    scale: whether to stretch the values to 0..255. Without it, a one-channel array with values
+    above 255 becomes a 32-bit picture (mode "I").
     """
     pil = pillow("Image")
     _check_format(data_format)
@@ -87,11 +88,11 @@ def array_to_img(x: np.ndarray, data_format: str | None = None, scale: bool = Tr
 
 def save_img(path: PictureFile, x: np.ndarray, data_format: str | None = None,
              file_format: str | None = None, scale: bool = True, **kwargs: Any) -> None:
-    """Writes an array (height, width, channels) as a picture, in the suffix's format or
-    `file_format`.
+    """Writes an array (height, width, channels) as a picture. `file_format` is by default the
+    format of the path's suffix.
 
-    scale: as in `array_to_img`. More arguments are passed to Pillow's `Image.save`. JPEG has
-    no transparency: it is dropped, with a warning.
+    scale: as in `array_to_img`. Further arguments are passed to Pillow's `Image.save`. JPEG does
+    not support transparency, so an alpha channel is dropped with a warning.
     """
     if file_format is None and isinstance(path, str | Path):
         file_format = Path(path).suffix[1:]

@@ -1,4 +1,4 @@
-"""One-hot targets."""
+"""Creates one-hot targets."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from ..functional.layer_functions import TensorLike
 
 
 def to_categorical(x: TensorLike, num_classes: int | None = None) -> Any:
-    """Returns one-hot rows of integer labels: (N,) or (N, 1) -> (N, num_classes), by default the
-    largest label plus one; a tensor for a tensor. Raises ValueError for labels that are not
-    integers, or not in 0..num_classes - 1.
+    """Converts integer labels of shape (N,) or (N, 1) to one-hot rows (N, num_classes), as a tensor
+    if x is a tensor. num_classes: by default the largest label plus one. Raises ValueError if the
+    labels are not integers in 0..num_classes - 1.
     """
     values = np.asarray(x)
     labels = values.astype(np.int64) if values.dtype.kind in "biuf" else None

@@ -1,4 +1,4 @@
-"""Reads a picture file's pixels with Pillow: upright, in the requested colours and size."""
+"""Reads the pixels of a picture file with Pillow, upright and in the requested colours and size."""
 
 import io
 import os
@@ -22,18 +22,18 @@ CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP", "TIFF", "DIB", "JPEG2000", "PCX", "PSD", "TGA", "AVIF", "HEIF",
            "JXL")  # formats whose decoders run no program and open no other file
-LARGE = 10_000_000  # pixels of a colour picture; larger ones need a byte per SPARSEST pixels
-GRAY, GRAY_MADE_SMALL = 2, 4  # factors of LARGE for gray pictures: read whole, or shrunk first
-SPARSEST = 100  # a single-colour JPEG has 64 pixels per byte
+LARGE = 10_000_000  # pixels of a colour picture; larger pictures need a byte per SPARSEST pixels
+GRAY, GRAY_MADE_SMALL = 2, 4  # multiples of LARGE for gray pictures read whole, or shrunk first
+SPARSEST = 100  # maximum pixels per byte of a large picture; a single-colour JPEG has 64
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
-_GRAY = ("1", "L", "LA", "La", "I", "F")  # modes of 16 bits begin with I
-_ORIENTATION = 0x0112  # the EXIF tag; its values 2 to 8 are undone by these methods of Pillow's
+_GRAY = ("1", "L", "LA", "La", "I", "F")  # 16-bit modes begin with "I;"
+_ORIENTATION = 0x0112  # number of the EXIF tag; Pillow's methods in _UNDO undo its values 2 to 8
 _UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
          6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 
 
 class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
-    """A file is not a picture, or damaged: `path` is the file, `reason` the cause."""
+    """A file is damaged or is not a picture. `path` is the file, `reason` is the cause."""
 
     def __init__(self, path: PictureFile, reason: str) -> None:
         super().__init__(f"{path} cannot be read as a picture: {reason}.")
@@ -45,9 +45,9 @@ class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
 
 
 class Decoding(NamedTuple):
-    """Decoding settings: size (height, width), Keras's color_mode, the name of a Pillow filter,
-    and whether the picture is cropped to the largest centred part of the size's shape (crop) or
-    gets black borders (pad), instead of being distorted.
+    """Settings for decoding pictures: the size (height, width), Keras's color_mode, and the name of
+    a Pillow filter. crop: whether to crop pictures centrally to the size's aspect ratio. pad:
+    whether to add black borders. Without crop or pad, pictures are distorted.
     """
 
     size: tuple[int, int]
@@ -57,7 +57,7 @@ class Decoding(NamedTuple):
     pad: bool = False
 
     def read(self, path: PictureFile) -> np.ndarray:
-        """Returns a file's pixels (height, width, channels) as uint8. Raises UnreadableImage."""
+        """Returns a file's pixels, uint8 (height, width, channels). Raises UnreadableImage."""
         size = self.size[::-1]
         with naming(path), open_picture(path, whole=False) as image:
             code = orientation(image)
@@ -76,8 +76,8 @@ class Decoding(NamedTuple):
 
 
 def read_whole(path: PictureFile, color_mode: str | None = None) -> np.ndarray:
-    """Returns all pixels (H, W, channels) of a file as uint8; gray if the file is and color_mode
-    is None. Raises UnreadableImage.
+    """Returns all pixels of a file, uint8 (H, W, channels). By default a gray file has one channel
+    and any other file has three. Raises UnreadableImage if the file cannot be read.
     """
     with naming(path), open_picture(path) as image:
         gray = image.mode in _GRAY or image.mode.startswith("I;")
@@ -92,15 +92,15 @@ def read_whole(path: PictureFile, color_mode: str | None = None) -> np.ndarray:
 
 
 def pillow(module: str) -> ModuleType:
-    """Returns a Pillow module, or raises an ExtraError that names the extra."""
+    """Returns a module of Pillow. Raises ExtraError if Pillow is not installed."""
     return extras.load(f"PIL.{module}", "Pillow", "images", "Reading and writing pictures")
 
 
 @contextmanager
 def open_picture(path: PictureFile, whole: bool = True) -> Iterator[PillowImage]:
-    """Yields the picture in a file or io.BytesIO, with only its header read. Warns if it is very
-    large; raises ValueError if the file is far too short for its pixels. whole: whether all
-    pixels are needed at full size.
+    """Yields the picture in a file or an io.BytesIO, after reading only its header. Warns if the
+    picture is very large, and raises ValueError if the file is too short for a large picture.
+    whole: whether all pixels are needed at full size.
     """
     module = pillow("Image")
     with nullcontext(path) if isinstance(path, io.BytesIO) else regular.open_file(path) as file:
@@ -129,7 +129,7 @@ def _check_size(path: PictureFile, image: PillowImage, file: IO[bytes], whole: b
 
 @contextmanager
 def naming(path: PictureFile) -> Iterator[None]:
-    """Raises any exception from Pillow's decoders as an UnreadableImage."""
+    """Raises any exception in the block, except ExtraError, as an UnreadableImage."""
     try:
         yield
     except extras.ExtraError:
@@ -146,14 +146,14 @@ def _describe_error(path: PictureFile, error: Exception) -> str:
     if type(error).__name__ == "DecompressionBombError":
         most = 2 * pillow("Image").MAX_IMAGE_PIXELS
         return f"it has more pixels than Pillow allows, {most / 1e6:.0f} million"
-    if isinstance(error, MemoryError):  # Pillow raises it for impossible sizes, too
+    if isinstance(error, MemoryError):  # Pillow also raises MemoryError for impossible sizes
         return "it needs more memory than is available"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text or type(error).__name__).rstrip(".")
 
 
 def orientation(image: PillowImage) -> int:
-    """Returns the EXIF orientation: 1 is upright, 2 to 8 are not; 1 if it cannot be read."""
+    """Returns the EXIF orientation, from 1 (upright) to 8, or 1 if the file has no valid one."""
     try:
         code = image.getexif().get(_ORIENTATION, 1)
     except (SyntaxError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, RuntimeError):
@@ -167,19 +167,19 @@ def turn_upright(image: PillowImage, code: int) -> PillowImage:
 
 
 def _is_gray(image: PillowImage) -> bool:
-    """Whether one byte holds a whole pixel: gray, and without transparency."""
+    """Whether a picture is gray, with at most one byte per pixel and without transparency."""
     return image.mode in ("1", "L") and "transparency" not in image.info
 
 
 def decoding_mode(image: PillowImage, color_mode: str) -> str:
-    """Returns the mode for shrinking a picture: gray ones are converted to colours afterwards."""
+    """Returns the mode for resizing a picture. Gray pictures are converted to colours later."""
     return "grayscale" if _is_gray(image) else color_mode
 
 
 def convert_colors(image: PillowImage, color_mode: str) -> PillowImage:
     """Returns the picture in `color_mode`, 8 bits per channel; transparent pixels become white."""
     mode = MODES[color_mode]
-    if image.mode[0] in "IF":  # the upper eight bits of 16 and more, as in TensorFlow
+    if image.mode[0] in "IF":  # keeps the upper 8 of 16 bits, as TensorFlow does
         values = np.asarray(image)
         if ";16" in image.mode or (image.mode == "I" and values.max(initial=0) > 255):
             values = values >> 8
@@ -191,7 +191,9 @@ def convert_colors(image: PillowImage, color_mode: str) -> PillowImage:
 
 
 def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Returns the box of the largest centred part with `target`'s shape, as in `smart_resize`."""
+    """Returns the box (left, top, right, bottom) of the largest centred part with the aspect ratio
+    of `target`, as in Keras's `smart_resize`.
+    """
     (width, height), (w, h) = size, target
     part = max(1, min(width, height * w // h)), max(1, min(height, width * h // w))
     left = (width - part[0]) // 2
@@ -200,7 +202,7 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
 
 
 def pad_picture(image: PillowImage, target: tuple[int, int], resampling: int) -> PillowImage:
-    """Returns the picture centred on a black picture with the shape of `target`."""
+    """Returns the picture centred on a black picture with the aspect ratio of `target`."""
     w, h = target
     scale = min(w / image.width, h / image.height)
     if scale < 1:

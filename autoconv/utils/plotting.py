@@ -10,7 +10,7 @@ from ..files import atomic
 from ..layers.function import get_kind
 
 SOURCE = (".dot", ".gv")  # Graphviz's source format, written without Graphviz
-SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # no resolution is passed: Graphviz would truncate an .svg
+SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # formats drawn without dpi, which would truncate an .svg
 BOX = {"shape": "box", "style": "rounded,filled", "fillcolor": "#f4f6fb", "color": "#3f51b5",
        "fontname": "Helvetica", "margin": "0.16,0.09", "height": "0.4"}
 ARROW = {"color": "#5a5d64", "arrowsize": "0.7"}
@@ -20,12 +20,12 @@ def plot_model(model: Any, to_file: str | os.PathLike[str] = "model.png", show_s
                show_dtype: bool = False, show_layer_names: bool = False, rankdir: str = "TB",
                expand_nested: bool = False, dpi: int = 200, show_layer_activations: bool = False,
                show_trainable: bool = False, **kwargs: Any) -> Path:
-    """Draws the model's layers and their connections into `to_file`, and returns its path:
-    .png, .svg, .pdf, or .dot, Graphviz's source.
+    """Draws a model's layers and their connections into `to_file`, and returns the file's path. The
+    suffix selects the format: .png, .svg, .pdf or .dot (Graphviz's source).
 
-    rankdir: "TB" from the top down, "LR" from left to right. Arguments as Keras's; a nested model
-    is one box. Raises ImportError without the package `graphviz` (the extra `graphs`),
-    FileNotFoundError without its program `dot`, AttributeError for a model without a graph.
+    Arguments are the same as in Keras; a nested model is one box. rankdir: "TB" from top to bottom,
+    "LR" from left to right. Raises ImportError if the package `graphviz` (extra `graphs`) is missing,
+    FileNotFoundError if its program `dot` is missing, AttributeError if the model has no graph.
     """
     if expand_nested or kwargs:
         raise ValueError("plot_model draws a nested model as one box: expand_nested must be False, and there are no "
@@ -60,7 +60,7 @@ def plot_model(model: Any, to_file: str | os.PathLike[str] = "model.png", show_s
 
 def _lines(node: Node, names: bool, shapes: bool, dtype: bool, activations: bool,
            trainable: bool) -> list[str]:
-    """Returns the lines in the box of a call."""
+    """Returns the lines of text in the box of a layer's call."""
     operation = node.operation
     kind = get_kind(operation)
     lines = [f"{operation.name} ({kind})" if names else kind]

@@ -1,4 +1,4 @@
-"""The seed of all random numbers."""
+"""Sets the seed of all random numbers."""
 
 import random as python_random
 

@@ -1,4 +1,4 @@
-"""Normalization of arrays."""
+"""Normalizes arrays."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ from ..functional.layer_functions import TensorLike
 
 
 def normalize(x: TensorLike, axis: int = -1, order: float = 2) -> np.ndarray | Tensor:
-    """Returns x divided by its norms along `axis`, of numpy.linalg.norm's `order`; a tensor for a
-    tensor. Zeros stay zeros.
+    """Returns x divided by its norms along `axis`, as a tensor if x is a tensor. `order` is the
+    `ord` of numpy.linalg.norm. Vectors of zeros stay zeros.
     """
     array = np.asarray(x)
     norm = np.linalg.norm(array, order, axis, keepdims=True)
