@@ -230,8 +230,9 @@ class Writer:
         """Writes a file, after creating its folder again if the folder was removed."""
         while True:
             if not self._hold.is_there():
-                self._hold.close()
+                stale_hold = self._hold  # stays, and refuses later writes, if another process has the folder
                 self._enter()
+                stale_hold.close()
             try:
                 return atomic.write(path, data)
             except FileNotFoundError:

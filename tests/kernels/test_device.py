@@ -215,13 +215,13 @@ def test_asking_for_the_best_device_imports_no_numba():
 
 def functions(folder, module):
     """The public functions of a file of kernels, with their parameters and defaults: its own, those that it makes from
-    a table of formulas, and those that it takes from another file as "part of this module".
+    a table of formulas, and those that it re-exports from another file.
     """
     source = (PACKAGE / "kernels" / folder / f"{module}.py").read_text()
     found = from_table(module)
     found |= {node.name: parameters(node.args) for node in ast.parse(source).body
               if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name not in found}
-    for file, names in re.findall(r"^from \.(\w+) import ([\w, ]+?)  # noqa: F401 \(part of this module", source, re.M):
+    for file, names in re.findall(r"^from \.(\w+) import ([\w, ]+?)  # noqa: F401 \(re-exported", source, re.M):
         theirs = functions(folder, file)
         found.update({name: theirs[name] for name in names.split(", ")})
     return found

@@ -155,11 +155,11 @@ def test_layers_are_checked_as_they_are_added():
         models.Sequential([layers.Input((784,)), layers.Conv2D(2, 3)])
     with pytest.raises(ValueError, match="different names"):
         model.add(layers.Flatten(name=model.layers[0].name))
-    with pytest.raises(ValueError, match="An Input must come first"):
+    with pytest.raises(ValueError, match="Only the first layer may be an Input"):
         model.add(layers.Input((4, 4, 1)))
     with pytest.raises(ValueError, match=r"Received: .*Make one: Flatten\(...\)"):
         model.add(layers.Flatten)
-    with pytest.raises(ValueError, match="made of layers"):
+    with pytest.raises(ValueError, match="can contain only layers"):
         model.add("dense")
     assert model.output_shape == (None, 2, 2, 2)
 

@@ -337,13 +337,13 @@ class TestDataSets:
     def test_without_an_end_steps_are_needed(self):
         for method, options, wanted in (("fit", {}, "steps_per_epoch"), ("evaluate", {}, "steps"),
                                         ("predict", {}, "steps")):
-            with pytest.raises(ValueError, match=rf"need the number of steps\. Pass {wanted}\."):
+            with pytest.raises(ValueError, match=rf"needs the number of steps\. Pass {wanted}\."):
                 getattr(regression(), method)(Numbered(None), verbose=0, **options)
         with pytest.raises(ValueError, match="Pass validation_steps"):
             regression().fit(X, Y, validation_data=Numbered(None), verbose=0)
 
     def test_the_number_must_be_known(self):
-        with pytest.raises(NotImplementedError, match="must define __len__"):
+        with pytest.raises(NotImplementedError, match="must define the number of its batches"):
             regression().fit(Batches(4), verbose=0)
 
     @pytest.mark.parametrize("data", [
@@ -361,7 +361,7 @@ class TestDataSets:
     def test_a_normalization_refuses_batches_without_an_end(self):
         with pytest.raises(ValueError, match="without an end"):
             layers.Normalization().adapt(Numbered(None))
-        with pytest.raises(NotImplementedError, match="must define __len__"):
+        with pytest.raises(NotImplementedError, match="must define the number of its batches"):
             layers.Normalization().adapt(Batches(4))
 
 

@@ -230,10 +230,10 @@ class Twice(layers.Layer):
      r"'conv' .*as 'kernel' it has one of shape \(5, 5, 4, 3\).*kernel_size"),
     (lambda m: (setattr(m.layers[0], "kernel", Variable(np.ones((5, 5, 4, 3), "float32"))),
                 setattr(m.layers[0], "kernel_size", (5, 5))), None),
-    (lambda m: setattr(m.layers[0], "call", lambda x: x[..., :3]), "'conv' .*function 'call'.*holds no code"),
-    (lambda m: setattr(m, "call", lambda x: x), "'net' .*function 'call'.*holds no code"),
+    (lambda m: setattr(m.layers[0], "call", lambda x: x[..., :3]), "'conv' .*function 'call'.*contains no code"),
+    (lambda m: setattr(m, "call", lambda x: x), "'net' .*function 'call'.*contains no code"),
     (lambda m: setattr(m.layers[0], "name", "twice"), "different names"),
-    (lambda m: setattr(m.layers[2], "factor", 5.0), "'twice' .*come back with factor=10.0. Received: 5.0"),
+    (lambda m: setattr(m.layers[2], "factor", 5.0), "'twice' .*be loaded with factor=10.0. Received: 5.0"),
     (lambda m: setattr(m.layers[2].inner, "activation", "relu"), "'dense.* with activation='linear'.*'relu'"),
 ])
 def test_a_file_makes_the_model_again_or_is_not_written(change, message, tmp_path):

@@ -289,6 +289,19 @@ def test_a_folder_that_another_process_took_over_ends_the_training(tmp_path):
     gone.hold.close()
 
 
+def test_no_state_is_written_into_a_folder_that_another_process_took_over(tmp_path):
+    writer = checkpoint.Writer(tmp_path / "a")
+    shutil.rmtree(tmp_path / "a")
+    other = folders.Hold(tmp_path / "a")
+    for steps in (5, 10):
+        writer.write(steps, checkpoint.TrainState({}, {}))
+        writer.wait()
+        assert isinstance(writer.take_error(), BlockingIOError)
+    assert list((tmp_path / "a").iterdir()) == []
+    writer.close()
+    other.close()
+
+
 def test_a_state_that_cannot_be_written_ends_no_training(tmp_path, monkeypatch):
     from autoconv.files import atomic
 

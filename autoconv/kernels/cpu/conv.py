@@ -38,7 +38,7 @@ from .arith import copy
 from .flat import flatten
 from .jit import allocating, inline, kernel
 from .matrix import transpose
-from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
+from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is re-exported: the gradient with relu)
 from .products import (
     NARROW_M,
     add_parts,

@@ -12,7 +12,7 @@ from . import pointwise, simd, tasks
 from .flat import flatten
 from .jit import inline, kernel
 from .matrix import turn, width
-from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
+from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient of dense with relu)
 from .products import ONE_RUN, add_rows, bias, gathered_outer, gathered_product, row_offsets, run_taps, run_taps_part
 from .stencil import prefetch
 

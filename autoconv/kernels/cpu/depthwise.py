@@ -20,7 +20,7 @@ from .arith import copy
 from .arith import sum as sum_axes
 from .flat import flatten
 from .jit import inline, kernel
-from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
+from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient with relu)
 from .products import add_parts, add_rows, bias
 from .stencil import backward_axis, clip_window, forward_axis, stencil
 

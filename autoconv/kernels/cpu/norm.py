@@ -11,10 +11,10 @@ from numba import prange
 
 from .. import across
 from . import rowwise, simd
-from .arith import multiply  # noqa: F401 (part of this module)
+from .arith import multiply  # noqa: F401 (re-exported)
 from .flat import flatten
 from .jit import allocating, inline, kernel, record_calls
-from .pointwise import relu_grad  # noqa: F401 (part of this module)
+from .pointwise import relu_grad  # noqa: F401 (re-exported)
 from .products import bias, ones
 from .rowwise import VECTORS
 

@@ -12,7 +12,7 @@ from numba import prange
 from . import norm, rowwise, simd
 from .flat import flatten
 from .jit import inline, kernel
-from .norm import coefficients, input_grad, moments, normalize  # noqa: F401 (part of this module)
+from .norm import coefficients, input_grad, moments, normalize  # noqa: F401 (re-exported)
 from .rowwise import VECTORS
 
 

@@ -10,7 +10,7 @@ from numba import prange
 from . import rowwise, simd
 from .flat import flatten
 from .jit import kernel
-from .norm import coefficients, moments, parameter_grads  # noqa: F401 (part of this module)
+from .norm import coefficients, moments, parameter_grads  # noqa: F401 (re-exported)
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], T[:,:,:,::1], uint8[:,:,:,::1])", parallel=True)

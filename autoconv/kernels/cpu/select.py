@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .arith import abs, copy, equal, less, less_equal, log, maximum, minimum, multiply, not_equal, power, subtract, sum  # noqa: F401 (part of this module)
+from .arith import abs, copy, equal, less, less_equal, log, maximum, minimum, multiply, not_equal, power, subtract, sum  # noqa: F401 (re-exported)
 from .jit import record_calls
 
 Array = np.ndarray

@@ -23,7 +23,7 @@ from .fragments import COLUMNS, make_layout
 from .gather import Gathering
 from .kernels import BlockKernel, block_kernel, cuda
 from .outer import outer
-from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient of conv2d with relu)
+from .pointwise import relu_grad  # noqa: F401 (relu_grad is re-exported: the gradient of conv2d with relu)
 from .product import copying, make_sum_locator, product_kernel, row_offset, summing
 from .ptx import load, store, times
 from .tiles import Tile, TileChoices
