@@ -19,8 +19,8 @@ T = TypeVar("T")
 class Session:
     """Trains one net. Every change increments `version` and wakes the threads in `wait`.
 
-    `phase` is "new", "starting", "learning", "paused", "finished" or "failed". Any thread may call
-    the commands. Code that reads the weights must be passed to `do`.
+    `phase` is "new", "starting", "learning", "paused", "finished" or "failed". The commands are
+    thread-safe. Code that reads the weights must be passed to `do`.
     """
 
     settings: choices.Settings
