@@ -96,7 +96,7 @@ class Plan(NamedTuple):
 def make_plan(
     workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = THREADS, rounds: int = 3
 ) -> Plan:
-    """Returns the plan of a training step ("train"), or of inference ("infer")."""
+    """Returns the measured plan of a step of training ("train") or of inference ("infer")."""
     entry, calls = shares.cost_of_entry(), {}
     for count in dict.fromkeys((1, *threads)):
         calls[count] = [Call(*_describe_call(function, arguments), shares.time_call(function, arguments, rounds, entry))

@@ -77,7 +77,7 @@ class Residual(NamedTuple):
     shortcut: tuple["Spec", ...] = ()
 
 
-Spec = Union[  # noqa: UP007 ("Residual | ..." would fail, because it is a string)
+Spec = Union[  # noqa: UP007 ("Residual | ..." would not do within its own definition)
     Conv, Depthwise, Norm, Pool, AveragePool, GlobalPool, Flatten, Dense, Dropout, Scale, Residual
 ]
 Shape = tuple[int, ...]
