@@ -1,5 +1,5 @@
-"""Time to accuracy: from the start of a process until it classifies enough of MNIST's test images
-correctly.
+"""Measures the time to accuracy: the seconds from the start of a process until its net classifies
+the required fraction of MNIST's test images correctly.
 """
 
 import math
@@ -18,16 +18,17 @@ from . import peers, workloads
 from .process import PeerError, Process
 from .turns import clip_timeout
 
-RUN = 1800.0  # seconds after which a peer counts as failed
+RUN = 1800.0  # seconds after which a peer's training run counts as failed
 
 
 def measure(
     names: list[str], rounds: int, threads: int, report: Callable[[str], None], deadline: float = math.inf
 ) -> dict[str, Any]:
-    """Trains every peer `rounds` times by the recipe, in rotation; run i starts from the same
-    weights for each peer.
+    """Trains every peer `rounds` times by the recipe, in rotation. The i-th run starts from the same
+    weights for all peers.
 
-    No run starts or continues after `deadline`, a time of time.perf_counter; completed runs count.
+    No run starts or continues after `deadline`, a time of time.perf_counter. The results include the
+    runs that were completed before.
     """
     results: dict[str, dict[str, Any]] = {name: {"status": "timed", "runs": []} for name in names}
     with tempfile.TemporaryDirectory() as folder:
@@ -55,8 +56,8 @@ def _run(
     name: str, arrays: dict[str, str], threads: int, seed: int, label: str, report: Callable[[str], None],
     deadline: float,
 ) -> dict[str, Any]:
-    """Runs one training. Returns the accuracy, and the seconds since its process was started if the
-    accuracy is high enough.
+    """Trains one peer in a separate process. Returns the accuracy, and, if the accuracy reaches the
+    recipe's target, the seconds since the process was started.
     """
     job = {"factory": peers.PEERS[name].factory, "workload": "lecture", "mode": "accuracy", "threads": threads,
            "seed": seed, "arrays": arrays}
@@ -69,7 +70,7 @@ def _run(
 
 
 def mnist_arrays(folder: Path) -> dict[str, str]:
-    """Saves MNIST as plain arrays, so that no peer needs autoconv to read it."""
+    """Saves MNIST as .npy files, so that no peer needs autoconv to read it. Returns paths by name."""
     (train, train_labels), (test, test_labels) = datasets.mnist.load_data()
     arrays = {"train": train, "train_labels": train_labels, "test": test, "test_labels": test_labels}
     for name, array in arrays.items():

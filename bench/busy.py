@@ -1,9 +1,9 @@
 """Measures training while other programs keep processors busy, for autoconv and others: `python -m
 bench.busy`.
 
-Each framework trains alone, with one and with two other programs that compute endlessly, one after
-the other in the same process. Each round starts all processes again. The busy programs run on the
-processors that the frameworks are confined to, and end with this command in any case.
+Each framework trains alone, then next to one and next to two busy programs, all in the same
+process. Busy programs compute endlessly, on the processors to which the frameworks are confined.
+Each round starts new processes. When this command ends, the busy programs end as well.
 """
 
 import argparse
@@ -28,11 +28,10 @@ from .turns import ROUND, STARTING
 USUAL = ("autoconv", "torch", "torch-channels-last", "keras", "keras-50", "jax")
 LOADS = (0, 1, 2)
 AWAKE = 0.5  # seconds that the busy programs run before a measurement
-# length of a pass, as in `bench.compare`; a measurement has as many passes as take this many
-# seconds on an idle machine
+# work in a pass, relative to a round of `bench.compare`; seconds per measurement on an idle machine
 EFFORT, SECONDS = 0.5, 2.0
 
-# for each number of busy programs: seconds of a step, round by round
+# seconds per step in each round, keyed by the number of busy programs
 Times = dict[int, list[float]]
 
 
@@ -63,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(names: Sequence[str], workload: str, rounds: int, threads: int, report: show.Progress) -> dict[str, Any]:
-    """Returns each framework's images per second by the number of busy programs, and its slowdown
-    against training alone.
+    """Returns each framework's images per second for each number of busy programs, and its slowdown
+    relative to training alone.
     """
     net = workloads.WORKLOADS[workload]
     batch_size = net.batch_sizes[0]
@@ -89,8 +88,8 @@ def measure(names: Sequence[str], workload: str, rounds: int, threads: int, repo
 
 
 def one_round(name: str, reference: Reference, threads: int, times: Times, number: int) -> None:
-    """Adds one measurement for each number of busy programs. Raises RuntimeError if the framework
-    fails.
+    """Adds one measurement per number of busy programs to `times`. Raises RuntimeError if the
+    framework fails.
     """
     batch_size = reference.workload.batch_sizes[0]
     job = {"factory": peers.PEERS[name].factory, "workload": reference.workload.name, "batch_size": batch_size,
@@ -106,8 +105,8 @@ def one_round(name: str, reference: Reference, threads: int, times: Times, numbe
 
 @contextmanager
 def busy(count: int, threads: int) -> Iterator[list[subprocess.Popen]]:
-    """Runs `count` busy programs inside the `with` block, on the processors of frameworks with this
-    many threads.
+    """Runs `count` busy programs during the `with` block, on the processors to which frameworks with
+    `threads` threads are confined.
     """
     programs: list[subprocess.Popen] = []
     try:

@@ -1,6 +1,7 @@
-"""Keeps a processor busy, like a program whose framework uses this many threads, until the parent
-process ends: `python -m bench.busy_program THREADS`. It imports little, so that it is busy
-immediately.
+"""Keeps a processor busy until the parent process ends: `python -m bench.busy_program THREADS`.
+
+It is confined to the same processors as a framework with THREADS threads. It imports little, so
+that it is busy immediately.
 """
 
 import os

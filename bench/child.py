@@ -1,5 +1,5 @@
-"""Runs one function in a separate process: `python -m bench.child JOB`, so that it can be ended if
-it hangs or crashes.
+"""Runs one function in a separate process, which can be ended if it hangs, and may crash: `python -m
+bench.child JOB`.
 """
 
 import json
@@ -16,10 +16,10 @@ from .worker import Talk
 
 
 def call(function: str, arguments: dict[str, Any], threads: int, deadline: float) -> Any:
-    """Returns the result of `module:function` for these arguments; all of it must be JSON.
+    """Returns the result of `module:function` for these arguments. Arguments and result must be JSON.
 
-    Raises PeerError if the function raises an exception, which the error names, if the process
-    fails, or if it does not answer by `deadline`, a time of time.perf_counter.
+    Raises PeerError if the function raises an exception, if the process fails, or if it does not
+    answer by `deadline`, a time of time.perf_counter. The error names the exception.
     """
     with Process({"function": function, "arguments": arguments, "threads": threads}, module="bench.child") as process:
         answer = process.answer(clip_timeout(deadline - time.perf_counter(), deadline), sleep=False)

@@ -37,7 +37,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     try:
         options.workload = _parse_names("workload", options.workload, workloads.WORKLOADS)
         options.mode = _parse_names("mode", options.mode, workloads.MODES)
-        # torch-compile takes too long to compile
+        # --quick leaves out torch-compile, because compiling takes too long
         left_out = [*_slow(), *(["torch-compile"] if options.quick else [])]
         known = peers.list_peers("cpu")
         usual = [name for name in known if name not in left_out]
@@ -131,7 +131,7 @@ def _parse_names(kind: str, text: str, choices: Iterable[str]) -> list[str]:
 
 
 def _slow() -> list[str]:
-    """Returns the peers whose rounds take minutes, which are timed only if they are named."""
+    """Returns the peers whose rounds take minutes. They are timed only if --peers names them."""
     return [name for name, entry in peers.list_peers("cpu").items() if not entry.usual]
 
 

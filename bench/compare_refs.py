@@ -4,8 +4,8 @@ alternating rounds.
 BASE and HEAD are git names of commits; `.` is the working tree. Both are timed by this checkout's
 harness, in separate processes, in the order A B B A. Whole steps are timed only through `fit` and
 `predict_on_batch`, which both versions have. Each measurement yields a ratio: HEAD's time divided
-by BASE's. The exit code is 1 if an interval lies completely above 1 + tolerance, or if the versions
-compute different results.
+by BASE's. The exit code is 1 if the whole interval of a ratio is above 1 + tolerance, or if the
+versions compute different results.
 """
 
 import argparse
@@ -67,14 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def verdict(ratios: dict[str, dict[str, Any]], tolerance: float) -> list[str]:
-    """Returns the measurements whose whole interval exceeds the tolerance. For a kernel, the
-    tolerance is doubled.
+    """Returns the names of the measurements whose whole interval exceeds 1 + `tolerance`. For
+    kernels, the tolerance is doubled.
     """
     return [name for name, r in ratios.items() if r["low"] > 1 + tolerance * (2 if r["kernel"] else 1)]
 
 
 def unpack(ref: str, target: Path) -> Path:
-    """Copies the package `autoconv`, as of a commit or from the working tree, to a separate folder.
+    """Copies the package `autoconv` of a commit, or of the working tree for ".", to a new folder.
+    Returns the folder.
     """
     target.mkdir()
     if ref == ".":
@@ -97,7 +98,7 @@ def unpack(ref: str, target: Path) -> Path:
 def compare(
     trees: dict[str, Path], workload: str, mode: str, options: argparse.Namespace, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Returns the ratio for a step of the net."""
+    """Returns the ratio of HEAD's time to BASE's for a step of a net."""
     net, (worker_mode, batch_size) = workloads.WORKLOADS[workload], MODES[mode]
     batch_size = batch_size or net.batch_sizes[0]
     job = {"factory": peers.PEERS["autoconv"].factory, "workload": workload, "batch_size": batch_size,
@@ -117,7 +118,7 @@ def _rounds(
     trees: dict[str, Path], job: dict[str, Any], rounds: int, label: str, check: Callable, say: Callable[[str], None],
     module: str = "bench.worker",
 ) -> dict[str, list[Any]]:
-    """Returns the times of each side's rounds. If one side fails, the whole comparison fails."""
+    """Returns the times of the rounds of BASE and of HEAD. If one of them fails, ends the program."""
     def start(side: str) -> Process:
         return Process(job, environment.first(trees[side]), module)
 
@@ -134,8 +135,8 @@ def _rounds(
 def compare_kernels(
     trees: dict[str, Path], workload: str, options: argparse.Namespace, say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Returns the ratio of every kernel that both versions have, for nets that both can build by
-    name.
+    """Returns the ratio of HEAD's time to BASE's for every kernel of a net that both versions have.
+    Returns {} for nets that are not in SUITE, or if a version cannot time kernels.
     """
     if workload not in SUITE:
         return {}
@@ -169,7 +170,7 @@ def _table(ratios: dict[str, dict[str, Any]], options: argparse.Namespace) -> st
 
 
 def _names_parser(kind: str, choices: Iterable[str]) -> Callable[[str], list[str]]:
-    """Returns a parser of comma-separated names, which rejects unknown names."""
+    """Returns a function that parses comma-separated names and rejects unknown ones."""
     def parse(text: str) -> list[str]:
         try:
             return [names.lookup(kind, word.strip(), {k: k for k in choices}) for word in text.split(",")]

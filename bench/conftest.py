@@ -1,5 +1,5 @@
-"""Adds the kernels' fractions of their ceilings to pytest-benchmark's output, and the machine to
-its JSON.
+"""Adds to pytest-benchmark's output the fraction of its ceiling that each kernel reaches, and to its
+JSON a description of the machine.
 """
 
 from autoconv.kernels import device

@@ -1,10 +1,11 @@
-"""Measures every convolution of every net against this machine's multiply-adds: `python -m
-bench.convolutions`.
+"""Measures every convolution of every net against this machine's peak rate of multiply-adds: `python
+-m bench.convolutions`.
 
-Each convolution is timed as in a training step, including any ReLU and pooling, alternating with a
-loop that only multiplies and adds in registers. Operations are counted as for a direct convolution,
-so a kernel that computes fewer can exceed 100%. Two wide layers that are in no net are timed as
-well. Depthwise convolutions are limited by memory: `autoconv bench` measures them.
+Each convolution is timed as in a training step, including any ReLU and pooling. Its rounds alternate
+with rounds of a loop that only multiplies and adds in registers, which is the peak. Operations are
+counted as for a direct convolution, so a kernel that needs fewer operations can exceed 100%. Two
+wide layers that are in no net are timed as well. Depthwise convolutions are not measured here,
+because they are limited by memory bandwidth: `autoconv bench` measures them.
 """
 
 import argparse
@@ -33,7 +34,7 @@ PASSES = ("forward", "input gradient", "weight gradient", "gradients")
 
 
 class Group(NamedTuple):
-    """Layers of one kind, and the fraction of the peak that each of their kernels should reach."""
+    """A group of layers, and the fractions of the peak that their kernels must and should reach."""
 
     name: str
     least: float
@@ -46,8 +47,8 @@ OTHERS = Group("all others", 0.75, 0.9)
 
 
 class Measurement(NamedTuple):
-    """One kernel: the nets that use it, its layer, its pass, seconds, GFLOP/s and fraction of the
-    peak.
+    """The measurement of one kernel: the nets that use the kernel, its layer and pass, its seconds,
+    GFLOP/s and fraction of the peak.
     """
 
     nets: list[str]
@@ -67,7 +68,7 @@ class Measurement(NamedTuple):
 
 
 def extra_layers(shape: tuple[int, int, int], classes: int) -> Sequential:
-    """Two layers that are in no net: stride 2 to 128 filters, and 5x5 with 128 filters."""
+    """Builds a model with two wide layers that no net has: 3x3 with strides of 2 and 5x5, 128 filters."""
     return Sequential([Input(shape), Conv2D(64, 1, padding="same"), Conv2D(128, 3, 2, padding="same"),
                        Conv2D(128, 5, padding="same")])
 
@@ -76,7 +77,7 @@ IN_NO_NET = TimedNet(extra_layers, (28, 28, 64), 0, 64)
 
 
 def layers(names: Sequence[str], target: Any) -> Iterator[tuple[str, Case]]:
-    """Yields each convolution's kernels, with the name of the net."""
+    """Yields (name of the net, case) for each kernel of each convolution."""
     nets = {name: SUITE[name] for name in names} | {"no net": IN_NO_NET}
     for name, net in nets.items():
         yield from ((name, case) for case in cases(net.build(), net.batch_size, target)
@@ -84,7 +85,7 @@ def layers(names: Sequence[str], target: Any) -> Iterator[tuple[str, Case]]:
 
 
 def measure(names: Sequence[str], rounds: int, report: Any) -> list[Measurement]:
-    """Measures all convolutions, each shape once."""
+    """Measures the kernels of all convolutions. Kernels of equal shapes are measured once."""
     target, measurements = devices.get("cpu"), {}
     peak = ceilings.Ceilings(target)
     for net, case in layers(names, target):
@@ -103,8 +104,8 @@ def measure(names: Sequence[str], rounds: int, report: Any) -> list[Measurement]
 
 
 def format_tables(kernels: Sequence[Measurement]) -> str:
-    """Returns a table with a line per kernel, and one with a line per group: its lowest fraction,
-    its median, and its fraction over the whole time.
+    """Returns a table with a line per kernel, and a table with a line per group: the lowest and the
+    median fraction of the peak, and the mean weighted by time.
     """
     rows = [[f.layer, f.which, ", ".join(dict.fromkeys(f.nets)), f"{1e3 * f.seconds:.3f}", f"{f.gflops:,.0f}",
              f"{f.share:.0%}"] for f in kernels]

@@ -8,8 +8,8 @@ COLUMNS = [(dtype, capability) for dtype, several in assembly.CAPABILITIES.items
 
 
 def main() -> None:
-    """Prints a table in Markdown: registers, and the memory beyond them as `+bytes of stack` and
-    `!bytes spilled`.
+    """Prints a Markdown table of the registers per kernel. `+N` after a number means N bytes of
+    stack, `!N` means N bytes of spilled registers.
     """
     print("| kernel |", " | ".join(f"{dtype} sm_{major}{minor}" for dtype, (major, minor) in COLUMNS), "|")
     print("|---|" + "---|" * len(COLUMNS))

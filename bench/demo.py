@@ -2,12 +2,12 @@
 [--browser]`.
 
 In each round the lecture net trains for some seconds in four ways: by `fit` only; in a demo session
-without clients; with a process that only reads the session's events; and, with --browser (needs
-playwright and Chromium), with the page open in a browser. The ratios within each round are
-compared, so that a temporarily busy machine does not matter. The tables also have the processor
-time of this process, on which other programs have less effect. It is meaningful only with --threads
-1, because threads that wait for each other use processor time too. At the end, the time from a
-drawing's request to its answer is measured.
+without clients; in a session whose events a process reads; and, with --browser (needs playwright
+and Chromium), in a session whose page is open in a browser. Ratios are computed within each round,
+so that a temporarily busy machine hardly affects them. The tables also show the processor time of
+this process, which other programs affect less. Processor time is meaningful only with --threads 1,
+because threads that wait for each other use processor time too. At the end, the command measures
+the time from the request to classify a drawing to the answer.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from autoconv.programs.demo import choices
 from autoconv.programs.demo.learning import Session
 from autoconv.programs.demo.serving import Demo
 
-WARM = 30  # steps before the clock starts
+WARM = 30  # number of steps before the measurement starts
 SETTINGS = {"net": "lecture", "epochs": 1000}
 READER = """
 import http.client, sys
@@ -52,7 +52,7 @@ with sync_playwright() as play:
 
 
 class Cost(NamedTuple):
-    """Elapsed seconds, and seconds of processor time of this process."""
+    """Elapsed seconds, and seconds of processor time that this process used."""
 
     time: float
     processor: float
@@ -100,8 +100,8 @@ def main() -> None:
 
 
 def fit_alone(seconds: float) -> Cost:
-    """Returns the cost of a step of `fit`, with a callback that costs nothing. It runs in the
-    session's thread, like the other ways.
+    """Returns the cost of a step of `fit` with a callback that takes almost no time. Must be called
+    in the session's thread, like the other ways of training.
     """
     settings = choices.parse_settings(SETTINGS)
     data, model = choices.load(settings.data), choices.build(settings)
@@ -109,7 +109,7 @@ def fit_alone(seconds: float) -> Cost:
 
     def begin(batch: int, logs: dict) -> None:
         times.append(now())
-        # assigned only once, because each assignment counts as a change
+        # not assigned in every step, because each assignment counts as a change
         if len(times) > WARM and times[-1].time - times[WARM].time > seconds:
             model.stop_training = True
 
@@ -119,7 +119,7 @@ def fit_alone(seconds: float) -> Cost:
 
 
 def run_session(session: Session, seconds: float) -> Cost:
-    """Returns the cost of a step of a session, by the session's own step count."""
+    """Returns the cost of a training step in a session, from the number of steps that it counts."""
     session.start(SETTINGS)
     while session.steps < WARM:
         time.sleep(0.05)
@@ -137,7 +137,7 @@ def run_with_client(server: Demo, seconds: float, client: Callable) -> Cost:
 
 @contextmanager
 def reader(server: Demo) -> Iterator[None]:
-    """Runs a process that reads the events and discards them."""
+    """Runs a process during the `with` block that reads the session's events and discards them."""
     process = subprocess.Popen([sys.executable, "-c", READER, str(server.port), server.token])
     try:
         while not server.session.watchers:
@@ -150,7 +150,7 @@ def reader(server: Demo) -> Iterator[None]:
 
 @contextmanager
 def browser(server: Demo) -> Iterator[None]:
-    """Shows the page in Chromium."""
+    """Shows the page in Chromium during the `with` block."""
     program = shutil.which("chromium") or shutil.which("google-chrome") or ""
     process = subprocess.Popen([sys.executable, "-c", BROWSER, server.url, program], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True)
@@ -173,7 +173,7 @@ def report(measurements: dict[str, list[Cost]]) -> None:
 
 
 def drawing(server: Demo) -> str:
-    """Returns the time from a request to its answer, in milliseconds."""
+    """Returns a text with the milliseconds from the request to classify a drawing to the answer."""
     paper = np.full((140, 140), 255, np.uint8)
     paper[30:40, 40:100] = paper[40:110, 70:80] = 0
     times = []

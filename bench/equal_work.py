@@ -1,4 +1,4 @@
-"""Checks that peers do equal work: a peer whose net is wrong is not timed."""
+"""Checks that all peers do equal work. A peer whose net computes other results is not timed."""
 
 from functools import cached_property
 from math import isfinite
@@ -7,15 +7,15 @@ from typing import Any
 
 from . import reference, workloads
 
-TOLERANCE = 1e-4  # allowed difference of the loss
-# for products of numbers with 11 bits of mantissa: means over a batch deviate by some 1e-5
+TOLERANCE = 1e-4  # allowed difference of the loss on the first batch
+# the same with TF32, whose numbers have 11 significant bits: means over a batch deviate by some 1e-5
 TOLERANCE_TF32 = 3e-4
-# allowed relative difference of the loss after the warm-up's steps, whose order is the same for all
+# allowed relative difference of the loss after the warm-up, whose batches have a fixed order
 SAME_TRAINING = 0.02
 
-# The nets whose trained loss is compared. In larger nets, RMSprop's first steps overshoot, with
-# three times the learning rate for each of millions of weights, and dropout differs: their losses
-# depend on the framework.
+# The nets whose loss after the warm-up is compared. In larger nets this loss depends on the
+# framework: RMSprop's first steps, about three times the learning rate per weight, overshoot, and
+# dropout draws different numbers.
 STEADY = ("lecture", "cifar")
 
 
@@ -24,8 +24,8 @@ class WrongNetError(RuntimeError):
 
 
 class Reference:
-    """The results that a workload's net must have on the first batch, computed from its definition
-    in NumPy and float64.
+    """The number of parameters and the loss on the first batch that every peer's net must have. NumPy
+    computes the loss from the workload's definition in float64.
     """
 
     def __init__(self, workload: workloads.Workload, batch_size: int, tolerance: float = TOLERANCE) -> None:
@@ -39,8 +39,8 @@ class Reference:
         return reference.loss(self.workload, self.weights, *workloads.data(self.workload, self.image_count))
 
     def check(self, name: str, ready: dict[str, Any]) -> None:
-        """Raises WrongNetError unless the number of parameters is equal and the loss is within the
-        tolerance.
+        """Raises WrongNetError unless the peer's net has the same number of parameters and a loss
+        within the tolerance.
         """
         if ready["parameters"] != self.parameters:
             raise WrongNetError(f"{name} has {ready['parameters']:,} parameters; the net has {self.parameters:,}.")
@@ -60,8 +60,8 @@ def check_trained(name: str, warm: dict[str, Any], mode: str) -> None:
 
 
 def find_outliers(workload: str, losses: dict[str, float]) -> dict[str, WrongNetError]:
-    """Returns the peers whose loss after the same steps differs from most: {name: error}, from
-    {name: loss}.
+    """Returns an error for each peer whose loss after the same steps differs too much from the median
+    of all peers. `losses` and the result are keyed by peer.
     """
     finite = [loss for loss in losses.values() if isfinite(loss)]
     if workload not in STEADY or not finite:

@@ -1,7 +1,8 @@
 """Runs all comparisons of autoconv, one after the other: `python -m bench.everything FOLDER`.
 
-Each part is a separate command, whose output and JSON go to FOLDER. If one fails, that is noted and
-the next one runs. At the end, one line per net compares autoconv with the fastest peer.
+Each part is a separate command, whose output and JSON are written to FOLDER. If a command fails, the
+failure is reported and the next command runs. At the end, one line per net compares autoconv with
+the fastest peer.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 from . import overview
 
 DEEP = "lecture,resnet20,vgg-bn,mobile,wide,lecture-bn,lenet5,mlp"
-PARTS = {  # the command; a final "--json" stands for a file in the folder
+PARTS = {  # commands by part; a final "--json" is completed with the path of a file in FOLDER
     "train": f"bench.compare --quick --mode train --workload {DEEP},lecture-large,photos "
              "--peers autoconv,torch-channels-last,torch-compile,jax,keras-50 --json",
     "infer": f"bench.compare --quick --mode infer --workload {DEEP} --batch-size 64,1 "
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(part: str, folder: Path) -> bool:
-    """Runs one part. Returns whether it succeeded."""
+    """Runs the command of one part. Returns whether the command succeeded."""
     command = [sys.executable, "-m", *PARTS[part].split()]
     command += [str(folder / f"{part}.json")] if command[-1] == "--json" else []
     start = time.perf_counter()

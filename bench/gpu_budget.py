@@ -7,7 +7,7 @@ from .gpu_plan import Plan
 from .workloads import WORKLOADS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "gpu-budget.md"
-# The workload, its name on the page, the batch size, and the goal in microseconds on an H200, or None.
+# Each entry: workload, its name on the page, batch size, and the goal in microseconds on an H200 or None.
 STEPS = (("lecture", "Lecture net", 64, 60), ("lecture", "Lecture net", 1024, None),
          ("lecture-large", "Large net", 128, 1600), ("photos", "Photo net", 128, 1500))
 

@@ -1,4 +1,4 @@
-"""Measures a GPU's ceilings with PyTorch: a large copy and a large matrix product."""
+"""Measures a GPU's peak bandwidth and FLOP rate with PyTorch, by a large copy and a large matrix product."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +11,9 @@ TRIES = 5
 
 
 def measure(device: str = "cuda", copy_bytes: int = 1 << 30, size: int = 8192, repeats: int = 10) -> dict[str, Any]:
-    """Returns the bytes per second of a copy of `copy_bytes` bytes, read and written, and the
-    operations per second of a product of two matrices (size, size) of random float32 with TF32:
-    medians of a few tries.
+    """Returns the bytes per second of copying `copy_bytes` bytes, where bytes read and written both
+    count, and the FLOP per second of a TF32 product of two random matrices (size, size). Both are
+    medians of `repeats` tries.
     """
     source = torch.randn(copy_bytes // 4, device=device)
     target = torch.empty_like(source)
@@ -27,7 +27,7 @@ def measure(device: str = "cuda", copy_bytes: int = 1 << 30, size: int = 8192, r
 
 
 def _seconds(call: Callable[[], Any], device: str, repeats: int) -> float:
-    """Returns the seconds per call, by the GPU's clock if there is a GPU."""
+    """Returns the seconds per call, measured by the GPU's clock if the device is a GPU."""
     call()
     if device != "cuda":
         return timing.time_call(call, repeats)

@@ -2,8 +2,8 @@
 smoke test, tests, nets against other frameworks, kernels, accuracy. It writes one JSON file, and
 prints a table of the targets.
 
-`--only PHASE ...` runs some of it, and `--out FILE` extends the results in FILE, so that several
-calls can fill one document.
+`--only PHASE ...` runs only these phases. `--out FILE` adds the results to those in FILE, so that
+several calls can fill one document.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from autoconv.programs.bench.run import SCHEMA
 from . import environment, gpu_phases, gpu_smoke, peers, show, targets
 from .phases import Phase, Run
 
-RESERVE = 15  # seconds reserved for work that has begun in time, and for the table
+RESERVE = 15  # seconds reserved at the end for work that is still running, and for the table
 PLAN = gpu_phases.PLAN
 
 
 def main(argv: Sequence[str] | None = None, plan: Sequence[Phase] = PLAN) -> int:
     """Returns the exit code: 0, or 1 if there is no GPU or if a phase failed."""
     options = arguments(argv, plan)
-    versions = gpu_smoke.versions()  # before anything that might crash
+    versions = gpu_smoke.versions()  # first, because later code might crash
     say("versions: " + ", ".join(f"{name} {version or 'not here'}" for name, version in versions.items()))
     try:
         gpu = describe_gpu()
@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None, plan: Sequence[Phase] = PLAN) -> int
 
 
 def say(line: str) -> None:
-    """Prints a line of results immediately, so that it is visible even if this command is ended
-    early.
+    """Prints a line of results without buffering, so that the line is visible even if this command
+    is ended early.
     """
     print(line, flush=True)
 
@@ -93,13 +93,13 @@ def arguments(argv: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Nam
 
 
 def _list_phases(plan: Sequence[Phase]) -> str:
-    """Lists the phases in order, for the help text."""
+    """Returns the help text's list of phases, in order."""
     lines = [f"  {p.name:20}{p.limit:4g}{'' if p.usual else '  only with --only'}" for p in plan]
     return "\n".join(["phases, and the seconds that each may take:", *lines])
 
 
 def earlier(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """Returns the results that earlier calls wrote to the file."""
+    """Returns the document that earlier calls wrote to `file`."""
     if not file.exists():
         return {}
     try:
@@ -112,8 +112,8 @@ def earlier(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
 
 
 def begin_document(options: argparse.Namespace, gpu: dict[str, Any], versions: dict[str, Any]) -> dict[str, Any]:
-    """Returns the document before the first phase: the machine, the peers, and the results of
-    earlier calls.
+    """Returns the document in which the phases store their results. It describes the machine and the
+    peers, and contains the results of earlier calls.
     """
     document = options.earlier
     before = document.get("machine", {}).get("gpu", {}).get("name", gpu["name"])
@@ -134,7 +134,7 @@ def begin_document(options: argparse.Namespace, gpu: dict[str, Any], versions: d
 
 
 def _here(name: str, skip: bool) -> dict[str, Any]:
-    """Returns whether a peer takes part."""
+    """Returns a peer's label and status, with the reason if the peer does not take part."""
     lacking = peers.missing(name)
     if lacking or (skip and name != targets.OURS):
         reason = f"not installed: {', '.join(lacking)}" if lacking else "--skip-peers"
@@ -143,7 +143,7 @@ def _here(name: str, skip: bool) -> dict[str, Any]:
 
 
 def conclude(document: dict[str, Any], file: Path, plan: Sequence[Phase]) -> None:
-    """Prints the targets reached, the failures with their reasons, and the command for the
+    """Prints the table of targets, the failed phases with their reasons, and a command that runs the
     remaining phases.
     """
     print(targets.format_table(document))
@@ -161,7 +161,7 @@ def conclude(document: dict[str, Any], file: Path, plan: Sequence[Phase]) -> Non
 
 
 def _nvidia_smi() -> str | None:
-    """Returns the current driver, memory, power and clocks."""
+    """Returns nvidia-smi's report of driver, memory, power and clocks, or None if it fails."""
     fields = "name,driver_version,memory.total,power.limit,clocks.sm,clocks.max.sm,clocks.mem"
     return _run_command(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
 

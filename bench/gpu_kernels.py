@@ -1,5 +1,5 @@
-"""Measures the convolution kernels of the nets on a GPU, each against the lower of the card's two
-ceilings.
+"""Measures the convolution kernels of the nets on a GPU. Each is compared with the lower of two
+ceilings, the card's memory bandwidth and its peak FLOP rate.
 """
 
 import time
@@ -14,9 +14,9 @@ REPEATS, TRIES = 50, 3
 
 
 def prepare(name: str = "cuda") -> dict[str, Any]:
-    """Compiles every kernel that the other phases need, in one process per core: for the GPU at
-    each precision, and for the tests' references on the CPU. Returns the number of compiled
-    kernels, and the seconds.
+    """Compiles every kernel that the other phases need, in one process per core. These are GPU
+    kernels at each precision, and the CPU kernels that compute the tests' expected results. Returns
+    the number of compiled kernels, and the seconds.
     """
     target, compiled, start = device.get(name), 0, time.perf_counter()
     for on, dtype, mode in ((target, "float32", "tf32"), (target, "float32", "highest"), (target, "float64", "highest"),
@@ -33,12 +33,12 @@ def measure(
     nets: list[tuple[str, int]], flops: float, bandwidth: float, l2_bytes: int | None, name: str = "cuda",
     repeats: int = REPEATS,
 ) -> list[dict[str, Any]]:
-    """Measures each convolution of these (net, batch size): seconds by the GPU's clock, and the
-    fraction of the card's ceiling.
+    """Measures each convolution of these pairs (net, batch size). Returns its seconds by the GPU's
+    clock, and the fraction of the card's ceiling that it reaches.
 
-    `flops` and `bandwidth` are the ceilings per second. A kernel reads the same data again and
-    again. So if all its data fit into the L2 cache, of `l2_bytes`, they are read from there, as in
-    a training step: "in_l2" is then True.
+    `flops` and `bandwidth` are the ceilings, in FLOP and bytes per second. The repeated calls read
+    the same data. If these fit into the L2 cache of `l2_bytes` bytes, they are read from the cache, as
+    in a training step, and "in_l2" is True.
     """
     target = device.get(name)
     return [

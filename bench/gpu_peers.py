@@ -1,9 +1,9 @@
-"""Counts the launches of a captured step in PyTorch, and of a compiled step in JAX, with the same
-bounds as for autoconv.
+"""Estimates a training step in PyTorch and in JAX: counts its launches, and computes lower bounds of
+their times in the same way as for autoconv.
 
-The kernels are those that both frameworks are known to run: PyTorch's eager operations, captured on
-one stream as a CUDA graph, and XLA's fusions. Convolutions and products are assumed to run at
-`PRODUCTS` operations per second, whatever their shape; at small batches this favours the peers.
+PyTorch's kernels are its eager operations, captured on one stream as a CUDA graph. JAX's kernels are
+XLA's fusions. All convolutions and matrix products are assumed to run at `PRODUCTS` operations per
+second. At small batches this favours the peers.
 """
 
 from math import prod
@@ -14,7 +14,7 @@ from .gpu_plan import MEMORY, NODE, SHORTEST
 from .specs import Conv, Dense, Dropout, Flatten, Pool, Scale, Shape, Spec
 from .workloads import Workload
 
-PRODUCTS = 250e12  # FLOP per second of their products: half of the data sheet's peak for dense TF32
+PRODUCTS = 250e12  # FLOP per second of the peers' products: half of the data sheet's dense TF32 peak
 CLASSES_KERNELS = 2  # passes over the logits: log-softmax and loss, each forward and backward
 
 
@@ -28,13 +28,13 @@ class Kernel(NamedTuple):
 
 
 def seconds(kernels: list[Kernel]) -> float:
-    """Returns the seconds of a step: one stream runs its kernels one after the other."""
+    """Returns the seconds of a step whose kernels run one after the other on one stream."""
     return sum(kernel.seconds for kernel in kernels)
 
 
 def pytorch(workload: Workload, batch_size: int) -> list[Kernel]:
-    """Counts PyTorch's kernels with channels_last. Each bias and each ReLU has a separate kernel;
-    RMSprop is five launches for all weights.
+    """Returns the kernels of a training step in PyTorch with channels_last. Each bias and each ReLU
+    has a separate kernel. RMSprop has five launches for all weights together.
     """
     found = [Kernel(8.0 * batch_size * prod(workload.input_shape)), Kernel(0)]
     is_first = True
@@ -46,18 +46,18 @@ def pytorch(workload: Workload, batch_size: int) -> list[Kernel]:
                 # a dense layer's bias is part of the product
                 found += [Kernel(x + w + y, flops)] + [Kernel(2 * y)] * bias
                 found += [Kernel(2 * y), Kernel(3 * y)] * bool(layer.activation)  # ReLU and its gradient
-                # gradients, and the bias's gradient
+                # gradients of the weights, of the input unless the layer is the first, and of the bias
                 found += [Kernel(x + w + y, flops)] * (2 - is_first) + [Kernel(y)]
                 is_first = False
             case Pool():
-                # indices of 8 bytes; zeros first
+                # forward with 8-byte indices, zeros for the input's gradient, backward
                 found += [Kernel(x + 3 * y), Kernel(x), Kernel(x + 3 * y)]
             case Dropout():
                 found += [Kernel(2.25 * x), Kernel(2.25 * x)]
             case Scale():
                 found.append(Kernel(2 * x))
             case Flatten():
-                # conversion to channels first, and back
+                # conversion to channels first, and of the gradient back to channels last
                 found += [Kernel(2 * x)] * (2 if prod(before[:2]) > 1 else 0)
             case _:
                 raise NotImplementedError(layer)
@@ -67,9 +67,9 @@ def pytorch(workload: Workload, batch_size: int) -> list[Kernel]:
 
 
 def jax(workload: Workload, batch_size: int) -> list[Kernel]:
-    """Counts XLA's kernels. Bias and ReLU are part of the product, and a ReLU's gradient is part of
-    the bias's sum. RMSprop is one fusion for small weights, and one for each array of more than a
-    million.
+    """Returns the kernels of a training step in JAX. XLA fuses bias and ReLU into the product, and a
+    ReLU's gradient into the sum for the bias. RMSprop is one fusion for all small arrays, and one for
+    each array of more than a million weights.
     """
     found = [Kernel(8.0 * batch_size * prod(workload.input_shape)), Kernel(0)]
     is_first = True
@@ -97,8 +97,8 @@ def jax(workload: Workload, batch_size: int) -> list[Kernel]:
 
 
 def _sizes(layer: Spec, input_shape: Shape, output_shape: Shape, batch_size: int) -> tuple[float, float, float, float]:
-    """Returns the bytes before and after a layer and of its weights, and the FLOP of one of its
-    products.
+    """Returns the bytes of a layer's input, of its output and of its weights, and the FLOP of one of
+    its matrix products.
     """
     x, y = (4.0 * batch_size * prod(shape) for shape in (input_shape, output_shape))
     taps = layer.kernel**2 if isinstance(layer, Conv) else 1

@@ -19,14 +19,14 @@ from .process import PeerError
 from .targets import OURS, Row
 
 ROUNDS, ROUND_SECONDS = 6, 0.3
-READY = 0.6  # fraction of a net's time; peers that have not warmed up by then are left out
+READY = 0.6  # fraction of the time for a net after which peers that are not warmed up are left out
 SEEDS = (0, 1, 2)
-COMPILED = ("torch-cuda-compile",)  # takes as long to get ready as all others together
+COMPILED = ("torch-cuda-compile",)  # peers that take as long to get ready as all other peers together
 
 
 def smoke(run: Run, deadline: float) -> Mapping[str, Any]:
-    """Runs the checks of gpu_smoke.py, each in a separate process: if one crashes, the other still
-    has a result.
+    """Runs the checks of gpu_smoke.py, each in a separate process, so that one has a result even if
+    the other crashes.
     """
     checks: dict[str, Any] = {}
     for check in ("tiles", "graph"):
@@ -56,7 +56,7 @@ def compiling(run: Run, deadline: float) -> Mapping[str, Any]:
 
 
 def tests(run: Run, deadline: float) -> Mapping[str, Any]:
-    """Runs the tests marked `gpu`; pytest's output goes to a file next to the document."""
+    """Runs the tests marked `gpu`. Writes pytest's output to a file next to the document."""
     log = run.file.with_suffix(".tests.log")
     results = {"tests": (tests := gpu_tests.run(environment.ROOT / "tests", _processors(run), log, deadline))}
     run.say(f"tests: {tests['passed']} passed, {tests['failed']} failed, {tests.get('skipped', 0)} skipped; "
@@ -78,9 +78,9 @@ def _describe_sanitizer(result: dict[str, Any]) -> str:
 
 
 def nets(*rows: Row, among: Callable[[str], bool] = lambda name: True) -> Callable[[Run, float], Mapping[str, Any]]:
-    """Returns a phase's work: measures these rows of the comparison, each with an equal share of
-    the time. Autoconv is compared with the peers of targets.py that are installed and that `among`
-    selects.
+    """Returns a function that does a phase's work: it measures these rows of the comparison, each for
+    an equal part of the time. It compares autoconv with the installed peers in targets.py that
+    `among` selects.
     """
     def work(run: Run, deadline: float) -> Mapping[str, Any]:
         wrong = []
@@ -101,7 +101,7 @@ def nets(*rows: Row, among: Callable[[str], bool] = lambda name: True) -> Callab
 
 
 def _compare(run: Run, names: list[str], workload: str, batch_size: int, mode: str, deadline: float) -> dict[str, Any]:
-    """Measures one row; each peer has one process for all rounds."""
+    """Measures one row of the comparison. Each peer has one process for all rounds."""
     steps, now = workloads.batches_on_gpu(workloads.WORKLOADS[workload], batch_size), time.perf_counter()
     plan = rounds.Plan(ROUNDS, ROUNDS, _processors(run), steps, ROUND_SECONDS, TOLERANCE_TF32, start_together=True,
                        deadline=deadline, ready_by=now + READY * (deadline - now))
@@ -112,8 +112,8 @@ def _compare(run: Run, names: list[str], workload: str, batch_size: int, mode: s
 
 
 def _line(entry: dict[str, Any]) -> str:
-    """Returns a line for a row of the comparison: autoconv's speed, and the other peers' times
-    relative to autoconv's.
+    """Returns a line of text for a row of the comparison: autoconv's images per second, and the other
+    peers' times divided by autoconv's.
     """
     ours, parts = entry["peers"][OURS], []
     for name, found in entry["peers"].items():
@@ -130,7 +130,7 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def kernels(run: Run, deadline: float) -> Mapping[str, Any]:
-    """Measures the card's ceilings, and the fraction that each convolution of the nets reaches."""
+    """Measures the card's ceilings, and the fraction of them that each convolution reaches."""
     threads = _processors(run)
     ceilings = child.call("bench.gpu_ceilings:measure", {}, threads, deadline)
     run.add(ceilings=ceilings)
@@ -146,8 +146,8 @@ def kernels(run: Run, deadline: float) -> Mapping[str, Any]:
 
 
 def five_epochs(run: Run, deadline: float) -> Mapping[str, Any]:
-    """Runs `autoconv train` with its defaults for each seed, all at once. Raises RuntimeError if
-    one fails.
+    """Runs `autoconv train` with its defaults for each seed, all at the same time. Raises
+    RuntimeError if one of these commands fails.
     """
     dataset = "mnist" if datasets.locate("mnist") else "digits"
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(SEEDS)) as pool:
@@ -169,8 +169,8 @@ def five_epochs(run: Run, deadline: float) -> Mapping[str, Any]:
 
 
 def race(run: Run, deadline: float) -> Mapping[str, Any]:
-    """Measures the time from the start of a process to 99.0% of MNIST's test images, with kernels
-    compiled beforehand.
+    """Measures the time from the start of a process until its net classifies 99.0% of MNIST's test
+    images correctly. The kernels are compiled beforehand.
     """
     if not datasets.locate("mnist"):
         raise Absent("MNIST is missing (set AUTOCONV_DATA to its folder)")
@@ -197,7 +197,7 @@ def _quick(name: str) -> bool:
 
 
 def _row(*row: Any) -> Phase:
-    """Returns a phase for one row of the training, without the peers that compile for long."""
+    """Returns the phase that measures one row of training, without the peers in COMPILED."""
     return Phase(targets.phase_name(*row), 100, nets(row, among=_quick))
 
 

@@ -1,13 +1,13 @@
 """Estimates how the launches of a training step fill a GPU: `python -m bench.gpu_plan [--workload
 NAME ...] [--batch N]`.
 
-No GPU is needed: a step is recorded on a device whose kernels do not run, and everything follows
-from the shapes. For each launch, the table has the tile, the blocks, the stages that a block runs
-one after the other, bytes, FLOP and a lower bound of its time. A `*` marks the launches of the
-longest path through the graph. The exit code is 1 if a product leaves most of a GPU's 132
-multiprocessors idle while the others compute long sums.
+No GPU is needed. A step is recorded on a device whose kernels do not run, and the table is computed
+from the shapes. For each launch, it has the tile, the blocks, the stages that a block runs one after
+the other, bytes, FLOP and a lower bound of the time. A `*` marks the launches of the longest path
+through the graph. The exit code is 1 if a product leaves most of a GPU's 132 multiprocessors idle
+while the others compute long sums.
 
-The times are estimates, based on the constants below. This project measured none of them.
+The times are estimates based on the constants below, which this project did not measure.
 """
 
 import argparse
@@ -23,36 +23,36 @@ from autoconv.engine.costs.tables import short, table
 from . import gpu_steps
 from .workloads import WORKLOADS, Workload
 
-PROCESSORS = 132  # multiprocessors of an H100 (SXM) and an H200: data sheet
-# minimum number of blocks for a product, unless its blocks have at most this many stages
+PROCESSORS = 132  # multiprocessors of an H100 (SXM) and of an H200, from the data sheet
+# A product with fewer than LEAST_BLOCKS blocks of more than MOST_STAGES stages leaves the GPU idle.
 LEAST_BLOCKS, MOST_STAGES = PROCESSORS, 32
 
-# Assumptions. The data sheet's peaks are 4.8 TB/s (H200) and 494 TFLOP/s of dense TF32.
-MEMORY = 4.3e12  # bytes per second for large copies on an H200, as measured by others
-L2 = 5.5e12  # bytes per second from the L2 cache, as measured by others on an H100
-# warp instructions per second: four schedulers per multiprocessor, at the boost clock
+# Assumed rates. The data sheet's peaks are 4.8 TB/s (H200) and 494 TFLOP/s of dense TF32.
+MEMORY = 4.3e12  # bytes per second of large copies on an H200, as others have measured
+L2 = 5.5e12  # bytes per second from the L2 cache of an H100, as others have measured
+# warp instructions per second, from four schedulers per multiprocessor at the boost clock
 ISSUED = 4 * PROCESSORS * 1.755e9
-# Instructions per warp, as counted by the PTX emulator (compared by a test): for each stage of a
-# product that gathers its rows and of a weight gradient, and for the rest of a block.
+# Instructions per warp, as counted by the PTX emulator and checked by a test: per stage of a product
+# that gathers its rows, per stage of a weight gradient, and for the rest of a block.
 OF_STAGE = {"wide": 250, "tall": 270, "large": 280, "narrow": 340, "medium": 255, "small": 165, "first": 450,
             "single": 325}
 OF_OUTER_STAGE = {"large": 340, "narrow": 315, "medium": 300, "small": 135, "first": 300, "single": 400}
 OF_BLOCK = 550
-# seconds from requesting a stage's elements to having multiplied them; stages loaded at once share
-# it
+# seconds from requesting a stage's elements until they are multiplied; stages that are loaded at the
+# same time overlap
 STAGE = 0.7e-6
-# minimum: a barrier and a warp's products, however many stages are loaded at once
+# minimum seconds per stage, for a barrier and a warp's products, if many stages are loaded at once
 SHORTEST_STAGE = 0.2e-6
 SHORTEST = 1.0e-6  # minimum time of a kernel that reads and writes memory
-NODE = 1.5e-6  # from the end of a launch in a graph to the start of a dependent one
+NODE = 1.5e-6  # seconds from the end of a launch in a graph to the start of a dependent launch
 SHARED, REGISTERS, THREADS = 228 << 10, 65536, 2048  # limits of a multiprocessor
-# maximum per thread of a product, assembled for Hopper
+# maximum registers per thread of a product's kernel, assembled for Hopper
 REGISTERS_OF_GATHERED, REGISTERS_OF_OUTER = 128, 160
 
 
 class Line(NamedTuple):
-    """One launch. `loaded_bytes` are the bytes that a product loads into shared memory, `bytes` those of
-    all its arrays.
+    """One launch. `loaded_bytes` is the number of bytes that a product loads into shared memory.
+    `bytes` is the size of all arrays that the launch accesses.
     """
 
     kernel: str
@@ -62,13 +62,13 @@ class Line(NamedTuple):
     bytes: int
     loaded_bytes: int
     flops: int
-    busy: float  # seconds that it takes if it has the GPU's whole throughput
-    seconds: float  # including the latency of its stages
-    dependencies: tuple[int, ...]  # the launches that it waits for
+    busy: float  # seconds of the launch at the GPU's whole throughput
+    seconds: float  # seconds of the launch, including the latency of its stages
+    dependencies: tuple[int, ...]  # indices of the launches that this launch waits for
 
     @property
     def is_idle(self) -> bool:
-        """Whether most multiprocessors wait for a few blocks with long sums."""
+        """Whether most multiprocessors are idle while a few blocks compute long sums."""
         return bool(self.tile) and self.blocks < LEAST_BLOCKS and self.stages > MOST_STAGES
 
 
@@ -79,7 +79,7 @@ class Plan(NamedTuple):
 
     @property
     def critical(self) -> list[int]:
-        """Returns the launches of the longest path, in order."""
+        """Returns the indices of the launches on the longest path, in order."""
         ends, before = [0.0] * len(self.lines), [-1] * len(self.lines)
         for i, line in enumerate(self.lines):
             before[i] = max(line.dependencies, key=ends.__getitem__, default=-1)
@@ -96,18 +96,18 @@ class Plan(NamedTuple):
 
     @property
     def busy(self) -> float:
-        """Returns the seconds of all launches, as if each had the whole GPU and nothing had to
+        """Returns the total seconds of all launches if each had the whole GPU and no launch had to
         wait.
         """
         return sum(line.busy for line in self.lines)
 
     @property
     def seconds(self) -> float:
-        """Returns the seconds of the step: at least those of its longest path, and of its work."""
+        """Returns the seconds of the step: the longer of its longest path and its total work."""
         return max(self.path, self.busy)
 
     def idle(self) -> list[str]:
-        """Returns a line for each launch that leaves the GPU idle."""
+        """Returns a line of text for each launch that leaves most of the GPU idle."""
         return [f"{self.workload} at {self.batch_size}: {line.kernel} has {line.blocks} blocks with {line.stages} "
                 f"stages each" for line in self.lines if line.is_idle]
 
@@ -174,8 +174,8 @@ def instructions(launch: Any) -> int:
 
 
 class Product(NamedTuple):
-    """The stages of a block, the bytes that all blocks load into shared memory, and the
-    multiplications and additions.
+    """A matrix product: the number of stages per block, the bytes that all blocks load into shared
+    memory, and the number of multiplications and additions.
     """
 
     stages: int
@@ -184,8 +184,8 @@ class Product(NamedTuple):
 
 
 def _waits(launch: Any, tile: Any) -> bool:
-    """Whether each stage must be complete before the next one is requested: a pooling's gradients,
-    element by element.
+    """Returns whether each stage must be complete before the next stage is requested. This is so for
+    the first layer's weight gradient after pooling, whose elements are loaded one by one.
     """
     return "first_weight_gradient" in launch.kernel.name and tile.name != "first"
 
@@ -194,21 +194,21 @@ def _sums(launch: Any, tile: Any) -> Product:
     arguments = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
     items, filters, of_group = arguments["sizes"][4], *arguments["lengths"][:2]
     count, pooled, outer = arguments["count"], "winner" in arguments, "length" in arguments
-    if outer:  # a weight gradient: its sum runs over pixels, `length` of them in each part
+    if outer:  # a weight gradient, whose sum over pixels is divided into parts of `length` pixels
         rows, summed = items, count
         stages = ceil(min(arguments["length"], count) / tile.depth)
     else:
         rows, summed = count * (4 if pooled else 1), items
         stages = min(ceil(items / tile.depth), arguments["cut"][1])
     down, along = (-(-n // size) for n, size in ((rows, tile.rows), (of_group, tile.columns)))
-    # y, dy and a byte for four pixels
+    # y, dy and one byte are loaded for four pixels: 9 of 16 bytes
     of_window = 9 / 16 if outer and tile.name == "first" and pooled else 1
     loaded_bytes = 4 * summed * (filters // of_group) * (along * rows + of_window * down * of_group)
     return Product(stages, int(loaded_bytes), 2 * rows * summed * filters)
 
 
 def _resident(name: str) -> int:
-    """Returns how many blocks of a product a multiprocessor holds at once."""
+    """Returns the number of a product's blocks that a multiprocessor runs at the same time."""
     from autoconv.kernels.cuda.fragments import make_layout
 
     tile = products()[name]
@@ -218,15 +218,15 @@ def _resident(name: str) -> int:
 
 
 def registers(name: str) -> int:
-    """Returns the maximum number of registers per thread of a product. A test compares it with the
-    assembler's.
+    """Returns the maximum number of registers per thread of a product. A test compares this number
+    with the assembler's report.
     """
     return REGISTERS_OF_OUTER if "weight_gradient" in name else REGISTERS_OF_GATHERED
 
 
 def _adding(launch: Any) -> float:
-    """Returns the seconds for the loads that a thread of `add_parts` makes one after the other,
-    four at a time.
+    """Returns the seconds of the loads that a thread of `add_parts` makes, four at the same time and
+    then the next four. Returns 0 for other kernels.
     """
     arguments = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
     if "parts" not in arguments or "partial" not in arguments:
@@ -236,7 +236,7 @@ def _adding(launch: Any) -> float:
 
 
 def _merge_ranges(access: list) -> list[tuple[int, int]]:
-    """Returns the accessed pieces of memory, without counting any byte twice."""
+    """Returns the accessed ranges of memory (start, stop), merged so that no byte counts twice."""
     ranges: list[tuple[int, int]] = []
     for start, stop in sorted((start, stop) for start, stop, _ in access):
         if ranges and start < ranges[-1][1]:
@@ -248,7 +248,7 @@ def _merge_ranges(access: list) -> list[tuple[int, int]]:
 
 @cache
 def products() -> dict[str, Any]:
-    """Returns the tile of each tensor-core kernel of a product, by the kernel's name."""
+    """Returns the tile of each product kernel that uses tensor cores, keyed by the kernel's name."""
     from autoconv.kernels.cuda import conv, fused
 
     families = [value for module in (conv, fused) for value in vars(module).values() if isinstance(value, conv.Family)]

@@ -1,5 +1,5 @@
-"""Tests whether a GPU works at all: each tile of the matrix products against NumPy, and a training
-step as a graph.
+"""Tests whether a GPU works at all: compares each tile of the matrix products with NumPy, and runs a
+training step as a CUDA graph.
 
 `bench.gpu_check` runs each check in a separate process, within a minute.
 """
@@ -24,19 +24,19 @@ from . import reference, workloads
 from .equal_work import TOLERANCE_TF32
 from .gpu_tests import LET_PASS, LET_PASS_SAYING
 
-# in addition to the packages that compile and run kernels
+# packages whose versions are reported, in addition to those that compile and run kernels
 PACKAGES = ("numpy", "torch", "jax", "pytest", "pytest-xdist", "hypothesis")
-IMAGES, SIZE, CHANNELS, FILTERS = 3, (11, 7), 12, 20  # not multiples of a tile, but of four
-# largest integer that is multiplied: small enough that TF32 and float32 represent all products and
-# sums exactly
+IMAGES, SIZE, CHANNELS, FILTERS = 3, (11, 7), 12, 20  # channels and filters are multiples of four, but not of a tile
+# largest integer in the inputs, small enough that TF32 and float32 represent all products and sums
+# exactly
 LARGEST = 4
-BATCHES = 3  # the step is recorded, then launched kernel by kernel, then captured
-REPLAYS = 500  # a stream holds about a thousand launches
+BATCHES = 3  # in the first batch the step is recorded, then launched kernel by kernel, then captured
+REPLAYS = 500  # fewer than the launches that a stream can hold, about a thousand
 
 
 def versions() -> dict[str, str | None]:
-    """Returns the versions of all packages involved, and the location of NVVM. Needs no GPU; None
-    for missing packages.
+    """Returns the versions of all packages involved, None for a missing package, and the location of
+    NVVM. Needs no GPU.
     """
     return device_cuda.versions() | {name: _version(name) for name in PACKAGES}
 
@@ -49,8 +49,8 @@ def _version(package: str) -> str | None:
 
 
 def run(check: str, **options: Any) -> dict[str, Any]:
-    """Runs the check "tiles" or "graph". In its result, "wrong" has a sentence for each problem; an
-    exception counts as one.
+    """Runs the check "tiles" or "graph". In the result, "wrong" is a list with a sentence for each
+    problem. An exception counts as a problem.
     """
     try:
         return {"tiles": each_tile, "graph": graph}[check](**options)
@@ -66,8 +66,8 @@ def tile_names() -> list[str]:
 
 def each_tile(names: Sequence[str] = (), precisions: Sequence[str] = ("tf32", "highest")) -> dict[str, Any]:
     """Runs a convolution and its gradients with each tile, with and without tensor cores. All
-    numbers are small integers, so the results must equal NumPy's exactly. The kernels are compiled
-    first, all at once.
+    numbers are small integers, so the results must equal NumPy's exactly. All kernels are compiled
+    in parallel first.
     """
     target = device.get("cuda")
     pairs = [(mode, name) for mode in precisions for name in names or tile_names()]
@@ -84,7 +84,7 @@ def each_tile(names: Sequence[str] = (), precisions: Sequence[str] = ("tf32", "h
 
 
 def find_kernels(target: Any, pairs: list[tuple[str, str]]) -> list[tuple[Any, np.dtype]]:
-    """Returns the kernels, each with its dtype, that these (precision, tile) pairs launch."""
+    """Returns the kernels that these pairs (precision, tile) launch, each with its dtype."""
     with (dry := trace.DryRun()).record():
         for mode, name in pairs:
             _convolution(target, mode, name)
@@ -92,8 +92,9 @@ def find_kernels(target: Any, pairs: list[tuple[str, str]]) -> list[tuple[Any, n
 
 
 def _convolution(target: Any, mode: str, name: str) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Runs the convolution with the tile `name`, whatever the shapes. A product without such a tile
-    uses "single". Returns the names of the kernels that ran, and their results.
+    """Runs the convolution with the tile `name`, even if it does not suit the shapes. A product that
+    lacks this tile uses the tile "single". Returns the names of the kernels that ran, and their
+    results.
     """
     def choose(several: tuple[tiles.Tile, ...], *_: Any) -> int:
         names = [tile.name for tile in several]
@@ -123,7 +124,7 @@ def _products(conv: Any, window: Window, x: Any, w: Any, b: Any, dy: Any, y: Any
 
 
 def _numbers() -> tuple[np.ndarray, ...]:
-    """Returns images, filters, bias, and the gradient of the result."""
+    """Returns the images, filters, bias and output gradient of the test convolution."""
     random, (high, wide) = np.random.default_rng(0), SIZE
     shapes = ((IMAGES, high + 2, wide + 2, CHANNELS), (3, 3, CHANNELS, FILTERS), (FILTERS,),
               (IMAGES, high, wide, FILTERS))
@@ -131,7 +132,7 @@ def _numbers() -> tuple[np.ndarray, ...]:
 
 
 def _compute_reference(x: np.ndarray, w: np.ndarray, b: np.ndarray, dy: np.ndarray) -> dict[str, np.ndarray]:
-    """Computes the same results with NumPy."""
+    """Computes the results of `_convolution` with NumPy."""
     y, dx, dw = np.zeros_like(dy) + b, np.zeros_like(x), np.zeros_like(w)
     for i, j in np.ndindex(3, 3):
         pixels = np.s_[:, i : i + dy.shape[1], j : j + dy.shape[2]]
@@ -149,9 +150,9 @@ def _difference(result: np.ndarray, exact: np.ndarray) -> str:
 
 
 def graph(workload: str = "lecture", batch_size: int = 64, replays: int = REPLAYS) -> dict[str, Any]:
-    """Runs `fit` on three batches, so that the step becomes a CUDA graph, and then measures a
-    replay of that graph on the GPU and on the host. Warnings are errors, except deprecation
-    warnings of packages.
+    """Runs `fit` on three batches, so that the step becomes a CUDA graph, and measures the time of a
+    replay of the graph on the GPU and on the host. Warnings are errors, except deprecation warnings
+    of packages.
     """
     from .peers.autoconv import OnGpu
 
@@ -192,7 +193,7 @@ def _graphs() -> Iterator[list[Any]]:
 
 
 def _list_problems(result: dict[str, Any]) -> list[str]:
-    """Returns a sentence for each problem."""
+    """Returns a sentence for each problem in the result of the check "graph"."""
     wrong = []
     if not abs(result["loss"] / result["expected_loss"] - 1) <= TOLERANCE_TF32:
         wrong.append(f"The loss of the first batch is {result['loss']:.6f} instead of {result['expected_loss']:.6f}.")
@@ -207,8 +208,8 @@ def _list_problems(result: dict[str, Any]) -> list[str]:
 
 
 def _time_replays(replay: Any, times: int) -> dict[str, Any]:
-    """Returns the microseconds per replay: on the GPU by its events, on the host for launching it,
-    and until all replays are complete.
+    """Returns the microseconds per replay in three ways: by the GPU's events, the host's time to
+    launch it, and the host's time until all replays are complete.
     """
     target = device.get("cuda")
     target.synchronize()

@@ -1,5 +1,5 @@
-"""The launches of a training step on a GPU, recorded without one: no memory is accessed, and no
-kernel runs.
+"""Records the launches of a training step on a GPU, without a GPU. No kernel runs, and no array is
+accessed.
 """
 
 from typing import Any
@@ -10,13 +10,14 @@ import numpy as np
 from . import workloads
 from .workloads import Workload
 
-# epochs of one batch: the first is recorded, the second replayed, the third captured
+# Each epoch has one batch. The step is recorded in the first, replayed in the second, and captured in
+# the third.
 EPOCHS = 4
 
 
 def launches(workload: Workload, batch_size: int) -> list[Any]:
-    """Returns the launches of a step's graph, in order: a step of `fit` on data in the GPU's
-    memory, with products on tensor cores.
+    """Returns the launches of a training step, in the order of its CUDA graph. The step is that of
+    `fit` on data in the GPU's memory, with products on tensor cores.
     """
     from autoconv.kernels import precision as precisions
     from autoconv.kernels.cuda import kernels, runtime
@@ -48,21 +49,21 @@ def launches(workload: Workload, batch_size: int) -> list[Any]:
 
 
 class _Idle:
-    """Replaces a kernel's launcher and launches nothing."""
+    """Replaces the launcher of all kernels by one that launches nothing."""
 
     def __get__(self, kernel: Any, owner: Any) -> "_Idle":
         return self
 
     def __set__(self, kernel: Any, value: Any) -> None:
-        """Does nothing: a kernel created meanwhile has the same launcher."""
+        """Ignores the launcher of a new kernel, so that new kernels launch nothing either."""
 
     def __getitem__(self, configuration: Any) -> Any:
         return lambda *arguments: None
 
 
 def _allocate_zeros(shape: Any, dtype: Any) -> Any:
-    """Returns an array of zeros, aligned like a GPU's. The operating system allocates no pages for
-    it, because nothing accesses it.
+    """Returns an array of zeros, aligned like arrays on a GPU. It uses no physical memory, because no
+    code accesses it.
     """
     from ptx.device import HostArray
 

@@ -18,27 +18,26 @@ from . import environment
 
 PLUGINS = {"xdist": "pytest-xdist", "pytest_timeout": "pytest-timeout", "pytest_benchmark": "pytest-benchmark",
            "hypothesis": "hypothesis"}
-SHOWN = 3  # number of failures whose text is kept
-# The project's settings that are used; others belong to plugins that may be missing.
+SHOWN = 3  # number of failures whose text is kept in the result
+# The project's pytest settings that are used. The others belong to plugins that may be missing.
 SETTINGS = ("filterwarnings", "markers", "pythonpath")
-# Deprecation warnings, which another version of a package on this machine may raise, are not
-# errors.
+# Deprecation warnings are not errors, because this machine may have other versions of packages.
 LET_PASS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
-LET_PASS_SAYING = ".*deprecat"  # the same, for a package's own warning classes
+LET_PASS_SAYING = ".*deprecat"  # message of deprecation warnings that have a package's own class
 STUCK = 60  # seconds after which a test's stack is printed
 SANITIZER = "compute-sanitizer"
-ITS_LINE = re.compile("={9} (?!.*=$)")  # pytest's own lines also end like this
-LEAST = 5.0  # minimum number of seconds left for starting the sanitizer
+ITS_LINE = re.compile("={9} (?!.*=$)")  # compute-sanitizer's lines; pytest's lines also end in "="
+LEAST = 5.0  # minimum seconds until the deadline for starting the sanitizer
 
 
 def run(tests: Path, processors: int, log: Path, deadline: float) -> dict[str, Any]:
-    """Returns how many tests passed, failed and were skipped, with the text of the first failures.
-    Stops at the time `deadline` of time.perf_counter.
+    """Runs the tests until `deadline`, a time of time.perf_counter. Returns the numbers of tests that
+    passed, failed and were skipped, with the text of the first failures.
 
-    pytest's output goes to `log` as it comes. The first file with a failure runs again under
-    NVIDIA's compute-sanitizer, if that is on the PATH and time allows; its output goes to a file
-    next to the log. Raises ModuleNotFoundError without pytest, and RuntimeError if pytest produced
-    no result.
+    Writes pytest's output to `log` while the tests run. The first file with a failure runs again
+    under NVIDIA's compute-sanitizer, if that is on the PATH and time is left. The sanitizer's output
+    is written to a file next to the log. Raises ModuleNotFoundError if pytest is not installed, and
+    RuntimeError if pytest produced no result.
     """
     if find_spec("pytest") is None:
         raise ModuleNotFoundError("The tests need pytest, which is not installed here.")
@@ -66,7 +65,7 @@ def run(tests: Path, processors: int, log: Path, deadline: float) -> dict[str, A
 
 
 def _pytest(folder: Path, root: Path) -> list[str]:
-    """Returns the pytest command, without the files."""
+    """Returns the pytest command without the files to test."""
     settings = folder / "pytest.ini"
     settings.write_text(_settings(root), encoding="utf-8")
     return [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-c", str(settings), "--rootdir", str(root),
@@ -78,18 +77,18 @@ def _spread(workers: int) -> list[str]:
 
 
 def _settings(root: Path) -> str:
-    """Returns pytest's settings from pyproject.toml, as the text of a separate file."""
+    """Returns pytest's settings from pyproject.toml as the text of a configuration file."""
     project = tomllib.loads((environment.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     options = project["tool"]["pytest"]["ini_options"]
     options["filterwarnings"] += [*(f"default::{each.__name__}" for each in LET_PASS), f"default:{LET_PASS_SAYING}"]
-    # pytest would resolve them relative to the new file
+    # absolute, because pytest would resolve them relative to the new file
     options["pythonpath"] = [str(root / folder) for folder in options["pythonpath"]]
     return "\n".join(["[pytest]", *(f"{name} =\n    " + "\n    ".join(options[name]) for name in SETTINGS)])
 
 
 def _run_limited(command: list[str], threads: int, log: Path, deadline: float) -> tuple[bool, int]:
-    """Runs a command with its output in `log`. Returns whether it ended by itself, and its exit
-    code. The command has its own session, so that its workers can be ended with it.
+    """Runs a command and writes its output to `log`. Returns whether the command ended before the
+    deadline, and its exit code. It has its own session, so that its workers can be ended with it.
     """
     with open(log, "w", encoding="utf-8") as out:
         process = subprocess.Popen(command, env=environment.clean(threads), stdout=out, stderr=subprocess.STDOUT,
@@ -105,7 +104,7 @@ def _run_limited(command: list[str], threads: int, log: Path, deadline: float) -
 
 
 def _count_progress(output: str) -> dict[str, Any]:
-    """Returns how far pytest came before it was ended."""
+    """Returns the numbers of tests in the output of a pytest that was ended before its summary."""
     return {"passed": len(re.findall(r"\bPASSED\b", output)),
             "failed": len(re.findall(r"\b(?:FAILED|ERROR)\b", output)), "output": output[-2000:]}
 
@@ -126,8 +125,8 @@ def _count_results(report: Path) -> dict[str, Any]:
 def _run_sanitizer(
     pytest: list[str], root: Path, file: str | None, threads: int, log: Path, deadline: float
 ) -> dict[str, Any]:
-    """Runs a file's tests under compute-sanitizer, up to the first failure, and returns the
-    incorrect memory accesses that it reports.
+    """Runs a file's tests under compute-sanitizer up to the first failure. Returns the incorrect
+    memory accesses that the sanitizer reports.
     """
     program = shutil.which(SANITIZER)
     if program is None or file is None or deadline - time.perf_counter() < LEAST:

@@ -1,4 +1,4 @@
-"""Trains the lecture net on the processor with different numbers of threads: machines with a GPU
+"""Trains the lecture net on the CPU with different numbers of threads, because machines with a GPU
 have many cores.
 """
 
@@ -12,19 +12,19 @@ from .phases import Failure, Run, share
 PEER, NET, MODE = "autoconv", "lecture", "train"
 BATCH_SIZES = (64, 256)
 ROUNDS = 4
-# fraction of a usual round's work: one thread does it in about a second, sixteen in a tenth of a
-# second
+# work of a round, as a fraction of a usual round: one thread needs about a second, sixteen threads a
+# tenth of a second
 EFFORT = 0.25
 
 
 def counts(processors: int) -> list[int]:
-    """Returns the powers of two up to the number of processors, and that number."""
+    """Returns the powers of two up to `processors`, and `processors` itself."""
     return sorted({*(1 << i for i in range(processors.bit_length())), processors})
 
 
 def measure(run: Run, deadline: float) -> dict[str, Any]:
-    """Trains with each number of threads, in a separate process that is confined to as many
-    processors.
+    """Trains with each number of threads, in a separate process that is confined to the same number
+    of processors.
     """
     thread_counts, results = counts(machine.processors()), []
     remaining = len(thread_counts) * len(BATCH_SIZES)
@@ -49,7 +49,7 @@ def measure(run: Run, deadline: float) -> dict[str, Any]:
 
 
 def _plan(batch_size: int, threads: int, deadline: float, remaining: int) -> rounds.Plan:
-    """Returns a plan with an equal share of the remaining time."""
+    """Returns the plan of the next measurement, which has an equal part of the remaining time."""
     end = share(deadline, remaining)
     steps = workloads.steps(workloads.WORKLOADS[NET], batch_size, MODE, EFFORT)
     return rounds.Plan(ROUNDS, ROUNDS, threads, steps, deadline=end, ready_by=end)

@@ -1,8 +1,8 @@
 """Measures how a training step's time grows with batch, pixels, channels and depth: `python -m
 bench.growth`, then `--plot`.
 
-The measure is the processor time of one thread for one recorded step, the best of a few, so that
-other programs hardly affect it.
+It measures the processor time of one thread for one recorded step. Of several steps the shortest time
+is used, so that other programs hardly affect the result.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from . import nets, workloads
 from .specs import Conv, GlobalPool
 from .workloads import Workload
 
-SECONDS = 4.0  # seconds per point, with at least 3 steps
+SECONDS = 4.0  # seconds per point; at least 3 steps are measured
 COLOURS = {"batch": "#3f51b5", "pixels": "#ef6c00", "channels": "#2e7d32", "depth": "#8e24aa"}
-SIDE, MARGIN = 460, 60  # sizes in the units of the picture
+SIDE, MARGIN = 460, 60  # sides of the plot and of its margin, in the picture's units
 
 
 def series() -> dict[str, list[tuple[int, Workload, int]]]:
-    """Returns the points of each axis: position on the axis, net, and batch size. The nets are the
-    lecture net and chains of 3x3 layers.
+    """Returns the points of each series: the value on the x axis, the net, and the batch size. The
+    nets are the lecture net and chains of 3x3 convolutions.
     """
     def lecture(side: int) -> Workload:
         return Workload("lecture", (side, side, 1), 10, nets.LECTURE, (1,))
@@ -57,7 +57,7 @@ def measure_step(workload: Workload, batch_size: int) -> float:
         start = time.thread_time()
         peer.net.train_on_batch(peer.images, peer.targets)
         times.append(time.thread_time() - start)
-    return min(times[1:])  # the first step records
+    return min(times[1:])  # the first step is recorded and takes longer
 
 
 def points() -> Iterator[dict[str, Any]]:
@@ -78,7 +78,8 @@ def rows(points: Sequence[dict[str, Any]]) -> str:
 
 
 def svg(points: Sequence[dict[str, Any]]) -> str:
-    """Draws time over operations, both logarithmic, with a straight line through the fastest point.
+    """Draws the time over the number of operations as SVG, with logarithmic axes and a straight line
+    through the fastest point.
     """
     x_low, x_high = _decades([p["flops"] / 1e9 for p in points])
     y_low, y_high = _decades([p["seconds"] * 1e3 for p in points])
@@ -106,7 +107,7 @@ def svg(points: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(file: str | Path) -> None:
-    """Draws the latest points in bench/results to a file."""
+    """Draws the latest points in bench/results, and writes the picture to `file`."""
     latest = max((Path(__file__).parent / "results").glob("*-growth.json"))
     Path(file).write_text(svg(json.loads(latest.read_text(encoding="utf-8"))["points"]), encoding="utf-8")
 
@@ -116,7 +117,7 @@ def _decades(values: Sequence[float]) -> tuple[int, int]:
 
 
 def _axis(low: int, high: int, title: str, upright: bool) -> list[str]:
-    """Returns lines and numbers at powers of ten, and the title."""
+    """Returns the SVG of an axis: lines and numbers at powers of ten, and the title."""
     parts, bottom, middle = [], MARGIN / 2 + SIDE, MARGIN / 2 + SIDE / 2
     for power in range(low, high + 1):
         at = SIDE * (power - low) / (high - low)

@@ -1,5 +1,5 @@
-"""Simulates two hosts on one machine: Linux network namespaces, connected by a cable whose
-bandwidth `tc` limits.
+"""Simulates two hosts on one machine by Linux network namespaces. They are connected by a virtual
+cable, whose bandwidth is limited by `tc`.
 """
 
 import os
@@ -16,7 +16,7 @@ NAMES, CABLES, ADDRESSES = ("autoconv1", "autoconv2"), ("acv1", "acv2"), ("10.77
 
 
 def missing() -> str:
-    """Returns why hosts cannot be simulated here; empty if they can."""
+    """Returns the reason why hosts cannot be simulated here, or "" if they can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "only root can make network namespaces, and only on Linux"
     lacks = [program for program in ("ip", "tc") if shutil.which(program) is None]
@@ -31,8 +31,8 @@ def missing() -> str:
 
 @contextmanager
 def create_hosts(gigabits: float) -> Iterator[Path]:
-    """Creates both hosts for the `with` block. Yields a program that runs `sh -c COMMAND` on one of
-    them, called like ssh by Hydra.
+    """Creates both hosts for the `with` block. Yields the path of a program that runs `sh -c COMMAND`
+    on one of them. MPICH's launcher Hydra calls it like ssh.
     """
     _remove()
     try:
@@ -58,7 +58,7 @@ def create_hosts(gigabits: float) -> Iterator[Path]:
 
 
 def host_command(host: int) -> list[str]:
-    """Returns the prefix for a command that should run on a host."""
+    """Returns the words that must precede a command to run it on host number `host`."""
     return ["ip", "netns", "exec", NAMES[host]]
 
 

@@ -1,5 +1,5 @@
-"""Times all kernels of a net in a separate process, for compare_refs. The protocol is that of
-worker.py; a round's answer is the seconds of each kernel.
+"""Times all kernels of a net in a separate process, for compare_refs. It uses the same protocol as
+worker.py. The answer to `round` has the seconds of each kernel.
 """
 
 import json
@@ -21,7 +21,7 @@ except ImportError:  # the timed version may be older
     except ImportError:
         from autoconv.bench import timing  # type: ignore[no-redef]
 
-SECONDS = 0.002  # for one try; a round uses the best of three
+SECONDS = 0.002  # approximate seconds per try; a round reports the best of three tries
 
 
 def main() -> None:

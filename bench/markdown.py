@@ -1,4 +1,4 @@
-"""Writes results as tables into a Markdown file, between two marks."""
+"""Writes tables of results into a Markdown file, between two marks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,9 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def insert(path: Path, documents: Sequence[dict[str, Any]]) -> None:
-    """Replaces the text between the marks. Raises ValueError if the file lacks them."""
+    """Replaces the text between the two marks in a file by the results. Raises ValueError if the file
+    lacks the marks.
+    """
     text = path.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -21,7 +23,7 @@ def insert(path: Path, documents: Sequence[dict[str, Any]]) -> None:
 
 
 def tables(documents: Sequence[dict[str, Any]]) -> str:
-    """Returns each document's results as tables, below the machine and the versions they were measured with."""
+    """Returns each document's results as tables, after a description of its machine and versions."""
     sections, before = [], ""
     for d in documents:
         machine, versions = d["machine"], dict[str, str]()
@@ -43,7 +45,9 @@ def tables(documents: Sequence[dict[str, Any]]) -> str:
 
 
 def _speeds(entries: Sequence[dict[str, Any]], labels: dict[str, str]) -> str:
-    """One table of training and inference: rows are peers or nets, whichever are more."""
+    """Returns one table of training and inference. Its rows are the peers or the nets, whichever are
+    more numerous.
+    """
     names = [name for name in labels if any(name in entry["peers"] for entry in entries)]
     nets = [f"{entry['workload']}, {entry['batch_size']}, {entry['mode']}" for entry in entries]
     rows = [[labels[name], *(_speed(entry["peers"].get(name)) for entry in entries)] for name in names]
@@ -53,7 +57,9 @@ def _speeds(entries: Sequence[dict[str, Any]], labels: dict[str, str]) -> str:
 
 
 def _speed(f: dict[str, Any] | None) -> str:
-    """Images per second; the time by the first peer's, with the interval if there is one; peak memory."""
+    """Returns a cell with a peer's images per second, the ratio of its time to the first peer's time
+    with an interval, and its peak memory, as far as they are known.
+    """
     if f is None:
         return ""
     if f.get("status", "timed") != "timed":
@@ -67,7 +73,7 @@ def _speed(f: dict[str, Any] | None) -> str:
 
 
 def _entry(entry: dict[str, Any], labels: dict[str, str]) -> str:
-    """A table of first steps, or of times to an accuracy."""
+    """Returns a table of the times to the first step, or of the times to the target accuracy."""
     columns, cells = {
         "start": (["cold, s", "warm, s"], lambda f: [f"{f['cold_s']:.1f}", f"{f['warm']['median']:.1f}"]),
         "accuracy": (["seconds", "reached"], _accuracy_cells),
@@ -87,7 +93,9 @@ def _accuracy_cells(f: dict[str, Any]) -> list[str]:
 
 
 def _kernels(kernels: Sequence[dict[str, Any]]) -> str:
-    """The first net's kernels: one row per layer, with the speed of each pass and its fraction of the ceiling."""
+    """Returns a table of the first net's kernels. A row per layer has the speed of each pass, and the
+    fraction of the ceiling that it reaches.
+    """
     first, *others = dict.fromkeys(k["workload"] for k in kernels)
     rows: dict[str, list[str]] = {}
     for k in (k for k in kernels if k["workload"] == first):

@@ -1,12 +1,11 @@
-"""The cost of messages between ranks, and the resulting time of a training step: the model of
-docs/scaling.md.
+"""The model of docs/scaling.md: the time to sum an array over ranks, and the time of a training step.
 
     sum(n bytes, P ranks) = messages(P) * latency + 2 (P - 1) / P * n / bandwidth
 
-With two ranks, that is one message of n bytes in each direction. With more ranks, each byte is sent
-out and returned, in two messages, one after the other. A step takes the time that a rank computes,
-which partly grows with its number of images, plus the time of summing the gradient. Overlap of that
-sum with the backward pass is ignored.
+With two ranks, each rank sends one message of n bytes. With more ranks, each byte is sent out and
+returned in two messages, one after the other. The time of a step is a rank's computing time plus the
+time to sum the gradient. The computing time has a fixed part and a part that grows with the rank's
+number of images. The model ignores that the sum overlaps with the backward pass.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import numpy as np
 
 
 class Network(NamedTuple):
-    """latency: seconds per message; bandwidth: bytes per second that a rank sends and receives."""
+    """latency: seconds per message. bandwidth: bytes per second that a rank sends and receives."""
 
     latency: float
     bandwidth: float
@@ -29,8 +28,8 @@ class Network(NamedTuple):
 
 
 def fit_network(sums: Sequence[tuple[float, float]], ranks: int) -> Network:
-    """Fits a network to sums of (bytes, seconds): its latency to the smallest sum, its bandwidth to
-    the largest, on which short bursts above the limit have no effect.
+    """Fits a network to measured sums (bytes, seconds). The latency follows from the smallest arrays.
+    The bandwidth follows from the largest, which short bursts above the limit hardly affect.
     """
     sizes = [size for size, _ in sums]
     small, large = min(sizes), max(sizes)
@@ -41,8 +40,8 @@ def fit_network(sums: Sequence[tuple[float, float]], ranks: int) -> Network:
 
 
 class Net(NamedTuple):
-    """A rank's computing time in a step: `fixed_seconds`, and `image` seconds for each of its
-    images. size: the gradient's size in bytes.
+    """A net's costs in a step: a rank computes for `fixed_seconds`, and for `image` seconds per image.
+    size: the gradient's size in bytes.
     """
 
     fixed_seconds: float
@@ -50,13 +49,13 @@ class Net(NamedTuple):
     size: float
 
     def computes(self, images: float) -> float:
-        """Returns the computing time for this many images."""
+        """Returns the seconds in which a rank computes a step with this many images."""
         return self.fixed_seconds + images * self.image
 
 
 def step(compute: float, size: float, ranks: int, network: Network) -> float:
-    """Returns the time of a step in which each rank computes for `compute` seconds, and then sums
-    `size` bytes.
+    """Returns the seconds of a step in which each rank computes for `compute` seconds, and all ranks
+    then sum a gradient of `size` bytes.
     """
     return compute + network.seconds(size, ranks)
 

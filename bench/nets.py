@@ -1,5 +1,5 @@
-"""The nets that every peer is timed on, without their last layer: a dense one with one output per
-class.
+"""The nets with which every peer is timed, without the last layer, which is a dense layer with one
+output per class.
 """
 
 from .specs import AveragePool, Conv, Dense, Depthwise, Dropout, Flatten, GlobalPool, Norm, Pool, Residual, Scale, Spec
@@ -21,7 +21,7 @@ PHOTOS = (
     Scale(1 / 255), Conv(16, 3, 1), Pool(), Conv(32, 3, 1), Pool(), Conv(64, 3, 1), Pool(), Flatten(),
     Dense(128),
 )
-LENET5 = (  # LeCun et al., 1998, whose 32x32 pixels are 28x28 and a border here
+LENET5 = (  # LeCun et al., 1998; its 32x32 pixels are 28x28 pixels with a border here
     Conv(6, 5, 2, "tanh"), AveragePool(), Conv(16, 5, 0, "tanh"), AveragePool(), Flatten(),
     Dense(120, "tanh"), Dense(84, "tanh"),
 )
@@ -34,7 +34,7 @@ WIDE = (Conv(512, 3, 1), Conv(512, 3, 1), GlobalPool())
 
 
 def conv_norm(filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Net:
-    """Returns a convolution without a bias, a normalization and a ReLU."""
+    """Returns a convolution without bias, followed by a normalization, with a ReLU if `relu`."""
     return Conv(filters, kernel, kernel // 2, None, strides, bias=False), Norm(relu)
 
 
@@ -47,8 +47,8 @@ def block(filters: int, strides: int = 1) -> Residual:
 
 
 def separable(filters: int, strides: int = 1) -> Net:
-    """Returns a depthwise convolution and a 1x1 convolution, each normalized (MobileNet: Howard et
-    al., 2017).
+    """Returns a depthwise convolution and a 1x1 convolution, each followed by a normalization, as in
+    MobileNet (Howard et al., 2017).
     """
     return Depthwise(3, strides), Norm(), *conv_norm(filters, 1)
 

@@ -1,9 +1,9 @@
-"""`python -m bench.overview RESULTS.json ...`: prints one line per net of bench.compare: autoconv
-against the best peer.
+"""`python -m bench.overview RESULTS.json ...` prints one line per net in results of bench.compare. It
+compares autoconv with the fastest peer.
 
-Training is compared with the fastest framework. Inference is compared with the fastest engine that
-only infers, or with the fastest framework if there is no such engine. Each line has the ratio that
-autoconv should at least reach, and the aim. The peak memory of each training follows.
+Training is compared with the fastest framework. Inference is compared with the fastest inference
+engine, or with the fastest framework if no engine was timed. Each line has the minimum ratio that
+autoconv should reach, and the aim. The peak memory in training follows.
 """
 
 import argparse
@@ -20,13 +20,13 @@ OURS = "autoconv"
 
 
 class Target(NamedTuple):
-    """The required speed relative to the fastest peer: minimum and aim."""
+    """The required speed relative to the fastest peer: the minimum and the aim."""
 
     least: float
     aim: float
 
 
-TARGETS = {  # (net, mode, batch size)
+TARGETS = {  # targets by (net, mode, batch size)
     ("lecture", "train", 64): Target(3.6, 5), ("lecture", "infer", 64): Target(1.4, 2),
     ("lecture", "infer", 1): Target(1.25, 2),
     ("resnet20", "train", 64): Target(1.4, 2.2), ("resnet20", "infer", 64): Target(1.0, 1.4),
@@ -59,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def format_tables(entries: Iterable[dict[str, Any]]) -> str:
-    """Returns a line per measurement of training or inference, followed by the peak memory of each
-    training.
+    """Returns a table of the measurements of training and inference, followed by a table of the peak
+    memory in training.
     """
     entries = list(entries)
     parts = [table(["net, batch size", "", "autoconv", "the fastest peer", "", "times as fast", "interval", "at least",
@@ -72,8 +72,8 @@ def format_tables(entries: Iterable[dict[str, Any]]) -> str:
 
 
 def _memory(entry: dict[str, Any]) -> list[str]:
-    """Returns a line with the peak memory per process, as counted by the system; empty if that is
-    unknown.
+    """Returns a row that compares the peak memory of autoconv's process with the lowest peak of the
+    other peers. Returns [] if they are unknown.
     """
     peaks = {name: f["peak_memory"] for name, f in entry["peers"].items() if f.get("peak_memory")}
     ours = peaks.pop(OURS, None)

@@ -1,4 +1,4 @@
-"""A run of many phases that ends in time and keeps its results, whatever fails."""
+"""Runs many phases within a time limit. The results are kept even if some phases fail."""
 
 import json
 import time
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from autoconv.files import atomic
 
-LEAST = 3.0  # minimum number of seconds left for starting a phase
+LEAST = 3.0  # minimum seconds until the end of the run for starting a phase
 
 
 class Failure(RuntimeError):  # noqa: N818 (named after how a phase ended, like Absent)
-    """A phase ended with a result that fails its checks. `results` are kept nevertheless."""
+    """The result of a phase does not pass the phase's checks. Its `results` are kept nevertheless."""
 
     def __init__(self, reason: str, results: Mapping[str, Any] | None = None) -> None:
         super().__init__(reason)
@@ -25,12 +25,12 @@ class Absent(RuntimeError):  # noqa: N818
 
 
 class Phase(NamedTuple):
-    """A phase of a run: its name, its time limit in seconds, and `work(run, deadline)`, which does it.
+    """A phase of a run: its name, its time limit in seconds, and the function `work(run, deadline)`.
 
-    `deadline` is the time of time.perf_counter by which it must have ended. The work's result goes
-    into the document; intermediate results can be stored with `run.add` and `run.add_result`. The work
-    must watch the time itself: anything that might hang belongs in a separate process (child.py).
-    gate: if this phase fails, no later phase runs. usual: whether it runs if no phase is named.
+    `work` must end by `deadline`, a time of time.perf_counter. It must watch the time itself, and call
+    code that might hang in a separate process (child.py). Its result is stored in the document.
+    `run.add` and `run.add_result` store intermediate results. gate: whether later phases are skipped
+    if this phase fails. usual: whether the phase runs if the command names no phases.
     """
 
     name: str
@@ -41,8 +41,8 @@ class Phase(NamedTuple):
 
 
 def share(deadline: float, count: int) -> float:
-    """Returns the time of time.perf_counter by which the next of `count` parts must have ended, if
-    all get equal time.
+    """Returns the time of time.perf_counter by which the next of `count` tasks must end, so that all
+    have the same time until `deadline`.
     """
     now = time.perf_counter()
     return now + (deadline - now) / count
@@ -52,8 +52,8 @@ class Run:
     """Adds the results of each phase to `document`, and writes it to `file` atomically after each
     phase.
 
-    `say` receives a line for each result, `report` the current activity. `facts` are noted with
-    each phase, since they may differ in a document of several calls.
+    `say` is called with a line per result, `report` with the current activity. `facts` are stored
+    with each phase, because the phases of a document may come from different calls.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Run:
         document.setdefault("results", [])
 
     def run_all(self, phases: Iterable[Phase]) -> bool:
-        """Runs phases in order. Returns False if one failed or had no time left."""
+        """Runs phases in order. Returns False if a phase failed or if there was no time for it."""
         stopped, succeeded = "", True
         for phase in phases:
             note = self._note(phase, f"{stopped} failed") if stopped else self.run_phase(phase)
@@ -77,8 +77,8 @@ class Run:
         return succeeded
 
     def run_phase(self, phase: Phase) -> dict[str, Any]:
-        """Runs a phase and returns how it went. The phase's results from an earlier call are
-        deleted first.
+        """Runs a phase, and returns its status with details. The phase's results from an earlier
+        call are deleted first.
         """
         start = time.perf_counter()
         if self.end - start < LEAST:
@@ -105,26 +105,26 @@ class Run:
         return note
 
     def add(self, **results: Any) -> None:
-        """Stores results under these names."""
+        """Stores results in the document under the given names."""
         self.document.update(results)
         for name in results:
             self.document.setdefault("found_by", {})[name] = self.phase
         self._write()
 
     def add_result(self, result: dict[str, Any]) -> None:
-        """Stores one more result of this phase."""
+        """Appends a result of this phase to the document's list of results."""
         self.document["results"].append(result | {"phase": self.phase})
         self._write()
 
     def _forget(self, phase: str) -> None:
-        """Deletes this phase's earlier results, because it may fail this time."""
+        """Deletes a phase's results from an earlier call, because the phase may fail this time."""
         self.document["results"] = [each for each in self.document["results"] if each.get("phase") != phase]
         for name, by in self.document.get("found_by", {}).items():
             if by == phase:
                 self.document[name] = type(self.document[name])()
 
     def _note(self, phase: Phase, reason: str) -> dict[str, Any]:
-        """Notes that a phase does not run. The outcome of an earlier call is kept."""
+        """Stores that a phase does not run, unless an earlier call has stored its outcome."""
         note = {"status": "skipped", "reason": reason}
         self.document["phases"].setdefault(phase.name, note)
         self._write()

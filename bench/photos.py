@@ -1,12 +1,12 @@
-"""Measures how well decoding keeps up: trains `photos` from JPEG files, and compares with the limit
-from two separate measurements.
+"""Measures how much decoding slows down training: trains the net `photos` from JPEG files, and
+compares the time per step with its lower limit.
 
     python -m bench.photos [--rounds 5] [--size 180]
 
-Training cannot be faster than a step on arrays in memory plus the processor time of decoding,
-divided by the number of processors: that is the limit. Both are measured alternately, in short
-epochs, whose medians are used. Wall-clock times vary on a shared machine; the processor time per
-step, printed next to them, varies less.
+The lower limit is the time of a step on arrays in memory, plus the processor time of decoding divided
+by the number of processors. Short epochs from files and from memory alternate, and their medians are
+used. Wall-clock times vary on a shared machine. The processor time per step, printed next to them,
+varies less.
 """
 
 import argparse
@@ -25,7 +25,7 @@ EPOCHS, STEPS = 5, 15
 
 
 def make(folder: Path, size: int) -> None:
-    """Makes JPEG files of waves in 12 directions, 200 files each."""
+    """Writes JPEG files that show waves in 12 directions, the classes, with 200 files per class."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size]
     for c in range(CLASSES):
@@ -38,7 +38,7 @@ def make(folder: Path, size: int) -> None:
 
 
 def decoding_time(paths: list[str], size: int) -> float:
-    """Returns the processor seconds that one thread takes to decode the files."""
+    """Returns the processor seconds in which one thread decodes the files."""
     decoding, start = Decoding((size, size), "rgb", "BILINEAR"), time.thread_time()
     for path in paths:
         decoding.read(path)
@@ -72,7 +72,7 @@ def measure(folder: Path, size: int, rounds: int) -> str:
         for name, data in (("memory", {"x": x, "y": y}), ("files", {"x": dataset})):
             clock = Clock()
             net.fit(**data, epochs=EPOCHS, steps_per_epoch=STEPS, verbose=0, callbacks=clock)
-            times_by_source[name] += clock.steps[1:]  # in the first epoch, the step is recorded
+            times_by_source[name] += clock.steps[1:]  # without the first epoch, which records the step
     (step, step_cpu), (seconds, cpu) = (1e3 * np.median(times, axis=0) for times in times_by_source.values())
     cost = 1e3 * min(decoding)
     bound = step + cost / get_num_threads()

@@ -1,10 +1,10 @@
 """Measures how evenly a step's kernels are distributed over threads: `python -m bench.plan
 [--workload NAME ...]`, on any machine.
 
-For each number of threads, a step is recorded and its kernels run call by call, each thread's share
-one after the other (shares.py). The bound on the speed-up is the total work, divided by the sum of
-the largest shares: the speed-up on that many cores if barriers, memory and clock rates had no
-effect. The exit code is 1 if a step's bound is below 70% of 16 threads.
+For each number of threads, a step is recorded. Its kernels then run call by call, and the threads'
+shares of a call run one after the other (shares.py). The bound on the speed-up is the total work
+divided by the sum of the largest shares. It is the speed-up if barriers, memory and clock rates had no
+effect. The exit code is 1 if a step's bound with 16 threads is below 70% of 16.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from . import shares, workloads
 from .workloads import WORKLOADS, Workload
 
 THREADS = (1, 2, 8, 16, 32, 64)
-AT, LEAST = 16, 0.7  # a step must reach this fraction of the ideal speed-up with this many threads
-TRIES = 3  # other programs can only lengthen shares, so a low figure is measured again
-SHOWN = 0.01  # calls with a smaller fraction of the work have no separate line
+AT, LEAST = 16, 0.7  # with AT threads, a step must reach the fraction LEAST of the ideal speed-up
+TRIES = 3  # number of measurements if the bound is low, because other programs can only lengthen shares
+SHOWN = 0.01  # minimum fraction of the work for which a call has a separate line
 
 
 class Call(NamedTuple):
-    """A kernel's call: its name with the shapes of its arrays, the bytes of all of them, and the
+    """A kernel's call: its name with the shapes of its arrays, the bytes of all its arrays, and its
     measured times.
     """
 
@@ -38,7 +38,7 @@ class Call(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The calls of a step for each number of threads."""
+    """A step's calls, in order, keyed by the number of threads."""
 
     workload: str
     batch_size: int
@@ -46,8 +46,8 @@ class Plan(NamedTuple):
     calls: dict[int, list[Call]]
 
     def work(self, name: str | None = None, threads: int = 1) -> int:
-        """Returns the nanoseconds of all calls with this name, or of the step, divided for this
-        many threads.
+        """Returns the nanoseconds of all calls with this name, or of all calls of the step, if their
+        work is divided for this many threads.
         """
         return sum(call.times.work for call in self.calls[threads] if name in (None, call.name))
 
@@ -56,26 +56,25 @@ class Plan(NamedTuple):
         return self.work(name, threads) / max(self.longest(threads, name), 1)
 
     def longest(self, threads: int, name: str | None = None) -> int:
-        """Returns the minimum nanoseconds on this many threads: the largest shares, region by
-        region.
+        """Returns the minimum nanoseconds on this many threads: the sum of the largest share in each
+        parallel region.
         """
         return sum(call.times.longest for call in self.calls[threads] if name in (None, call.name))
 
     @property
     def regions(self) -> int:
-        """Returns the number of parallel regions with the most threads; a single thread needs none.
-        """
+        """The number of parallel regions of a step with the largest number of threads."""
         return sum(len(call.times.regions) for call in self.calls[max(self.calls)])
 
     @property
     def bytes(self) -> int:
-        """Returns the bytes of all arrays of all calls: the minimum that passes through caches or
+        """The total bytes of the arrays of all calls. At least this many bytes pass through caches or
         memory in a step.
         """
         return sum(call.bytes for call in self.calls[1])
 
     def names(self) -> list[str]:
-        """Returns the names of the calls that take longest, in step order."""
+        """Returns the names of the calls with at least the fraction SHOWN of the work, in step order."""
         names = dict.fromkeys(call.name for call in self.calls[1])
         return [name for name in names if self.work(name) >= SHOWN * self.work()]
 
@@ -97,7 +96,7 @@ class Plan(NamedTuple):
 def make_plan(
     workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = THREADS, rounds: int = 3
 ) -> Plan:
-    """Returns the plan of a training step ("train"), or of inference ("infer")."""
+    """Returns the measured plan of a step of training ("train") or of inference ("infer")."""
     entry, calls = shares.cost_of_entry(), {}
     for count in dict.fromkeys((1, *threads)):
         calls[count] = [Call(*_describe_call(function, arguments), shares.time_call(function, arguments, rounds, entry))
@@ -106,8 +105,8 @@ def make_plan(
 
 
 def _record_calls(workload: Workload, batch_size: int, mode: str, threads: int) -> list[tuple[Any, tuple]]:
-    """Returns the calls of a step for this many threads, each as a compiled function and its
-    arguments.
+    """Records a step for this many threads. Returns its calls, each as a compiled function and the
+    function's arguments.
     """
     from autoconv.kernels import device, trace
 
@@ -141,8 +140,8 @@ def _record_calls(workload: Workload, batch_size: int, mode: str, threads: int) 
 
 
 def _describe_call(function: Any, arguments: tuple) -> tuple[str, int]:
-    """Returns a call's kernel with the shapes of its two largest arrays, and the bytes of all
-    arrays.
+    """Returns the name of a call's kernel with the shapes of its two largest arrays, and the bytes of
+    all its arrays.
     """
     if arguments and callable(arguments[0]):  # a call with dynamic scalars
         function, arguments = arguments

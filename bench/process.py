@@ -1,4 +1,4 @@
-"""The runner's side of a peer's process."""
+"""Starts, suspends and ends the processes of peers, and exchanges messages with them."""
 
 import json
 import queue
@@ -15,14 +15,14 @@ from . import environment
 
 
 class PeerError(RuntimeError):
-    """A peer's process ended, or did not answer in time; the message contains the last lines that
-    it printed.
+    """Raised if a peer's process ended or did not answer in time. The message contains the last lines
+    that the process printed.
     """
 
 
 class Process:
-    """A peer in a separate process, which is suspended whenever no answer is expected, so that it
-    does not slow down the others.
+    """A peer in a separate process. The process is suspended when no answer is expected, so that it
+    does not slow down other peers.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Process:
         self._output.close()
 
     def ask(self, command: str, timeout: float) -> dict[str, Any]:
-        """Wakes the process, sends it `command`, and suspends it again. Returns its
-        answer.
+        """Resumes the process, sends it `command`, waits for the answer, and suspends it again. Returns
+        the answer.
         """
         self.resume()
         try:
@@ -61,7 +61,7 @@ class Process:
         return self.answer(timeout)
 
     def answer(self, timeout: float, sleep: bool = True) -> dict[str, Any]:
-        """Returns the next answer, with "at": seconds since the process was started."""
+        """Returns the next answer. Its entry "at" is the number of seconds since the process started."""
         try:
             line = self._answers.get(timeout=timeout)
         except queue.Empty:

@@ -1,8 +1,8 @@
-"""Runs one process of a training that several share, for `bench.scaling`: `python -m bench.rank
-JOB`, with the job as JSON.
+"""Runs one of the processes that train a net together, for `bench.scaling`: `python -m bench.rank JOB`,
+with the job as JSON.
 
-The first process writes the loss of the first batch and the seconds of its passes through the data
-to the job's file.
+The first process writes its results to the job's file: the loss of the first batch, and the seconds
+of each pass through the data.
 """
 
 import json
@@ -20,16 +20,16 @@ from autoconv.engine.ranks import ALONE, Ranks
 from . import workloads
 from .peers.autoconv import Autoconv, EpochClock
 
-# bytes of the arrays that are summed to measure the cost of messages
+# sizes in bytes of the arrays whose sums are timed, to measure the cost of messages
 SIZES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 23)
 REPEATS = 15
-CHECKED = 3  # steps after which all processes must have the same loss
-# factor between two batch sizes, to find the part of a step that does not depend on the batch size
+CHECKED = 3  # number of steps after which all processes must have the same loss
+# ratio of two batch sizes; their times show which part of a step does not depend on the batch size
 SMALLER = 4
 
 
 class RankTimer:
-    """Ranks that record the seconds that their methods took in a training."""
+    """Wraps ranks, and records the seconds that are spent in their methods during training."""
 
     def __init__(self, ranks: Ranks) -> None:
         self.seconds, self._depth = 0.0, 0
@@ -41,15 +41,15 @@ class RankTimer:
             start, self._depth = time.perf_counter(), self._depth + 1
             method(*args)
             self._depth -= 1
-            if not self._depth:  # the methods call each other
+            if not self._depth:  # only the outermost call counts, because the methods call each other
                 self.seconds += time.perf_counter() - start
 
         return call
 
 
 def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Trains by `fit`. With several ranks, also measures the cost of messages alone and during the
-    training.
+    """Trains autoconv by `fit`. With several ranks, also measures the time of sums without other work,
+    and during training.
     """
     ranks = parallel.MPI(**job["ranks"]) if job["size"] > 1 else ALONE
     peer = Autoconv(workloads.WORKLOADS[job["workload"]], job["threads"], "train", workloads.SEED)
@@ -59,7 +59,7 @@ def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dic
     results: dict[str, Any] = {"loss": peer.loss(images[: job["batch_size"]], labels[: job["batch_size"]])}
     clock, steps = EpochClock(), len(images) // job["batch_size"]
     peer.shuffle = False
-    peer.train(CHECKED)  # records the step
+    peer.train(CHECKED)  # the first of these steps is recorded
     results["later"] = peer.loss(images[: job["batch_size"]], labels[: job["batch_size"]])
     if ranks.size > 1:
         results["sums"] = [[size, _time_sum(ranks, size)] for size in SIZES]
@@ -79,7 +79,7 @@ def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dic
 
 
 def _time_sum(ranks: Ranks, size: int) -> float:
-    """Returns the seconds to sum an array of `size` bytes over all ranks, with no other work."""
+    """Returns the seconds to sum an array of `size` bytes over all ranks, while nothing else runs."""
     part, results = np.zeros(size // 4, np.float32), []
     for _ in range(REPEATS):
         ranks.exchange(None)
@@ -91,8 +91,8 @@ def _time_sum(ranks: Ranks, size: int) -> float:
 
 
 def torch(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Trains with PyTorch; several ranks use DistributedDataParallel over gloo, each on its part of
-    each batch.
+    """Trains with PyTorch. Several ranks use DistributedDataParallel over gloo, and each has its part
+    of every batch.
     """
     import torch as library
     from torch import distributed

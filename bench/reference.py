@@ -1,4 +1,4 @@
-"""The nets once more, in NumPy and float64, as a reference for the loss of every peer."""
+"""Computes the nets in NumPy and float64, as a reference for the loss of every peer."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -22,7 +22,7 @@ def loss(workload: Workload, weights: list[np.ndarray], images: np.ndarray, labe
 
 
 def forward(layers: Sequence[Spec], x: np.ndarray, weights: Iterator[np.ndarray]) -> np.ndarray:
-    """Runs these layers on x with the next weights from `weights`."""
+    """Returns the output of these layers for x, with the next weights from `weights`."""
     for layer in layers:
         match layer:
             case Conv(_, _, padding, activation, strides, bias):
@@ -56,14 +56,14 @@ def _pad(x: np.ndarray, padding: int) -> np.ndarray:
 
 
 def _windows(x: np.ndarray, kernel: tuple[int, ...], strides: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yields, for each position in the kernel, the pixels that it is multiplied with."""
+    """Yields the row and the column of each position in a kernel, and the pixels to multiply there."""
     h, w = ((size - k) // strides * strides + 1 for size, k in zip(x.shape[1:3], kernel))
     for i, j in np.ndindex(kernel[:2]):
         yield i, j, x[:, i : i + h : strides, j : j + w : strides]
 
 
 def _convolution(x: np.ndarray, w: np.ndarray, strides: int) -> np.ndarray:
-    """Computes one matrix product per position in the kernel."""
+    """Returns a convolution as the sum of one matrix product per position in the kernel."""
     return sum(pixels @ w[i, j] for i, j, pixels in _windows(x, w.shape, strides))
 
 
@@ -72,8 +72,8 @@ def _depthwise(x: np.ndarray, w: np.ndarray, strides: int) -> np.ndarray:
 
 
 def _squares(x: np.ndarray) -> np.ndarray:
-    """Reshapes images to squares of 2x2 pixels (N, H/2, 2, W/2, 2, C); an odd row or column is
-    dropped.
+    """Reshapes images to squares of 2x2 pixels, (N, H/2, 2, W/2, 2, C). A last row or column without
+    a partner is dropped.
     """
     n, h, w, c = x.shape
     return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)

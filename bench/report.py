@@ -1,6 +1,6 @@
-"""`python -m bench.report RESULTS.json ... --html PAGE.html` shows the results of bench.compare,
-`autoconv bench` and test_kernels.py on one page. `--docs FILE.md` writes the same tables between
-the two marks in that file.
+"""`python -m bench.report RESULTS.json ... --html PAGE.html` writes one page with results of
+bench.compare, `autoconv bench` and test_kernels.py. `--docs FILE.md` writes the same tables between
+the two marks in FILE.md.
 """
 
 import argparse
@@ -50,7 +50,8 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _convert_pytest_benchmark(document: dict[str, Any]) -> dict[str, Any]:
-    """Converts the kernels that test_kernels.py measured; conftest.py stored the machine with them.
+    """Converts the results of test_kernels.py, to which conftest.py has added the machine, to the
+    format of `autoconv bench`.
     """
     if "autoconv" not in document["machine_info"]:
         raise ValueError("These pytest-benchmark results are not from bench/test_kernels.py.")

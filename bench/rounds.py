@@ -1,5 +1,5 @@
-"""Compares peers in training or inference: checks that they do equal work, runs rounds in rotation,
-and computes ratios round by round.
+"""Compares peers in training or inference. It checks that all do equal work, runs their rounds in
+rotation, and computes ratios of their times within each round.
 """
 
 import math
@@ -17,10 +17,10 @@ from .turns import STARTING, Report, clip_timeout, run_rounds
 class Plan(NamedTuple):
     """The plan of a measurement: `rounds` rounds, with new processes after every `sitting` rounds.
 
-    steps: batches per pass through the data. seconds: minimum duration of a round, which then has
-    as many passes as necessary; 0 means one pass. tolerance: for the loss on the first batch.
-    start_together, deadline: see `run_rounds`. ready_by: peers that are not ready by this time of
-    time.perf_counter are left out.
+    steps: number of batches per pass through the data. seconds: minimum duration of a round, which has
+    as many passes as necessary; for 0, one pass. tolerance: allowed difference of the loss on the
+    first batch. start_together, deadline: see `run_rounds`. ready_by: time of time.perf_counter after
+    which peers that are not ready are left out.
     """
 
     rounds: int
@@ -37,8 +37,8 @@ class Plan(NamedTuple):
 def compare(
     names: Sequence[str], workload: str, batch_size: int, mode: str, plan: Plan, report: Report
 ) -> dict[str, Any]:
-    """Returns one line of the comparison: each peer's rounds, or why it has none. Ratios are a
-    peer's time divided by that of the first of `names` that runs.
+    """Returns the comparison's entry for a net: each peer's rounds, or the reason why it has none.
+    Ratios are a peer's time divided by the time of the first peer in `names` that runs.
     """
     net = workloads.WORKLOADS[workload]
     reference, label = Reference(net, batch_size, plan.tolerance), f"{workload} {batch_size} {mode}"
@@ -60,7 +60,7 @@ def compare(
 
     rounds_by_name, failed = run_rounds(names, start, ready, plan.rounds, plan.sitting, label, report,
                                         plan.start_together, plan.deadline)
-    if plan.seconds:  # on a GPU, all peers can train in the same order
+    if plan.seconds:  # on a GPU, where all peers train in the same order of batches
         failed |= find_outliers(workload, trained)
         rounds_by_name = {name: answers for name, answers in rounds_by_name.items() if name not in failed}
     base = next(([a["seconds"] for a in answers] for answers in rounds_by_name.values()), None)

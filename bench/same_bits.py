@@ -54,7 +54,9 @@ def fit_model(
     compile: dict[str, Any] | None = None,
     **fit: Any,
 ) -> Trained:
-    """Compiles the model, trains it for two epochs in batches of 16, and predicts the training samples."""
+    """Compiles the model, trains it for two epochs in batches of 16, and predicts the training samples.
+    Returns the model, the history and the predictions.
+    """
     model.compile(optimizer, loss, **(compile or {"metrics": ["accuracy"]}))
     history = model.fit(x, y, **{"batch_size": 16, "epochs": 2, "verbose": 0, **fit}).history
     return model, history, model.predict(x, batch_size=20, verbose=0)
@@ -243,8 +245,8 @@ def accumulation_and_averages() -> Trained:
 
 @net
 def every_loss() -> Trained:
-    """Runs one training per loss, from the same first weights; the digests cover all histories and
-    the last predictions.
+    """Trains once per loss, from the same initial weights. The result has the histories of all losses
+    and the predictions of the last loss.
     """
     names = [
         name
@@ -261,7 +263,7 @@ def every_loss() -> Trained:
         try:
             model, found, predicted = fit_model(model, images(), y, "sgd", getattr(losses, name)(), epochs=1)
         except (TypeError, ValueError):
-            continue  # needs other targets
+            continue  # this loss needs other targets
         history.update({f"{name} {key}": values for key, values in found.items()})
         predictions.append(predicted)
     return model, history, predictions
@@ -397,7 +399,7 @@ def resumed() -> Trained:
 
 @net
 def saved_and_trained_on() -> Trained:
-    """Passes weights and slots through a file between two trainings."""
+    """Trains, saves and loads weights and optimizer slots, and trains the loaded model."""
     model, first, _ = fit_model(head(layers.Conv2D(8, 3, activation="relu")), images(), one_hot(), "adam")
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "net.safetensors")
@@ -419,7 +421,7 @@ def digest(*values: Any) -> str:
 
 
 def digests(name: str) -> dict[str, str]:
-    """Trains one net from its seed and returns a digest of each kind of result."""
+    """Trains the named net from its seed. Returns the digests of its weights, history and predictions."""
     ac.utils.set_random_seed(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
-"""`python -m bench.scaling`: trains with one, two and four processes that share each batch, and
-compares them with PyTorch's DistributedDataParallel over gloo. All run in rotation, and medians are
-reported. With --network, two ranks also run in two network namespaces, connected with that many
-Gbit/s.
+"""`python -m bench.scaling` trains with one, two and four processes that divide each batch, and
+compares autoconv with PyTorch's DistributedDataParallel over gloo. All settings run in rotation, and
+medians are reported. With --network GBITS, two ranks also train on two simulated hosts, which a
+network of GBITS Gbit/s connects.
 """
 
 import argparse
@@ -25,18 +25,18 @@ from autoconv.programs.bench import machine
 from . import environment, hosts, messages, peers, show, workloads
 
 USUAL = ("lecture", "lecture-large", "photos", "resnet20")
-# seconds of a pass, at 100 GFLOP/s on two threads; timed passes per process
+# seconds per pass, if two threads reach 100 GFLOP/s; number of timed passes per process
 SECONDS, PASSES = 1.0, 3
-# for losses; after some steps only autoconv's are compared, because PyTorch drops other inputs and
-# has another epsilon
+# allowed relative difference of losses; after some steps only autoconv's losses are compared, because
+# PyTorch's dropout and epsilon differ
 APART_AT_MOST = 1e-3
 MPIEXEC = os.environ.get("MPIEXEC", "mpiexec")
-# settings for MPICH that use the network also on one machine
+# environment variables that make MPICH use the network even on one machine
 APART = {"MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"}
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
            "OMPI_MCA_rmaps_base_oversubscribe": "1"}
 
-TIMEOUT, TRIES = 120, 3  # seconds for a job, and how often it is tried
+TIMEOUT, TRIES = 120, 3  # maximum seconds and maximum tries per job
 
 Setting = tuple[str, int, int]  # engine, processes, threads per process
 
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for place in (None, *([] if reason else options.network)):
         for name in options.workload:
             results.append(measure(name, place, options))
-            if options.json is not None:  # after each net, because a long run may end early
+            if options.json is not None:  # written after each net, because a long run may end early
                 document = {"machine": machine.describe(), "results": results,
                             "command": show.command(sys.argv[1:] if argv is None else argv)}
                 options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(name: str, gigabits: float | None, options: argparse.Namespace) -> dict[str, Any]:
-    """Runs all rounds of a net, on one machine, or on two hosts with this many Gbit/s between them.
+    """Runs all rounds of a net on one machine, or on two simulated hosts that are connected with
+    `gigabits` Gbit/s.
     """
     work = workloads.flops(workloads.WORKLOADS[name], "train") * options.batch_size
     steps = max(4, math.ceil(SECONDS * 1e11 / work))
@@ -100,16 +101,16 @@ def measure(name: str, gigabits: float | None, options: argparse.Namespace) -> d
 
 
 def _are_alike(losses: Iterable[list[float]], index: int) -> bool:
-    """Whether all losses are equal; `index` is 0 for those before the training, 1 for those after
-    some steps.
+    """Returns whether all losses agree. `index` selects the losses before training, 0, or the losses
+    after some steps, 1.
     """
     first, *others = [pair[index] for pair in losses]
     return all(math.isclose(loss, first, rel_tol=APART_AT_MOST) for loss in others)
 
 
 def run(job: dict[str, Any], launcher: Path | None) -> dict[str, Any]:
-    """Returns the result of a job's first process. DDP with gloo sometimes hangs in its first
-    steps, so it is tried several times.
+    """Runs a job and returns the result of its first process. Because DDP with gloo sometimes hangs in
+    its first steps, a job is tried several times.
     """
     for _ in range(TRIES - 1):
         with suppress(subprocess.TimeoutExpired):
@@ -153,15 +154,14 @@ def _free_port() -> int:
 
 
 def median(rounds: list[dict[str, Any]], key: str = "seconds") -> float:
-    """Returns the median over rounds of the medians of their passes."""
+    """Returns the median over rounds of each round's median over its passes."""
     return statistics.median(statistics.median(each[key]) if isinstance(each[key], list) else each[key]
                              for each in rounds)
 
 
 def format_table(results: list[dict[str, Any]]) -> str:
-    """Returns the table of results: images per second, relative to one process and to DDP; the
-    computing and waiting time of each step; the time of a gradient's sum alone; and the model's
-    estimates of both.
+    """Returns the table of results. Its columns are images per second, their ratios to one process and
+    to DDP, and the parts of a step's time with the estimates of the model in messages.py.
     """
     head = ["net", "Gbit/s", "processes x threads", "images/s", "over 1x2", "over DDP 2x1", "ms a step", "model",
             "computes", "waits", "sum alone", "model"]
@@ -180,8 +180,8 @@ def format_table(results: list[dict[str, Any]]) -> str:
 
 
 def _parts(name: str, rounds: list[dict[str, Any]], local: list[dict[str, Any]]) -> list[str]:
-    """Returns for several ranks, in ms: the model's step, computing, waiting, a sum alone, and the
-    model's sum.
+    """Returns the table's times for several ranks, in ms: the estimated step, the measured computing
+    and waiting times, the measured sum of a gradient without other work, and the estimated sum.
     """
     if "waited" not in rounds[0]:
         return [""] * 5

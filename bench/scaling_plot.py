@@ -1,5 +1,5 @@
-"""Applies the model of bench/messages.py to many machines, with the latest results of
-`bench.scaling`: as a table and as a picture.
+"""Estimates the efficiency of training on many machines, with the model of bench/messages.py and the
+latest results of `bench.scaling`. Writes a table and a picture.
 """
 
 import json
@@ -13,7 +13,7 @@ from . import messages
 from .rank import SMALLER
 from .scaling import median
 
-USED = 0.93  # fraction of a network's nominal bandwidth that headers leave
+USED = 0.93  # fraction of a network's nominal bandwidth that remains for data, without headers
 GIGABITS, RANKS, BATCH = (10.0, 100.0), tuple(2**i for i in range(9)), 1024
 COLOURS = ("#3f51b5", "#ef6c00", "#2e7d32", "#8e24aa")
 WIDTH, HEIGHT, LEFT, TOP = 520, 260, 52, 16
@@ -26,7 +26,9 @@ def latest() -> dict[str, Any]:
 
 
 def nets(document: dict[str, Any]) -> dict[str, messages.Net]:
-    """Returns, by name, each net's times on one machine with two cores, from steps of two sizes."""
+    """Returns each net's costs on one machine with two cores, by name. They follow from the times of
+    steps with two batch sizes.
+    """
     found = {}
     for result in document["results"]:
         if result["gigabits"] is None:
@@ -39,13 +41,14 @@ def nets(document: dict[str, Any]) -> dict[str, messages.Net]:
 
 
 def latency(document: dict[str, Any]) -> float:
-    """Returns the latency of a message between two hosts: the largest one fitted to the sums."""
+    """Returns the latency of a message between two hosts. It is the largest of the fitted latencies."""
     return max(messages.fit_network([tuple(pair) for each in result["rounds"]["autoconv 2x1"] for pair in each["sums"]],
                                2).latency for result in document["results"] if result["gigabits"])
 
 
 def rows(document: dict[str, Any]) -> str:
-    """Returns a table with the number of machines up to which each net keeps half of their power.
+    """Returns a table of the largest number of machines with which each net has an efficiency of at
+    least one half.
     """
     delay, lines = latency(document), []
     for name, net in nets(document).items():
@@ -59,8 +62,8 @@ def rows(document: dict[str, Any]) -> str:
 
 
 def svg(document: dict[str, Any]) -> str:
-    """Draws the efficiency over the number of machines, for a shared batch of 1024 images; dashed
-    lines for 100 Gbit/s.
+    """Draws the efficiency over the number of machines as SVG, if the machines divide a batch of 1024
+    images. Dashed lines are for 100 Gbit/s.
     """
     delay, parts = latency(document), []
 
@@ -91,7 +94,7 @@ def svg(document: dict[str, Any]) -> str:
 
 
 def draw(file: str | Path) -> None:
-    """Draws the latest results to a file."""
+    """Draws the latest results, and writes the picture to `file`."""
     Path(file).write_text(svg(latest()), encoding="utf-8")
 
 

@@ -1,10 +1,10 @@
-"""Measures each thread's share of the work in a kernel, on a single thread: the shares of a
-parallel region run one after the other.
+"""Measures each thread's share of the work in a kernel. All shares of a parallel region run on one
+thread, one after the other.
 
-Compiled kernels call `numba_parallel_for` for each parallel region, with a schedule that has one
-row per thread. This module replaces that function by one that runs the rows in order and times
-each. So the shares are those that the kernels really distribute, for any number of threads and on
-any machine, and tasks need not be counted separately.
+Compiled kernels call `numba_parallel_for` for each parallel region, with a schedule that has one row
+per thread. This module replaces that function by one that runs the rows in order and times each
+row. Thus it measures the shares that the kernels really distribute, for any number of threads and on
+any machine.
 """
 
 import ctypes
@@ -15,23 +15,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Parameters of numba_parallel_for: the region's function, its arguments, dimensions, steps and
-# data; then the number of dimensions except the first, of arguments, and of threads.
+# The parameters of numba_parallel_for are pointers to the region's function, its arguments,
+# dimensions, steps and data, and then three numbers: dimensions except the first, arrays, threads.
 _LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, *[ctypes.c_ssize_t] * 3)
 _REGION = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
 _SIZES, _POINTERS = ctypes.POINTER(ctypes.c_ssize_t), ctypes.POINTER(ctypes.c_void_p)
 
-# nanoseconds after which no further rounds are run, apart from the minimum; maximum number of
-# rounds
+# A call is measured until ENOUGH nanoseconds have passed or MOST_ROUNDS rounds are complete.
 ENOUGH, MOST_ROUNDS = 5_000_000, 50
 
-# regions of the running call: nanoseconds of each region, and of its shares
+# for each parallel region of the running call: its nanoseconds, and the nanoseconds of its shares
 _regions: list[tuple[int, np.ndarray]] = []
 
 
 class CallTimes(NamedTuple):
-    """Nanoseconds of processor time of a call: outside its parallel regions, and for each thread in
-    each region.
+    """A call's processor time in nanoseconds: the time outside its parallel regions, and the time of
+    each thread in each region.
     """
 
     serial: int
@@ -43,15 +42,15 @@ class CallTimes(NamedTuple):
 
     @property
     def longest(self) -> int:
-        """Returns the minimum duration of a call if every thread has a core: each region takes as
-        long as its largest share.
+        """The minimum nanoseconds of a call if every thread has a core. Each region then takes as long
+        as its largest share.
         """
         return self.serial + sum(int(shares.max()) for shares in self.regions)
 
 
 def watch(most_threads: int) -> None:
-    """Runs all further kernels on this thread only, planned for up to `most_threads` threads. Call
-    it before the first kernel runs.
+    """Makes all kernels run on this thread only, with their work divided for up to `most_threads`
+    threads. Must be called before the first kernel runs.
     """
     os.environ["NUMBA_NUM_THREADS"] = str(most_threads)
     import llvmlite.binding
@@ -64,7 +63,7 @@ def watch(most_threads: int) -> None:
 @_LAUNCH
 def _one_by_one(function: int, args: int, dimensions: int, steps: int, data: int, inner: int, arrays: int,
                 threads: int) -> None:
-    """Runs on this thread what the threading layer distributes to its threads."""
+    """Replaces `numba_parallel_for`: runs and times all shares of a parallel region on this thread."""
     clock = time.thread_time_ns
     entered, run = clock(), _REGION(function)
     first, step, sizes = ctypes.cast(args, _POINTERS), ctypes.cast(steps, _SIZES), ctypes.cast(dimensions, _SIZES)
@@ -81,8 +80,8 @@ def _one_by_one(function: int, args: int, dimensions: int, steps: int, data: int
 
 
 def time_call(function: Callable, arguments: tuple, rounds: int, entry: int = 0) -> CallTimes:
-    """Measures a call at least `rounds` times, short ones more often, and returns the minimum of
-    each part. `entry`: the cost of entering a region here, which is not part of the call.
+    """Measures a call at least `rounds` times, and short calls more often. Returns the minimum time of
+    each share. entry: nanoseconds that this module adds per region, which are subtracted.
     """
     serial, regions, end = [], [], time.thread_time_ns() + ENOUGH
     while len(regions) < rounds or (len(regions) < MOST_ROUNDS and time.thread_time_ns() < end):
@@ -95,7 +94,7 @@ def time_call(function: Callable, arguments: tuple, rounds: int, entry: int = 0)
 
 
 def cost_of_entry() -> int:
-    """Returns the nanoseconds outside the region for a kernel that does nothing else."""
+    """Returns the nanoseconds that entering a parallel region costs outside the region."""
     from autoconv.kernels.cpu import pointwise
 
     x = np.zeros(2 * pointwise.FEW, np.float32)  # large enough for a parallel region

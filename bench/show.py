@@ -1,4 +1,4 @@
-"""Tables of the comparison for a terminal, and its progress."""
+"""Formats the comparison's results as tables for a terminal, and shows its progress."""
 
 import sys
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from . import peers
 
 
 class Progress:
-    """Shows progress: a single line that is overwritten in a terminal, otherwise a new line for
-    each activity.
+    """Shows the current activity. In a terminal, one line is overwritten; otherwise each activity is
+    printed as a new line.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ def _not_timed(f: dict[str, Any], columns: int) -> list[str]:
 
 
 def remarks(results: list[dict[str, Any]]) -> list[str]:
-    """Returns why peers and intervals are missing from the tables: each reason once."""
+    """Returns the reasons why peers or intervals are missing from the tables, each reason once."""
     reasons = []
     for result in results:
         for name, f in result["peers"].items():

@@ -1,4 +1,4 @@
-"""The layers of a net, independent of any framework, and the shapes of their results."""
+"""Describes the layers of a net, independently of any framework, and computes their output shapes."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -19,8 +19,8 @@ class Conv(NamedTuple):
 
 
 class Depthwise(NamedTuple):
-    """A convolution of each channel by itself, with `kernel // 2` zeros on each side. It has no
-    bias, because a normalization follows.
+    """A depthwise convolution, which convolves each channel separately, with `kernel // 2` zeros on
+    each side. It has no bias, because a normalization follows.
     """
 
     kernel: int = 3
@@ -50,7 +50,7 @@ class Flatten(NamedTuple):
 
 
 class Dense(NamedTuple):
-    """A dense layer with a bias. The last one has no activation: its outputs are the logits."""
+    """A dense layer with a bias. A net's last dense layer has no activation and returns the logits."""
 
     units: int
     activation: str | None = "relu"
@@ -63,14 +63,14 @@ class Dropout(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """Multiplies by a constant, for instance pixels 0..255 to 0..1."""
+    """Multiplies by a constant, for instance to scale pixels 0..255 to 0..1."""
 
     factor: float
 
 
 class Residual(NamedTuple):
-    """relu(body(x) + shortcut(x)); an empty shortcut is x itself (He et al., 2016). The body's
-    weights come first.
+    """relu(body(x) + shortcut(x)), where an empty shortcut returns x (He et al., 2016). In the list of
+    weights, the body's weights precede the shortcut's.
     """
 
     body: tuple["Spec", ...]
@@ -106,8 +106,8 @@ def output_shape(layer: Spec, input_shape: Shape) -> Shape:
 
 
 def walk_layers(layers: Sequence[Spec], input_shape: Shape) -> Iterator[tuple[Spec, Shape, Shape]]:
-    """Yields each layer with the shape of one sample before and after it; for a residual block, the
-    layers inside it.
+    """Yields each layer with the shapes of one sample before and after the layer. For a residual
+    block, yields the layers inside the block.
     """
     for layer in layers:
         if isinstance(layer, Residual):

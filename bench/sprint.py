@@ -1,10 +1,10 @@
 """Measures the time to 99.0% on MNIST: `python -m bench.sprint --seeds 10`, one process per seed,
 one after the other.
 
-It runs `autoconv train mnist --recipe sprint`; with --peers, other frameworks train the same net by
-the same recipe (sprint_peers.py). The training time is that of its epoch, including the reading of
-batches. The total runs from the start of the process to the test's result: imports, data, kernels
-from the disk cache, training, test.
+It runs `autoconv train mnist --recipe sprint`. With --peers, other frameworks train the same net by
+the same recipe (sprint_peers.py). The training time is the time of the epoch, including the reading
+of batches. The total time is measured from the start of the process to the test's result. It
+includes imports, data, loading kernels from the disk cache, training and test.
 """
 
 import argparse
@@ -30,7 +30,7 @@ TARGET = 0.990
 
 
 class Run(NamedTuple):
-    """The test accuracy, the seconds of training, and the seconds of the whole process up to the
+    """The test accuracy, the seconds of training, and the seconds from the start of the process to the
     test's result.
     """
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         if len(names) > 1:
             mnist_arrays(Path(folder))
-        run("autoconv", 0, options.threads, Path(folder), "--limit", "960")  # compiles the kernels
+        run("autoconv", 0, options.threads, Path(folder), "--limit", "960")  # an untimed run that compiles the kernels
         runs: dict[str, list[Run]] = {name: [] for name in names}
         say = show.Progress()
         for seed in range(options.seeds):
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(name: str, seed: int, threads: int, folder: Path, *options: str) -> Run:
-    """Runs one training in a separate process. Raises CalledProcessError if it fails."""
+    """Trains once in a separate process. Raises CalledProcessError if the process fails."""
     if name == "autoconv":
         command = ["autoconv", "train", "mnist", "--recipe", "sprint", "--seed", str(seed), *options, "--json", "-"]
     else:
@@ -80,8 +80,8 @@ def run(name: str, seed: int, threads: int, folder: Path, *options: str) -> Run:
 
 
 def table(runs_by_name: dict[str, list[Run]], threads: int) -> str:
-    """Returns a table with one line per framework: the mean and range of its accuracy, and the
-    median and range of its seconds.
+    """Returns a table with one line per framework. It has the mean and range of the accuracy, and the
+    median and range of the seconds.
     """
     seeds = len(runs_by_name["autoconv"])
     lines = [f"MNIST, one epoch, {threads} threads, {seeds} seeds each; seconds: median (least .. most)",

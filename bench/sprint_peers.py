@@ -1,10 +1,10 @@
 """The net and the recipe of `autoconv train mnist --recipe sprint` in other frameworks, for
 bench.sprint.
 
-`python -m bench.sprint_peers NAME SEED THREADS FOLDER BEGUN`: FOLDER has MNIST as .npy files, and
-BEGUN is time.time() at the start of this process. Prints the same data as autoconv's --json.
-PyTorch runs a handwritten loop (channels_last, fused Adam). Keras runs its own `fit` on TensorFlow
-or JAX, compiled, with 25 steps per call if possible.
+`python -m bench.sprint_peers NAME SEED THREADS FOLDER BEGUN` prints results with the same names as
+autoconv's --json. FOLDER has MNIST as .npy files, and BEGUN is time.time() at the start of this
+process. PyTorch runs a handwritten loop (channels_last, fused Adam). Keras runs its own `fit` on
+TensorFlow or JAX, compiled, with 25 steps per call if possible.
 """
 
 import json
@@ -23,8 +23,8 @@ Arrays = dict[str, np.ndarray]
 
 
 def rates(steps: int) -> np.ndarray:
-    """Returns the learning rate of each step: from a tenth of the peak up to the peak, then down to
-    0.
+    """Returns the learning rate of each step. The rate rises from a tenth of the peak to the peak, and
+    then falls to 0.
     """
     return np.interp(np.arange(steps) / steps, [0, WARMUP, 1], [0.1 * PEAK, PEAK, 0.0])
 
@@ -64,8 +64,8 @@ def torch(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
 
 
 def keras(arrays: Arrays, seed: int, threads: int, backend: str = "tensorflow") -> tuple[float, float]:
-    """Trains with Keras, like `torch`. The first 25 steps, which include compiling, count: the net
-    is trained only once.
+    """Trains with Keras. Returns the seconds of training and the test accuracy. The seconds include
+    compiling in the first 25 steps, because the net is trained only once.
     """
     os.environ.update(KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3")
     import keras
@@ -96,8 +96,8 @@ def keras(arrays: Arrays, seed: int, threads: int, backend: str = "tensorflow") 
 
 
 def jax(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
-    """Trains with JAX, like `torch`. The whole step is one jitted function, including the gathering
-    of its batch; compiling counts.
+    """Trains with JAX. Returns the seconds of training, including compiling, and the test accuracy.
+    The whole step, including the gathering of its batch, is one jitted function.
     """
     import jax
     import jax.numpy as jnp
@@ -158,7 +158,7 @@ FRAMEWORKS: dict[str, Callable[[Arrays, int, int], tuple[float, float]]] = {
 def main() -> None:
     name, seed, threads, folder, begun = sys.argv[1:]
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # sends everything that the framework prints to standard error
+    os.dup2(2, 1)  # redirects everything that the framework prints to standard error
     arrays = {key: np.load(f"{folder}/{key}.npy") for key in ("train", "train_labels", "test", "test_labels")}
     taken, accuracy = FRAMEWORKS[name](arrays, int(seed), int(threads))
     print(json.dumps({"test_accuracy": accuracy, "epoch_seconds": [taken], "total_s": time.time() - float(begun)}),

@@ -1,8 +1,8 @@
-"""Time from the start of a process to the end of its first training step: cold, with empty caches,
-and warm.
+"""Measures the time from the start of a process to the end of its first training step, with empty
+caches (cold) and with filled caches (warm).
 
-`python -m bench.startup` compares autoconv's ways to that step: `fit`, `train_on_batch` and
-`functional` calls outside a model. With an empty cache, each compiles its kernels first.
+`python -m bench.startup` compares three ways to run that step in autoconv: `fit`, `train_on_batch`
+and `functional` calls outside a model. With an empty cache, each compiles its kernels first.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from . import peers, show, workloads
 from .process import PeerError, Process
 from .turns import STARTING
 
-# Environment variables for the caches of autoconv, PyTorch's compiler and all programs that follow
-# the XDG rules.
+# Environment variables that set the cache folders of autoconv, of PyTorch's compiler, and of all
+# programs that follow the XDG rules.
 CACHES = ("XDG_CACHE_HOME", "AUTOCONV_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 WAYS = {
     "fit": "bench.peers.autoconv:Autoconv",
@@ -51,8 +51,8 @@ def measure(
     names: list[str], workload: str, batch_size: int, rounds: int, threads: int, report: Callable[[str], None],
     factories: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Runs each peer once with empty caches, then all of them in rotation with filled caches. Names
-    that are not peers need `factories`.
+    """Runs each peer once with empty caches, and then all peers in rotation with filled caches.
+    `factories` has the factories of names that are not peers.
     """
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The targets for autoconv's GPU kernels, and the check of gpu_check's results against them."""
+"""Defines the targets for autoconv's GPU kernels, and compares gpu_check's results with them."""
 
 from collections.abc import Sequence
 from statistics import fmean, median
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from autoconv.engine.costs.tables import table
 
 EAGER = ("torch-cuda",)
-# peers for steps that take longer than launching them
+# peers for workloads whose steps take longer than their launches
 BEST_OF_LARGE = ("torch-cuda-graph", "jax-cuda", "torch-cuda-compile")
 BEST = (*BEST_OF_LARGE, "jax-cuda-50")
 TORCH = ("torch-cuda", "torch-cuda-compile", "torch-cuda-graph")
@@ -17,7 +17,7 @@ Row = tuple[str, int, str]  # a row of the comparison: workload, batch size, mod
 
 
 class Speed(NamedTuple):
-    """A target for the time of the fastest of `against`, divided by autoconv's."""
+    """A target for the time of the fastest peer in `against` divided by autoconv's time."""
 
     workload: str
     batch_size: int
@@ -27,7 +27,7 @@ class Speed(NamedTuple):
     aim: float
 
 
-SPEEDS = (  # in order of importance, which is also the order of measuring
+SPEEDS = (  # in order of importance, in which they are also measured
     Speed("lecture", 64, "train", EAGER, 3, 6),
     Speed("lecture", 64, "train", BEST, 1, 1.5),
     Speed("lecture", 1024, "train", BEST, 0.7, 1.2),
@@ -36,16 +36,18 @@ SPEEDS = (  # in order of importance, which is also the order of measuring
     Speed("lecture-large", 128, "train", BEST_OF_LARGE, 0.5, 1),
     Speed("photos", 128, "train", BEST_OF_LARGE, 0.5, 1),
 )
-KERNELS = (0.4, 0.7)  # fraction of the lower ceiling that each convolution should reach
-# accuracy on MNIST's test images after five epochs with the command's defaults: the mean of three
-# seeds
+KERNELS = (0.4, 0.7)  # minimum and aim: fraction of the lower ceiling that each convolution reaches
+# minimum mean accuracy over three seeds on MNIST's test images, after five epochs of `autoconv train`
+# with its defaults
 ACCURACY = 0.9910
-# from the start of the process to 99.0%: ratio to PyTorch, and our own time as the aim
+# time from the start of the process to 99.0%: PyTorch's time divided by autoconv's, and the aim in
+# seconds
 RACE, RACE_SECONDS = 2.0, 1.5
 
 
 class Verdict(NamedTuple):
-    """A line of the table. status: "aim", "least", "no", or "not measured" with the reason in `result`.
+    """A line of the table. status: "aim", "least", "no", or "not measured", for which `result` is the
+    reason.
     """
 
     goal: str
@@ -57,7 +59,7 @@ class Verdict(NamedTuple):
 
 
 def rows() -> dict[Row, tuple[str, ...]]:
-    """Returns the rows to measure, each once, with all peers that it is measured against."""
+    """Returns the rows of the comparison to measure, each with the peers to compare it with."""
     result: dict[Row, tuple[str, ...]] = {}
     for speed in SPEEDS:
         row = speed.workload, speed.batch_size, speed.mode
@@ -66,12 +68,12 @@ def rows() -> dict[Row, tuple[str, ...]]:
 
 
 def describe_row(workload: str, batch_size: int, mode: str) -> str:
-    """Describes a row in words."""
+    """Describes a row of the comparison in words."""
     return f"{workload}, {mode}, batch {batch_size}"
 
 
 def phase_name(workload: str, batch_size: int, mode: str) -> str:
-    """Returns the name of gpu_check's phase that measures a row."""
+    """Returns the name of the phase of gpu_check that measures a row of the comparison."""
     return "inference" if mode == "infer" else f"{workload}-{batch_size}"
 
 
@@ -115,7 +117,7 @@ def _speed(document: dict[str, Any], target: Speed) -> Verdict:
 
 
 def times(theirs: Sequence[float], ours: Sequence[float]) -> float:
-    """Returns the ratio of their time to ours: the median over the rounds."""
+    """Returns the median over the rounds of the peer's time divided by autoconv's time."""
     return median(a / b for a, b in zip(theirs, ours, strict=True))
 
 
@@ -165,6 +167,6 @@ def _grade(value: float, least: float, aim: float) -> str:
 
 
 def _explain_missing(document: dict[str, Any], phase: str) -> str:
-    """Returns why a phase has no result."""
+    """Returns the reason why a phase has no result."""
     note = document.get("phases", {}).get(phase, {"status": "not run"})
     return f"{note['status']}: {note['reason'][:80]}" if "reason" in note else note["status"]

@@ -1,9 +1,9 @@
-"""Measures every kernel of every net against this machine's own ceilings:
+"""Measures every kernel of every net, and compares it with this machine's ceilings:
 
     pytest bench/test_kernels.py --benchmark-enable [--benchmark-json=kernels.json] [-k lecture-large]
 
-pytest-benchmark times the kernel. The fraction of the ceiling, in the JSON's `extra_info`, comes
-from rounds that alternate between the kernel and both ceilings, so that a busy machine hardly
+pytest-benchmark times the kernel. The fraction of the ceiling is in the JSON's `extra_info`. It is
+measured in rounds that alternate between the kernel and both ceilings, so that a busy machine hardly
 affects it.
 """
 
@@ -21,8 +21,8 @@ CPU = device.get("cpu")
 
 
 def _names():
-    """Yields each net with the numbers of its kernels. The cases are created one at a time, because
-    all arrays together have several gigabytes.
+    """Yields each net's name with the numbers of its kernels. A test creates only its own case,
+    because the arrays of all cases together have several gigabytes.
     """
     for name, timed in SUITE.items():
         for index, case in enumerate(cases(timed.build(), 1, CPU)):

@@ -10,8 +10,8 @@ from typing import Any
 
 from .process import PeerError, Process
 
-STARTING, ROUND = 600.0, 300.0  # seconds after which a process counts as failed
-GRACE = 5.0  # additional seconds for work that was started in time
+STARTING, ROUND = 600.0, 300.0  # maximum seconds for starting or warming up, and for a round
+GRACE = 5.0  # additional seconds after a deadline for work that was started in time
 
 Report = Callable[[str], None]
 
@@ -20,18 +20,18 @@ def run_rounds(
     names: Iterable[str], start: Callable[[str], Process], ready: Callable[[str, Process], None], rounds: int,
     rounds_of_a_process: int, label: str, report: Report, start_together: bool = False, deadline: float = math.inf,
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, RuntimeError]]:
-    """Returns each process's answers in each round, and why some processes failed; failed ones have
-    no rounds.
+    """Returns the answers of each process, one per round, and the errors of failed processes. A failed
+    process has no answers.
 
-    `start` makes a process; `ready` checks it and lets it warm up. The speed of a process depends
-    on where its code and arrays are in memory, and on how its threads were scheduled at first: some
-    frameworks differ by a factor of two between starts. So each framework has several processes,
-    and every round begins with another one. The first round after the starts does not count,
-    because the machine is still busy with them for some seconds.
+    `start` creates a process, and `ready` checks it and lets it warm up. The speed of a process depends
+    on the addresses of its code and arrays, and on how its threads were scheduled at first. Some
+    frameworks differ by a factor of two between starts. Therefore each framework has several
+    processes, and every round begins with another framework. The first round after a start does not
+    count, because the machine is still busy with starting for some seconds.
 
-    start_together: all processes start together, and each warms up when the previous ones have. deadline: the
-    time of time.perf_counter by which the last round must have begun; all processes that have any
-    rounds keep the same number.
+    start_together: whether all processes start at the same time; they still warm up one after the
+    other. deadline: the time of time.perf_counter by which the last round must begin. If it cuts the
+    rounds short, all processes keep the same number of answers.
     """
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     failed: dict[str, RuntimeError] = {}
@@ -67,7 +67,7 @@ def run_rounds(
 
 
 def clip_timeout(seconds: float, deadline: float) -> float:
-    """Returns `seconds`, or the time left until `deadline` and a little more if that is less."""
+    """Returns `seconds`, or the time until GRACE seconds after `deadline` if that is less."""
     return max(1.0, min(seconds, deadline - time.perf_counter() + GRACE))
 
 

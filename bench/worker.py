@@ -1,8 +1,8 @@
 """Runs one peer in a separate process: `python -m bench.worker JOB`, with the job as JSON.
 
-It sends `ready` with a description of what it computes, and then answers each line that it
-receives: `warm-up` or `round`. Answers are lines of JSON on standard output; anything else that the
-framework prints goes to standard error.
+It sends `ready` with a description of its net, and then answers each line that it receives, `warm-up`
+or `round`. Answers are lines of JSON on standard output. All other output of the framework is
+redirected to standard error.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ import numpy as np
 
 from . import environment, peers, workloads
 
-# fraction of a round that runs untimed before it, to wake up threads and warm the caches
+# untimed fraction of a round that precedes each round, to wake up threads and warm the caches
 WAKE = 0.1
 
 
 class Talk:
-    """The connection to the runner."""
+    """The connection to the process that started this worker, the runner."""
 
     def __init__(self) -> None:
         self._out = os.fdopen(os.dup(1), "w")
@@ -41,13 +41,13 @@ def main() -> None:
 
 
 def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
-    """Runs rounds of training or inference, whenever the runner requests one: a pass through the
-    data, or as many passes as fill the job's "seconds". A GPU's rounds, which are asynchronous,
-    need the latter.
+    """Runs a round of training or inference whenever the runner requests one. A round is one pass
+    through the data, or as many passes as fill the job's "seconds". On a GPU, which computes
+    asynchronously, "seconds" must be given.
     """
     mode, steps, batch_size, least = job["mode"], job["steps"], job["batch_size"], job.get("seconds", 0)
     run = peer.train if mode == "train" else peer.infer
-    # a GPU stays awake between rounds
+    # rounds that last several "seconds" need no untimed part, and a GPU stays awake between rounds
     awake, passes = 0 if least else max(1, round(steps * WAKE)), 1
     given, checked = workloads.weights(peer.workload), min(batch_size, workloads.CHECKED)
     images, labels = workloads.data(peer.workload, steps * batch_size)
@@ -78,8 +78,7 @@ def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
 
 
 def start(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
-    """Runs one training step on one batch; the runner's clock has been running since it started the
-    process.
+    """Runs one training step on one batch. The runner measures the time since it started this process.
     """
     images, labels = workloads.data(peer.workload, job["batch_size"])
     peer.load(workloads.weights(peer.workload))
@@ -89,7 +88,7 @@ def start(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
 
 
 def accuracy(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
-    """Trains by the recipe, and reports the fraction of test images that are classified correctly.
+    """Trains by the recipe, and reports the fraction of test images that the net classifies correctly.
     """
     recipe = workloads.RECIPE
     arrays = {name: np.load(path, mmap_mode=None) for name, path in job["arrays"].items()}
@@ -105,7 +104,7 @@ def accuracy(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
 
 
 def peak_memory() -> int | None:
-    """Returns the peak memory of this process in bytes; None if the system does not report it."""
+    """Returns the peak memory of this process in bytes, or None if the system does not report it."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
@@ -117,7 +116,7 @@ def peak_memory() -> int | None:
 
 
 def code_folder() -> str | None:
-    """Returns the folder that autoconv was imported from, if it was."""
+    """Returns the folder of the imported autoconv, or None if autoconv was not imported."""
     package = sys.modules.get("autoconv")
     return None if package is None else str(Path(package.__file__).parent)
 

@@ -1,5 +1,5 @@
-"""The workloads of all peers: nets, data, weights and the training recipe, independent of any
-framework.
+"""Defines the workloads of all peers independently of any framework: nets, data, weights and the
+training recipe.
 
 This module imports only NumPy, so that a peer's process does not load other frameworks.
 """
@@ -17,16 +17,16 @@ SEED = 1
 
 
 class Workload(NamedTuple):
-    """A net and its images. `body` has all layers except the last one, which is Dense(classes) and
-    a softmax.
+    """A net and its images. `body` has all layers except the last, which is Dense(classes) with a
+    softmax.
     """
 
     name: str
     input_shape: tuple[int, int, int]
     classes: int
     body: tuple[Spec, ...]
-    batch_sizes: tuple[int, ...]  # the first one is the usual one
-    brightest: float = 1.0  # pixels are between 0 and this
+    batch_sizes: tuple[int, ...]  # the first is the default
+    brightest: float = 1.0  # maximum of the pixels; the minimum is 0
 
     @property
     def layers(self) -> tuple[Spec, ...]:
@@ -52,22 +52,22 @@ WORKLOADS = {
     )
 }
 MODES = ("train", "infer", "start", "accuracy")
-WORK = {"train": 2e11, "infer": 1e11}  # operations in one round: about a second at 200 GFLOP/s
+WORK = {"train": 2e11, "infer": 1e11}  # operations per round: training takes about a second at 200 GFLOP/s
 CHECKED = 64  # maximum number of images in the first batch for which each peer's loss is checked
 ON_GPU = 200e6  # bytes of images in a GPU's memory: several times the size of its caches
 
 
 class Recipe(NamedTuple):
-    """The way every peer learns MNIST to the target accuracy: lecture net, RMSprop, one epoch in
-    random order, no augmentation.
+    """The recipe by which every peer trains on MNIST to the target accuracy: the lecture net, RMSprop,
+    one epoch in random order, no augmentation.
 
-    The learning rate climbs to `peak` over the first steps and falls to 0 (Smith and Topin,
-    "Super-convergence", 2017). The final classification of the test images counts as well.
+    The learning rate climbs to `peak` over the first steps and then falls to 0 (Smith and Topin,
+    "Super-convergence", 2017). The time includes the final classification of the test images.
     """
 
     batch_size: int = 64
     peak: float = 5e-3
-    warmup: float = 0.25  # fraction of the steps in which it climbs, from a tenth of the peak
+    warmup: float = 0.25  # fraction of the steps in which the rate climbs from a tenth of the peak
     target: float = 0.990
 
     def learning_rates(self, steps: int) -> np.ndarray:
@@ -77,22 +77,22 @@ class Recipe(NamedTuple):
 
 RECIPE = Recipe()
 RHO, EPSILON = 0.9, 1e-7  # RMSprop's settings in every peer
-# batch normalization's settings: the momentum is the fraction of its averages that a step keeps
+# settings of batch normalization; a step keeps the fraction NORM_MOMENTUM of the running averages
 NORM_MOMENTUM, NORM_EPSILON = 0.99, 1e-3
 
 
 def shapes(workload: Workload) -> Iterator[tuple[Spec, Shape, Shape]]:
-    """Yields each layer with the shape of one sample before and after it; for a residual block, the
-    layers inside it.
+    """Yields each layer with the shapes of one sample before and after the layer. For a residual
+    block, yields the layers inside the block.
     """
     return walk_layers(workload.layers, workload.input_shape)
 
 
 def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
-    """Returns the weights that every peer starts from, layer by layer (`shapes`) and in Keras's
-    layout. A convolution has a kernel (KH, KW, C, F), a depthwise convolution (KH, KW, C, 1), a
-    dense layer (C, F), and each may have a bias (F,). A normalization has gamma, beta, and the
-    averages of mean and variance (C,).
+    """Returns the initial weights of every peer, in the order of `shapes` and in Keras's layout. The
+    kernel of a convolution has the shape (KH, KW, C, F), of a depthwise convolution (KH, KW, C, 1),
+    of a dense layer (C, F). A bias (F,) may follow. A normalization has gamma, beta, and the averages
+    of mean and variance, each (C,).
     """
     random, result = np.random.default_rng(seed), []
 
@@ -117,8 +117,8 @@ def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
 
 
 def data(workload: Workload, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images (N, H, W, C) float32 and labels (N,) int64: random, but the same in every
-    call, whatever the count.
+    """Returns random images (N, H, W, C) float32 and labels (N,) int64. The first images and labels are
+    the same in every call, for any count.
     """
     images = np.random.default_rng(SEED + 1).random((count, *workload.input_shape), np.float32)
     images *= np.float32(workload.brightest)
@@ -126,8 +126,8 @@ def data(workload: Workload, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def flops(workload: Workload, mode: str) -> float:
-    """Returns the multiplications and additions per image: of the forward pass, or of a training
-    step with both gradients of every layer. The first layer needs no input gradient.
+    """Returns the number of multiplications and additions per image in the forward pass, or in a
+    training step, which also computes two gradients per layer, but no input gradient of the first.
     """
     work = []
     for layer, before, after in shapes(workload):
@@ -141,14 +141,14 @@ def flops(workload: Workload, mode: str) -> float:
 
 
 def steps(workload: Workload, batch_size: int, mode: str, effort: float = 1.0) -> int:
-    """Returns the number of batches per round: so many that every net and batch size has the same
-    work, up to 2000. Training has at least 16, because real epochs have hundreds: so the fixed cost
-    of a `fit` call hardly counts.
+    """Returns the number of batches per round, at most 2000. It is chosen so that all nets and batch
+    sizes have about the same work. Training has at least 16 batches, so that the fixed cost of a `fit`
+    call hardly counts, as in real epochs with hundreds of batches.
     """
     least = 16 if mode == "train" else 2
     return int(np.clip(effort * WORK[mode] / (flops(workload, mode) * batch_size), least, 2000))
 
 
 def batches_on_gpu(workload: Workload, batch_size: int) -> int:
-    """Returns the number of batches in a pass through data in a GPU's memory, 16 to 1000."""
+    """Returns the number of batches, 16 to 1000, in a pass through data in a GPU's memory."""
     return int(np.clip(ON_GPU / (4 * prod(workload.input_shape) * batch_size), 16, 1000))

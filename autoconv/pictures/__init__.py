@@ -1,8 +1,8 @@
-"""Pictures: image kernels, feature maps, influence of pixels on the answer, mistakes of a net.
+"""Shows a net in pictures: filters, feature maps, mistakes, influence of pixels; and image kernels.
 
-`filters`, `feature_maps`, `confusion`, `curves`, `occlusion` and `saliency` return
-matplotlib figures (extra `plots`); `kernels`, `activations`, `confusion_matrix`, `occlusion_map` and
-`saliency_map` return the same as arrays.
+`filters`, `feature_maps`, `confusion`, `curves`, `occlusion` and `saliency` return matplotlib
+figures (extra `plots`). `kernels`, `activations`, `confusion_matrix`, `occlusion_map` and
+`saliency_map` return the same values as arrays.
 """
 
 import sys

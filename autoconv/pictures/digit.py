@@ -2,27 +2,27 @@
 
 import numpy as np
 
-SIDE, BOX = 28, 20  # MNIST: the ink in a box of 20 x 20, centred by its mass in 28 x 28
-_SMALL = 96  # pixels on the longer side of the copy in which paper and ink are separated
-_MARGIN = 8  # margin around the digit, in pixels of that copy, for a second, enlarged pass
-_FAINT = 8  # if even the strongest ink is below this value, the picture is blank
-_INK = 95.0  # MNIST's mean ink per digit, in white pixels; much thinner strokes are thickened
+SIDE, BOX = 28, 20  # MNIST scales the ink into 20 x 20 pixels, and centres it by mass in 28 x 28
+_SMALL = 96  # maximum side of the reduced copy in which paper and ink are separated, in pixels
+_MARGIN = 8  # margin around the digit for a second, enlarged pass, in pixels of that copy
+_FAINT = 8  # a picture is blank if its strongest ink is below this value
+_INK = 95.0  # mean sum of the ink of MNIST's digits, in white pixels; thinner strokes are thickened
 
 
 def as_mnist(gray: np.ndarray) -> np.ndarray:
     """Returns the digit in a gray picture (H, W) of bytes in MNIST's form: (28, 28) bytes with
     bright ink.
 
-    Paper may be bright or dark, shaded or gray, the digit anywhere. The paper's shade is
-    subtracted, the contrast stretched, the ink's bounding box scaled into 20 x 20 and centred by
-    its mass, as in LeCun et al. (1998). A picture without ink gives zeros. Raises ValueError for
-    a wrong shape.
+    The paper may be bright or dark, with uneven shade, and the digit anywhere on it. The paper's
+    shade is subtracted, and the contrast is stretched. The ink's bounding box is scaled into
+    20 x 20 pixels and centred by its mass, as in LeCun et al. (1998). For a picture without ink,
+    the result is zeros. Raises ValueError for a wrong shape.
     """
     picture = np.asarray(gray, np.float32)
     if picture.ndim != 2 or not picture.size:
         raise ValueError(f"A digit's picture must be an array (H, W). Received shape: {picture.shape}.")
     ink, mask, step = _find_digit(picture)
-    if mask.any() and step > 1:  # a second pass, enlarged
+    if mask.any() and step > 1:  # a second pass over the digit only, at higher resolution
         cut = [slice(max(ends[0] - _MARGIN, 0) * step, (ends[-1] + 1 + _MARGIN) * step)
                for ends in (np.flatnonzero(mask.any(axis)) for axis in (1, 0))]
         closer = _find_digit(picture[cut[0], cut[1]])
@@ -36,14 +36,14 @@ def as_mnist(gray: np.ndarray) -> np.ndarray:
 
 
 def _find_digit(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Returns the ink 0..1 in a smaller copy, the mask of the digit's pixels, and the reduction."""
+    """Returns the ink 0..1 in a reduced copy, the digit's mask in it, and the reduction factor."""
     step = max(1, -(-max(picture.shape) // _SMALL))
     small = _shrink(picture, step)
     paper = _paper(small)
     ordered = np.sort(small - paper, axis=None)
-    count = max(ordered.size // 50, 1)  # compares the strongest 2%
+    count = max(ordered.size // 50, 1)  # the number of pixels to compare: 2%
     dark = -ordered[:count].sum() > ordered[-count:].sum()
-    ink = np.maximum(255 * (1 - small / np.maximum(paper, 16)) if dark else small - paper, 0)  # factor
+    ink = np.maximum(255 * (1 - small / np.maximum(paper, 16)) if dark else small - paper, 0)
     threshold = _otsu(ink)
     mask = _figure(ink > threshold) if ink.max() >= _FAINT else np.zeros(ink.shape, bool)
     peak = np.percentile(ink[mask], 75) if mask.any() else 1.0
@@ -51,14 +51,14 @@ def _find_digit(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def _shrink(picture: np.ndarray, step: int) -> np.ndarray:
-    """Averages blocks of step x step pixels; incomplete blocks are left out."""
+    """Returns the means of blocks of step x step pixels. Incomplete blocks are left out."""
     h, w = (max(n // step, 1) for n in picture.shape)
     cut = picture[: h * step, : w * step]
     return cut.reshape(h, cut.shape[0] // h, w, cut.shape[1] // w).mean((1, 3))
 
 
 def _paper(picture: np.ndarray) -> np.ndarray:
-    """Returns the paper's shade at each pixel: constant if it is even, else a local median."""
+    """Returns the paper's shade at each pixel: the median if it is even, else local medians."""
     usual = np.median(picture)
     if (np.abs(picture - usual) < 12).mean() > 0.75:
         return np.full_like(picture, usual)
@@ -71,7 +71,7 @@ def _paper(picture: np.ndarray) -> np.ndarray:
 
 
 def _otsu(values: np.ndarray) -> float:
-    """Returns the threshold that best separates the values into two groups. Otsu (1979)."""
+    """Returns the threshold that best separates the values into two classes, after Otsu (1979)."""
     counts, edges = np.histogram(values, 64)
     centers = (edges[1:] + edges[:-1]) / 2
     below = np.cumsum(counts)
@@ -104,7 +104,7 @@ def _neighbours(values: np.ndarray) -> np.ndarray:
 
 
 def _resize(rows: np.ndarray, count: int) -> np.ndarray:
-    """Resizes to `count` rows: each is the mean of the rows it covers, weighted by overlap."""
+    """Resizes to `count` rows. Each is the mean of the old rows that it covers, by overlap."""
     places = np.linspace(0, len(rows), count + 1)
     sums = np.vstack([np.zeros_like(rows[:1]), np.cumsum(rows, 0)])
     whole = np.minimum(places.astype(int), len(rows) - 1)
@@ -113,7 +113,7 @@ def _resize(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _thicken(ink: np.ndarray) -> np.ndarray:
-    """Scales ink to MNIST's brightness, and widens the strokes of a fine pen."""
+    """Scales the ink to a maximum of 1, and thickens the strokes of a fine pen."""
     ink = np.pad(ink / max(ink.max(), 1e-6), 1)
     for _ in range(2):
         if ink.sum() > 0.6 * _INK:

@@ -1,7 +1,7 @@
-"""Matplotlib figures: filters, feature maps, confusion, learning curves, influence of pixels.
+"""Draws matplotlib figures: filters, feature maps, confusion, learning curves, influence of pixels.
 
-Each function returns its own `matplotlib.figure.Figure`, without pyplot. A notebook shows a figure
-in the last line of a cell; `figure.savefig("maps.png")` saves it. These functions need the extra `plots`.
+Each function returns a new `matplotlib.figure.Figure`, without pyplot. A notebook shows a figure in
+the last line of a cell. `figure.savefig("maps.png")` saves a figure. Needs the extra `plots`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,22 +27,23 @@ PIXELS = 100  # pixels of a picture per inch
 
 
 def filters(model: Model, layer: str | None = None) -> "Figure":
-    """Draws the filters of each convolution, or of one layer: red above 0, blue below. Raises
-    ValueError for a layer without filters.
+    """Draws the filters of each convolution, or only of `layer`. Weights above 0 are red, weights
+    below 0 blue. Raises ValueError for a layer without filters.
     """
     return stack_panels(filter_panels(model, layer))
 
 
 def feature_maps(model: Model, image: ImageLike, layer: str | None = None) -> "Figure":
-    """Draws each layer's output for an image, or one layer's, each from black, its smallest value,
-    to white. image: an array or a file, see `activations`. Raises ValueError for an unknown layer.
+    """Draws each layer's output for an image, or only the output of `layer`. In each output the
+    smallest value is black, the largest white. image: an array or a file, see `activations`. Raises
+    ValueError for an unknown layer.
     """
     return stack_panels(map_panels(model, image, layer))
 
 
 def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None) -> "Figure":
-    """Draws a confusion matrix: true classes in rows, predicted ones in columns. Both are labels
-    (N,) or rows (N, classes). `class_names` are 0, 1, 2, ... by default.
+    """Draws a confusion matrix: true classes in rows, predicted classes in columns. `y_true` and
+    `y_pred` are labels (N,) or scores (N, classes). The default class names are 0, 1, 2, ...
     """
     matrix = confusion_matrix(y_true, y_pred, None if class_names is None else len(class_names))
     names = [str(i) for i in range(len(matrix))] if class_names is None else [str(name) for name in class_names]
@@ -54,7 +55,7 @@ def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None
     axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
     axes.set_yticks(range(len(names)), names)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        label.set_parse_math(False)  # a name may have a $
+        label.set_parse_math(False)  # a $ in a name is not a formula
     axes.set(xlabel="taken for", ylabel="class")
     for i, j in zip(*np.nonzero(matrix)):
         colour = "white" if shares[i, j] > 0.5 else "black"
@@ -63,8 +64,8 @@ def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None
 
 
 def curves(history: Any) -> "Figure":
-    """Draws the loss and each metric over the epochs, for training and validation, from the result
-    of `fit` or its `history`.
+    """Draws the loss and each metric over the epochs, for training and validation. history: the
+    result of `fit`, or its attribute `history`.
     """
     values: Mapping[str, Sequence[float]] = getattr(history, "history", history)
     if not values or not all(len(row) for row in values.values()):
@@ -74,7 +75,7 @@ def curves(history: Any) -> "Figure":
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds):
         for name, label in ((kind, "training"), (f"val_{kind}", "validation")):
             row = values.get(name, ())
-            if len(row) == 1:  # a single epoch draws no line
+            if len(row) == 1:  # a line needs two epochs
                 axes.plot(1, row[0], "o", label=f"{label} {row[0]:.5g}")
             elif row:
                 axes.plot(range(1, len(row) + 1), row, marker="o", markersize=3, label=label)
@@ -93,7 +94,8 @@ def occlusion(model: Model, image: ImageLike, class_index: int | None = None,
               value: float | None = None) -> "Figure":
     """Draws the image next to its `occlusion_map`. image: an array or a file, see `activations`."""
     fall = occlusion_map(model, image, class_index, size, strides, value)
-    return _influence(model, image, fall, "fall of the probability when hidden", "RdBu_r", float(np.abs(fall).max()))
+    return _influence(model, image, fall, "decrease of the probability when hidden", "RdBu_r",
+                      float(np.abs(fall).max()))
 
 
 def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> "Figure":
@@ -102,7 +104,7 @@ def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> 
 
 
 def stack_panels(parts: Sequence[Panel | Scores]) -> "Figure":
-    """Draws pictures, and bars of class scores, one below the other in a figure."""
+    """Draws a figure of pictures and of bars for class scores, one below the other."""
     if not parts:
         raise ValueError("There is nothing to draw: the model has no convolution.")
     heights = [0.3 + 0.22 * len(p.values) if isinstance(p, Scores) else

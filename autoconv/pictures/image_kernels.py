@@ -1,4 +1,4 @@
-"""Image kernels: convolves pictures with small matrices, by the convolution of the nets."""
+"""Convolves pictures with small matrices (image kernels), using the convolution of the nets."""
 
 import os
 import re
@@ -35,9 +35,9 @@ KERNELS: dict[str, str] = {  # kernels by name; " / " separates rows
 
 
 def matrix(kernel: Kernel) -> np.ndarray:
-    """Returns a kernel as an array (KH, KW): a name of KERNELS, "0 -1 0 / -1 5 -1 / 0 -1 0", or
-    rows of numbers. In a string, 1/9 is a fraction, and " / " with blanks separates rows.
-    Raises ValueError for an unknown name and for other values.
+    """Returns a kernel as an array (KH, KW). `kernel` is a name in KERNELS, a string such as
+    "0 -1 0 / -1 5 -1 / 0 -1 0", or rows of numbers. In a string, 1/9 is a fraction, and " / " with
+    blanks separates rows. Raises ValueError for an unknown name or an invalid matrix.
     """
     if isinstance(kernel, str) and not any(map(str.isdigit, kernel)):
         return matrix(KERNELS[names.lookup("kernel", kernel.strip(), {name: name for name in KERNELS})])
@@ -55,7 +55,7 @@ def matrix(kernel: Kernel) -> np.ndarray:
 
 
 def _rows(text: str) -> list[list[float]]:
-    """Parses a string into rows of numbers. Raises ValueError that names a wrong row."""
+    """Parses a string into rows of numbers. Raises ValueError with the number of an invalid row."""
     text = text.replace(",", " ")
     rows = [row.split() for row in re.split(r"(?<=\s)/|/(?=\s)", text)]
     if len(rows) == 1:  # "1 0/0 1" has no blanks; 1/3 1/3 1/3 is one row
@@ -74,10 +74,10 @@ def _rows(text: str) -> list[list[float]]:
 
 def convolve(image: ImageLike, kernel: Kernel, padding: Padding = "valid", strides: Pair = 1,
              dilation_rate: Pair = 1) -> np.ndarray:
-    """Convolves each channel of a picture with a kernel: float32 (OH, OW, C), not rounded.
+    """Convolves each channel of a picture with a kernel. Returns float32 (OH, OW, C), not rounded.
 
-    image: a file, or numbers (H, W) or (H, W, C). kernel: see `matrix`. Other arguments are
-    those of `F.conv2d`.
+    image: a file name, or numbers (H, W) or (H, W, C). kernel: see `matrix`. The other arguments
+    are the same as in `F.conv2d`.
     """
     x = _image(image)
     w = matrix(kernel)
@@ -88,18 +88,18 @@ def convolve(image: ImageLike, kernel: Kernel, padding: Padding = "valid", strid
 def filter(image: ImageLike, kernel: Kernel = "sharpen", padding: Padding = "valid",
            strides: Pair = 1, dilation_rate: Pair = 1, absolute: bool = False,
            scale: bool = False) -> np.ndarray:
-    """Convolves a picture with a kernel: bytes (OH, OW, C), or (OH, OW) for an array (H, W).
+    """Convolves a picture with a kernel. Returns bytes (OH, OW, C), or (OH, OW) for input (H, W).
 
-    image: a file, or pixels 0..255. kernel: see `matrix`. Values are rounded and clipped to 0..255;
-    `absolute` drops their sign, `scale` stretches them to 0..255; `convolve` returns the exact
-    values. Raises ValueError for a wrong kernel or picture, OSError for an unreadable file.
+    image: a file name, or pixels 0..255. kernel: see `matrix`. Values are rounded and clipped to
+    0..255. `absolute` first drops their sign. `scale` stretches them to 0..255. `convolve` returns
+    exact values. Raises ValueError for an invalid kernel or array, OSError for an unreadable file.
     """
     pixels = to_pixels(convolve(image, kernel, padding, strides, dilation_rate), absolute, scale)
     return pixels[..., 0] if not isinstance(image, (str, os.PathLike)) and np.ndim(image) == 2 else pixels
 
 
 def to_pixels(values: np.ndarray, absolute: bool = False, scale: bool = False) -> np.ndarray:
-    """Converts values to bytes 0..255: clipped, or with `scale` stretched."""
+    """Converts values to bytes 0..255 by clipping, or by stretching with `scale`."""
     values = np.abs(values) if absolute else values
     if scale:
         low = float(values.min())
@@ -109,7 +109,7 @@ def to_pixels(values: np.ndarray, absolute: bool = False, scale: bool = False) -
 
 
 def side_by_side(pictures: Sequence[np.ndarray], gap: int = 8) -> np.ndarray:
-    """Joins pictures (H, W, C) of the same C in a row, top-aligned, with white between them."""
+    """Joins pictures (H, W, C) with the same C in a row, top-aligned, with white gaps."""
     height = max(picture.shape[0] for picture in pictures)
     columns: list[np.ndarray] = []
     for picture in pictures:
@@ -121,7 +121,7 @@ def side_by_side(pictures: Sequence[np.ndarray], gap: int = 8) -> np.ndarray:
 
 
 def _image(image: ImageLike) -> np.ndarray:
-    """Returns the numbers of a picture, float32 (H, W, C)."""
+    """Returns a picture, from a file or an array, as float32 (H, W, C)."""
     values = read_whole(Path(image)) if isinstance(image, (str, os.PathLike)) else np.asarray(image)
     if values.ndim == 2:
         values = values[..., None]

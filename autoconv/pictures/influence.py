@@ -1,4 +1,4 @@
-"""Measures the influence of pixels on the answer, by hiding them or by the score's gradient."""
+"""Measures how pixels influence a net's answer, by hiding them or by the gradient of a score."""
 
 
 import numpy as np
@@ -9,18 +9,18 @@ from ..models import Model
 from .inside import batch_of_one, class_scores
 from .reading import ImageLike
 
-BATCH = 64  # number of images with a hidden patch per call
+BATCH = 64  # number of images with a hidden patch per call of the model
 
 
 def occlusion_map(model: Model, image: ImageLike, class_index: int | None = None,
                   size: Pair | None = None, strides: Pair | None = None,
                   value: float | None = None) -> np.ndarray:
-    """Returns the mean decrease of a class's probability if a patch hides a pixel: (H, W). Zeiler and
-    Fergus, 2014. Large values support the class, values below 0 speak against it.
+    """Returns, for each pixel (H, W), the mean decrease of a class's probability when a patch hides
+    the pixel (Zeiler and Fergus, 2014). Pixels with large values support the class.
 
-    image: an array or a file, see `activations`. class_index: by default the likeliest. The patch
-    has `size` pixels (a seventh of the image), moves by `strides` (half its size), and is filled
-    with `value`, by default each channel's median.
+    image: an array or a file, see `activations`. class_index: by default the likeliest class. The
+    patch has `size` pixels, by default a seventh of the image, and moves by `strides`, by default
+    half its size. It is filled with `value`, by default each channel's median.
     """
     x = batch_of_one(model, image).astype(np.float32)
     _, h, w, _ = x.shape
@@ -46,9 +46,9 @@ def occlusion_map(model: Model, image: ImageLike, class_index: int | None = None
 
 
 def saliency_map(model: Model, image: ImageLike, class_index: int | None = None) -> np.ndarray:
-    """Returns the absolute gradient of a class's score (before the softmax) at each pixel, (H, W), the
-    maximum over its channels (Simonyan et al., 2014). image: an array or a file, see `activations`.
-    Gradients of the weights are unchanged.
+    """Returns the absolute gradient of a class's score (before the softmax) for each pixel, (H, W):
+    the maximum over the channels (Simonyan et al., 2014). image: an array or a file, see
+    `activations`. The weights' own gradients, `weight.grad`, are unchanged.
     """
     x = Tensor(model.device.asarray(batch_of_one(model, image), model.dtype), requires_grad=True, device=model.device)
     y = model(x, training=False)
@@ -66,7 +66,7 @@ def saliency_map(model: Model, image: ImageLike, class_index: int | None = None)
 
 
 def _starts(n: int, size: int, stride: int) -> list[int]:
-    """Returns the start indices of the patches on an axis; the last patch ends at its end."""
+    """Returns the start indices of the patches on an axis of n pixels. The last one ends at n."""
     return [*range(0, n - size, stride), n - size]
 
 

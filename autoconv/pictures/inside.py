@@ -17,7 +17,7 @@ from .reading import ImageLike
 
 
 class Activation(NamedTuple):
-    """A layer's output for one image, without the batch axis, and the layer's name and class."""
+    """The name and class of a layer, and its output for one image, without the batch axis."""
 
     name: str
     kind: str
@@ -25,13 +25,12 @@ class Activation(NamedTuple):
 
 
 def activations(model: Model, image: ImageLike, layer: str | None = None) -> list[Activation]:
-    """Returns the outputs of all layers for one image, in order, or only of the layer named
-    `layer`.
+    """Returns the outputs of all layers for one image, in order, or only the outputs of `layer`.
 
-    image: an array (H, W) or (H, W, C), or a picture file, which is read as by `autoconv
-    predict`: scaled to the model's size and colours; for a model of ten digits, only the digit in it.
-    Pixels are 0..255, or 0..1 if the model has no Rescaling layer. Raises ValueError for an unknown layer or a wrong
-    image, UnreadableImage for a file that is not a picture.
+    image: an array (H, W) or (H, W, C), or a picture file. A file is read as by `autoconv predict`:
+    it is scaled to the model's size and colours; a model of ten digits receives only the digit in
+    it. Pixels are 0..255, or 0..1 if the model has no Rescaling layer. Raises ValueError for an
+    unknown layer or a wrong image, UnreadableImage for a file that is not a picture.
     """
     nodes = _nodes(model, layer)
     maps = Model(model.inputs, [tensor for node in nodes for tensor in node.outputs])
@@ -43,8 +42,8 @@ def activations(model: Model, image: ImageLike, layer: str | None = None) -> lis
 
 
 def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
-    """Returns the kernels of all convolutions, or of one, as (KH, KW, C, F): F filters over C maps.
-    Raises ValueError for a layer without kernels.
+    """Returns the kernels (KH, KW, C, F) of all convolutions, or only of `layer`, by layer name. A
+    kernel has F filters over C maps. Raises ValueError for a layer without kernels.
     """
     found = {each.name: _kernel(each) for each in model.layers if np.ndim(getattr(each, "kernel", 0)) == 4}
     if layer is None:
@@ -56,8 +55,8 @@ def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
 
 
 def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
-    """Returns class probabilities (N, classes) of images: the model's outputs. If these are logits,
-    a softmax is applied, or a sigmoid to a single output.
+    """Returns class probabilities (N, classes) of images. These are the model's outputs; if the
+    outputs are logits, their softmax, or the sigmoid of a single output.
     """
     with no_grad():
         parts = [model(images[i : i + batch_size], training=False) for i in range(0, len(images), batch_size)]
@@ -71,7 +70,7 @@ def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
 
 
 def batch_of_one(model: Model, image: ImageLike) -> np.ndarray:
-    """Returns an image (H, W) or (H, W, C), or in a file, as a batch (1, H, W, C) for the model."""
+    """Returns an image, an array (H, W) or (H, W, C) or a file, as a batch (1, H, W, C)."""
     if len(model.inputs) != 1:
         raise ValueError(f"The model must have one input. Received a model with {len(model.inputs)} inputs: "
                          f"{', '.join(model.input_names)}.")
@@ -89,7 +88,7 @@ def batch_of_one(model: Model, image: ImageLike) -> np.ndarray:
 
 
 def _nodes(model: Model, layer: str | None) -> list[Node]:
-    """Returns the model's calls of layers and functions, without inputs, or the calls of one layer."""
+    """Returns the nodes of all layers and functions of the model, or only the nodes of `layer`."""
     nodes = [node for node in model.graph.nodes if node.inputs]
     if layer is None:
         return nodes
@@ -99,7 +98,7 @@ def _nodes(model: Model, layer: str | None) -> list[Node]:
 
 def _kernel(layer: Any) -> np.ndarray:
     kernel = layer.kernel.numpy()
-    if isinstance(layer, Conv2DTranspose):  # (KH, KW, F, C)
+    if isinstance(layer, Conv2DTranspose):  # its kernel is (KH, KW, F, C)
         return kernel.swapaxes(2, 3)
     if isinstance(layer, DepthwiseConv2D):  # each filter reads one map
         return kernel.reshape(*kernel.shape[:2], 1, -1)

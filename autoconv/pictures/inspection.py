@@ -1,4 +1,4 @@
-"""Writes a page about a net and images: filters, feature maps, scores, influence of pixels."""
+"""Builds a page about a net and images: filters, feature maps, scores, influence of pixels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from .reading import ImageLike
 
 
 class Inspection(NamedTuple):
-    """A net's outputs for one image."""
+    """The panels that show a net's outputs for one image."""
 
     name: str
     image: Panel
@@ -19,13 +19,13 @@ class Inspection(NamedTuple):
     influence: list[Panel]
 
     def parts(self) -> list[Panel | Scores]:
-        """Returns all pictures and scores, in display order."""
+        """Returns all panels, in the order in which they are displayed."""
         return [self.image._replace(title=self.name), self.scores, *self.layers, *self.influence]
 
 
 def inspect_image(model: Model, image: ImageLike, name: str, classes: Sequence[str],
                   layer: str | None = None) -> Inspection:
-    """Inspects an image in all layers, or in the named one (ValueError if unknown)."""
+    """Inspects an image in all layers, or in `layer`. Raises ValueError for an unknown layer."""
     panel = scores(model, image, classes)
     answer = max(panel.values, key=panel.values.__getitem__)
     return Inspection(name, image_panel(model, image), panel, map_panels(model, image, layer),
@@ -33,13 +33,13 @@ def inspect_image(model: Model, image: ImageLike, name: str, classes: Sequence[s
 
 
 def select_filters(model: Model, layer: str | None) -> list[Panel]:
-    """Returns the filters of all convolutions, or of the named layer, which may have none."""
+    """Returns the filters of all convolutions, or of `layer`; [] if the layer has no filters."""
     return [panel for panel in filter_panels(model) if layer is None or panel.title == f"{layer}: filters"]
 
 
 def page(title: str, facts: dict[str, str], filters: Sequence[Panel],
          images: Sequence[Inspection]) -> str:
-    """Returns the page of a net and its outputs for images."""
+    """Returns the HTML page about a net and its outputs for images."""
     body = [f"<header><h1>{document.escape(title)}</h1>{document.facts(facts)}</header>"]
     for one in images:
         head = document.card("the image", render(one.image)) + document.card(one.scores.title, score_bars(one.scores))
@@ -52,7 +52,7 @@ def page(title: str, facts: dict[str, str], filters: Sequence[Panel],
 
 
 def stack(title: str, panels: Sequence[Panel]) -> list[str]:
-    """Returns a section of pictures, one below the other."""
+    """Returns the HTML of a section of pictures, one below the other."""
     if not panels:
         return []
     cards = "".join(document.card(panel.title, render(panel)) for panel in panels)
@@ -60,12 +60,12 @@ def stack(title: str, panels: Sequence[Panel]) -> list[str]:
 
 
 def render(panel: Panel) -> str:
-    """Returns a panel's picture with its caption."""
+    """Returns the HTML of a panel's picture with its caption."""
     return document.picture(panel.pixels, f"{panel.title}: {panel.note}", panel.note)
 
 
 def score_bars(panel: Scores) -> str:
-    """Draws the ten highest class scores as a chart."""
+    """Returns a bar chart, as SVG, of the ten highest class scores."""
     best = sorted(panel.values.items(), key=lambda item: -item[1])[:10]
     bars = [charts.Bar(name, value, f"{value:.4f}", kind="first" if i == 0 else "other")
             for i, (name, value) in enumerate(best)]

@@ -2,18 +2,18 @@
 
 import numpy as np
 
-GAP = 2
-GROUND = 128  # pixels between the tiles of a picture
+GAP = 2  # pixels between the tiles of a picture
+GROUND = 128  # gray value of the gaps
 LEAST = 48  # minimum side of a map in pixels; smaller maps are enlarged
 WIDE = 720  # maximum width of a mosaic of maps in pixels, unless four maps need more
-WIDEST, TALLEST = 840, 1600  # side of an enlarged picture of filters in pixels
+WIDEST, TALLEST = 840, 1600  # maximum width and height of an enlarged picture of filters in pixels
 CELL = 14  # side of the square that represents a number, in pixels
-MANY = 1024  # maximum count of numbers that are drawn large and with gaps
-CELLS = 4096  # maximum rows and columns of a picture of filters
+MANY = 1024  # maximum count of numbers that are drawn as large squares with gaps
+CELLS = 4096  # maximum number of tiles in a picture of filters
 
 
 def gray(values: np.ndarray) -> np.ndarray:
-    """Scales values to bytes: the smallest is black, the largest white; equal values are black."""
+    """Scales values to bytes: the smallest is black, the largest white. Equal values are black."""
     values = _finite(values)
     low = values.min()
     high = values.max()
@@ -32,7 +32,9 @@ def diverging(values: np.ndarray) -> np.ndarray:
 
 
 def maps(output: np.ndarray) -> np.ndarray:
-    """Draws a layer's output as a picture (H', W', 3): maps (H, W, C), else squares."""
+    """Draws a layer's output as a picture (H', W', 3). Maps (H, W, C) become tiles; other values
+    become squares.
+    """
     if output.ndim == 3:
         tiles = np.moveaxis(gray(output), 2, 0)
         tiles = _enlarge(tiles, -(-LEAST // min(tiles.shape[1:])))
@@ -44,10 +46,10 @@ def maps(output: np.ndarray) -> np.ndarray:
 
 
 def filters(kernel: np.ndarray) -> np.ndarray:
-    """Draws filters (KH, KW, C, F) as one picture (H', W', 3): red above 0, blue below.
+    """Draws filters (KH, KW, C, F) as one picture (H', W', 3), red above 0, blue below 0.
 
-    Filters that read one map are tiles; otherwise each filter is a column with a row per map.
-    `tile_counts` limits their number.
+    A filter over one map is a tile. A filter over C maps is a column of C tiles. `tile_counts`
+    limits the numbers of filters and maps.
     """
     rows, count = tile_counts(kernel)
     colours = diverging(kernel)[:, :, :rows, :count]
@@ -60,13 +62,13 @@ def filters(kernel: np.ndarray) -> np.ndarray:
 
 
 def tile_counts(kernel: np.ndarray) -> tuple[int, int]:
-    """Returns the numbers of maps and filters that the picture of `filters` shows."""
+    """Returns the numbers of maps and of filters that the picture of this kernel shows."""
     count = min(kernel.shape[3], CELLS)
     return min(kernel.shape[2], max(1, CELLS // count)), count
 
 
 def grid(tiles: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:
-    """Arranges tiles (N, H, W, 3) in rows of `columns` tiles as one picture."""
+    """Joins tiles (N, H, W, 3) to one picture, with `columns` tiles per row."""
     n, h, w, _ = tiles.shape
     columns = max(1, min(columns, n))
     rows = -(-n // columns)
@@ -78,7 +80,7 @@ def grid(tiles: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:
 
 
 def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
-    """Returns an image (H, W, C) as bytes, enlarged to at least `least` pixels per side."""
+    """Returns an image (H, W, C) as bytes, its longer side enlarged to at least `least` pixels."""
     if pixels.ndim != 3:
         return maps(pixels)
     is_bytes = pixels.dtype == np.uint8 or (pixels.min() >= 0 and 1 < pixels.max() <= 255)
@@ -94,5 +96,5 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 
 def _enlarge(tiles: np.ndarray, factor: int) -> np.ndarray:
-    """Enlarges tiles (N, H, W, ...): each pixel becomes a square."""
+    """Enlarges tiles (N, H, W, ...). Each pixel becomes a square of side `factor`."""
     return tiles.repeat(factor, 1).repeat(factor, 2)

@@ -1,4 +1,4 @@
-"""Figures for notebooks. Needs matplotlib, so `figures` imports this module only to draw."""
+"""Figures for notebooks. This module needs matplotlib, so `figures` imports it only to draw."""
 
 import io
 

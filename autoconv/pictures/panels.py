@@ -13,7 +13,7 @@ from .reading import ImageLike
 
 
 class Panel(NamedTuple):
-    """A picture (H, W, 1 or 3) with a heading and a note."""
+    """A picture (H, W, 1) or (H, W, 3) with a heading and a note."""
 
     title: str
     note: str
@@ -21,29 +21,29 @@ class Panel(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """An image's class probabilities."""
+    """A heading, and an image's class probabilities by class name."""
 
     title: str
     values: dict[str, float]
 
 
 def filter_panels(model: Model, layer: str | None = None) -> list[Panel]:
-    """Returns each convolution's filters. Raises ValueError for a layer without filters."""
+    """Returns a panel of filters per convolution. Raises ValueError for a layer without filters."""
     return [_filters(name, kernel) for name, kernel in kernels(model, layer).items()]
 
 
 def map_panels(model: Model, image: ImageLike, layer: str | None = None) -> list[Panel]:
-    """Returns each layer's output for an image. Raises ValueError for an unknown layer."""
+    """Returns a panel per layer with its output for an image. ValueError for an unknown layer."""
     panels = []
     for name, kind, output in activations(model, image, layer):
         what = "feature maps" if output.ndim == 3 else "values"
-        note = f"{_size(output)}, {_range(output)}; black the smallest, white the largest"
+        note = f"{_size(output)}, {_range(output)}; the smallest value is black, the largest white"
         panels.append(Panel(f"{name} ({kind}): {what}", note, mosaics.maps(output)))
     return panels
 
 
 def image_panel(model: Model, image: ImageLike) -> Panel:
-    """Returns the image in the form that the net receives."""
+    """Returns a panel of the image in the form that the net receives."""
     pixels = batch_of_one(model, image)[0]
     return Panel("the image", f"{_size(pixels)}, {_range(pixels)}", mosaics.image(pixels))
 
@@ -55,14 +55,14 @@ def scores(model: Model, image: ImageLike, classes: Sequence[str]) -> Scores:
 
 
 def influence_panels(model: Model, image: ImageLike, answer: str) -> list[Panel]:
-    """Returns maps of the pixels' influence: by hidden patches and by the score's gradient."""
+    """Returns panels of the pixels' influence, by hidden patches and by the score's gradient."""
     fall = occlusion_map(model, image)
     gradient = saliency_map(model, image)
-    return [Panel(f"what speaks for {answer}: hidden patches", "decrease of its probability, "
+    return [Panel(f"evidence for {answer}: hidden patches", "decrease of its probability, "
                   f"{_range(fall)}; red if hiding lowers it, blue if hiding raises it",
                   mosaics.image(mosaics.diverging(fall))),
-            Panel(f"what speaks for {answer}: gradient", "change of its score with each "
-                  f"pixel, {_range(gradient)}; white is the largest",
+            Panel(f"evidence for {answer}: gradient", "change of its score with each "
+                  f"pixel, {_range(gradient)}; the largest change is white",
                   mosaics.image(mosaics.gray(gradient)[..., None]))]
 
 

@@ -1,4 +1,4 @@
-"""Reads picture files for a net: in its size and colours, and digits as in MNIST."""
+"""Reads picture files in the size and colours of a net, and digits in the form of MNIST."""
 
 import os
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from ..models import Model
 from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow, read_whole
 from .digit import as_mnist
 
-Shape = tuple[int | None, int | None, int]  # (H, W, C), None for any size
+Shape = tuple[int | None, int | None, int]  # (H, W, C); None means any size
 
-# An image (H, W) or (H, W, C) as numbers, or the name of a picture file.
+# An image: numbers (H, W) or (H, W, C), or the name of a picture file.
 ImageLike = np.ndarray | Sequence[Sequence[Any]] | str | os.PathLike[str]
 
 DIGITS = tuple("0123456789")
@@ -24,16 +24,16 @@ BRIGHT = 128  # a border with at least this mean is a bright background
 
 
 class Picture(NamedTuple):
-    """Pixels 0..255 in a net's shape (H, W, C), and the picture's name for reports."""
+    """Pixels 0..255 in a net's shape (H, W, C), and the picture's name for messages."""
 
     name: str
     pixels: np.ndarray
 
 
 def read_for_model(model: Model, path: Path) -> np.ndarray:
-    """Reads a picture file (H, W, C) for the model: pixels times `factor`, by the kind from `picture_kind`
-    for the model's `class_names` or numbers. Raises UnreadableImage, also if the model's input is
-    not a picture.
+    """Reads a picture file (H, W, C) for the model: pixels times `factor`. The kind of picture
+    follows from the model's classes, see `picture_kind`. Raises UnreadableImage for an unreadable
+    file, ValueError if the model's input is not a picture.
     """
     shape = model.input_shape[1:]
     output_shape = model.output_shape
@@ -49,22 +49,22 @@ def read_for_model(model: Model, path: Path) -> np.ndarray:
 
 
 def factor(model: Model) -> float:
-    """Returns the factor of pixels 0..255: 1 if the model has a Rescaling layer, else 1 / 255."""
+    """Returns the model's factor for pixels 0..255: 1 if it has a Rescaling layer, else 1 / 255."""
     return 1.0 if any(isinstance(layer, Rescaling) for layer in model.layers) else 1 / 255
 
 
 def picture_kind(shape: Shape, classes: Sequence[str], photo_net: bool = False) -> str:
-    """Returns the kind of pictures for a net, for `read`: "digit", "photo" or "figure"."""
+    """Returns the kind of pictures that a net classifies: "digit", "photo" or "figure"."""
     if photo_net or shape[2] != 1:
         return "photo"
     return "digit" if shape == (28, 28, 1) and tuple(classes) == DIGITS else "figure"
 
 
 def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
-    """Reads the picture in a file, or those in a .npy file. Raises UnreadableImage.
+    """Reads the picture in a file, or all pictures in a .npy file. Raises UnreadableImage.
 
-    kind: "digit", converted to MNIST's form; "photo", scaled to the net's size; "figure", whole,
-    bright on a dark background.
+    kind: "digit" converts a digit to MNIST's form; "photo" scales to the net's size; "figure" keeps
+    the whole picture, bright on a dark background.
     """
     try:
         if path.suffix.lower() == ".npy":
@@ -111,7 +111,9 @@ def _read_image(path: Path, shape: Shape, kind: str) -> np.ndarray:
 
 
 def _figure(pixels: np.ndarray, shape: Shape) -> np.ndarray:
-    """Scales the whole picture to the net's size, padded by its border; gray, on a dark ground."""
+    """Scales the whole picture to the net's size, padded with its border colour. A gray picture
+    with a bright border is inverted.
+    """
     border = _border(pixels)
     image = pillow("Image").fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
     size = (shape[1] or image.size[0], shape[0] or image.size[1])
@@ -121,7 +123,7 @@ def _figure(pixels: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def _border(pixels: np.ndarray) -> np.ndarray:
-    """Returns the mean border pixel of (H, W) or (H, W, C), per channel."""
+    """Returns the mean of a picture's border pixels, (C,), or (1,) for a picture (H, W)."""
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
     return np.concatenate(edges).mean(0)

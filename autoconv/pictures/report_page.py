@@ -1,4 +1,4 @@
-"""Writes the report of a trained net: learning curves, mistakes, layers and speed."""
+"""Builds the report about a trained net: learning curves, mistakes, layers and speed."""
 
 from collections.abc import Sequence
 from html import escape
@@ -17,7 +17,7 @@ MISTAKES = 24
 
 
 class Evaluation(NamedTuple):
-    """Test images and labels, the probabilities (N, classes), and the seconds of `predict`."""
+    """Test images, their labels and probabilities (N, classes), and the seconds of `predict`."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -28,7 +28,7 @@ class Evaluation(NamedTuple):
 def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str],
          history: dict[str, list[float]], test: Evaluation, speed: dict[str, str],
          settings: dict[str, str]) -> str:
-    """Returns the whole page. facts, speed, settings: names and values."""
+    """Returns the whole page. `facts`, `speed` and `settings` map names to values."""
     right = int((test.scores.argmax(-1) == test.labels).sum())
     count = len(test.labels)
     facts = {"test accuracy": f"{right / count:.4f}: {right:,} of {count:,} images", **facts}
@@ -50,7 +50,7 @@ def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str]
 
 
 def _curves(history: dict[str, list[float]]) -> list[str]:
-    """Draws a chart for the loss and each metric, with training and validation."""
+    """Draws a chart of the loss and of each metric, for training and validation."""
     cards = []
     for kind in dict.fromkeys(name.removeprefix("val_") for name in sorted(history, key=lambda n: "loss" not in n)):
         series = {label: history[name] for name, label in ((kind, "training"), (f"val_{kind}", "validation"))
@@ -76,7 +76,7 @@ def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
 
 
 def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
-    """Returns the confusion matrix as a table, with cells shaded by their fraction of the row."""
+    """Returns the confusion matrix as a table. A higher share makes a cell darker."""
     right = np.eye(len(matrix), dtype=bool)
     most = max(1, matrix[~right].max(initial=0))
     shares = np.where(right, matrix / np.maximum(matrix.sum(1, keepdims=True), 1), 0.8 * matrix / most)
@@ -90,7 +90,7 @@ def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
 
 
 def _mistakes(test: Evaluation, classes: Sequence[str]) -> list[str]:
-    """Returns the mistakes with the highest scores, as pictures."""
+    """Returns the section of the mistakes with the highest scores, as pictures."""
     worst = worst_mistakes(test.labels, test.scores, MISTAKES)
     if not len(worst):
         return []

@@ -6,8 +6,9 @@ import numpy as np
 
 
 def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np.ndarray:
-    """Counts samples of class i (row) predicted as class j (column): (classes, classes). Both are
-    labels (N,) or rows (N, classes). Raises ValueError if their sizes differ.
+    """Counts samples by true class (row) and predicted class (column): (classes, classes). `y_true`
+    and `y_pred` are labels (N,) or scores (N, classes). Raises ValueError if their numbers of
+    samples differ or a label is out of range.
     """
     true = _labels(y_true)
     guessed = _labels(y_pred)
@@ -23,8 +24,8 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np
 
 
 def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns each class's precision, the correct fraction of its predictions, and recall, the found
-    fraction of its samples: (classes,) each, NaN for 0 / 0.
+    """Returns the precision and the recall (classes,), with NaN for 0 / 0. Precision is the correct
+    fraction of a class's predictions; recall is the fraction of its samples that were found.
     """
     right = np.diag(matrix).astype(float)
     taken = matrix.sum(0)
@@ -34,8 +35,9 @@ def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def worst_mistakes(y_true: Any, scores: np.ndarray, count: int = 24) -> np.ndarray:
-    """Returns the indices of misclassified samples, the highest scores first. y_true: labels
-    (N,) or rows (N, classes); scores: rows (N, classes). Raises ValueError if they do not match.
+    """Returns the indices of misclassified samples, those with the highest scores first. y_true:
+    labels (N,) or rows (N, classes). scores: rows (N, classes). Raises ValueError if the numbers
+    of samples differ.
     """
     true = _labels(y_true)
     scores = np.asarray(scores)

@@ -1,1 +1,1 @@
-"""Programs, which are run rather than imported: command line, demo, timings, pages, their start."""
+"""Programs of autoconv: the command line, the demo, the timings, and the pages that they write."""

@@ -1,4 +1,4 @@
-"""The peers: each is one framework in one configuration, with the same interface (base.py)."""
+"""Lists the peers. Each peer is one framework in one configuration; all have the interface in base.py."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,9 +12,9 @@ from .base import INFERENCE, TRAINING, Peer
 class Entry(NamedTuple):
     """A peer's description, which needs no import of its framework.
 
-    modules: what must be importable. programs: what must be on the PATH. distributions: what is
-    installed for it, apart from their dependencies. lacks: workloads with layers that its framework
-    does not support. usual: whether "all" includes it.
+    modules: modules that must be importable. programs: programs that must be on the PATH.
+    distributions: distributions to install, apart from their dependencies. lacks: workloads with
+    layers that the framework does not support. usual: whether "all" includes the peer.
     """
 
     label: str
@@ -46,7 +46,7 @@ PEERS = {
     "tinygrad": Entry("tinygrad", "bench.peers.tinygrad_cpu:Tinygrad", ("tinygrad",), ("tinygrad",),
                       programs=("clang",), usual=False),
     "mygrad": Entry("MyGrad", "bench.peers.mygrad_np:MyGrad", ("mygrad",), ("mygrad",),
-                    # strides that leave a row over, and depthwise layers
+                    # not supported: strides that leave a row over, and depthwise layers
                     lacks=("resnet20", "mobile"), usual=False),
     "autoconv-cuda": Entry("autoconv", "bench.peers.autoconv:OnGpu", ("autoconv", "numba_cuda"), ("autoconv",),
                            device="cuda"),
@@ -57,7 +57,7 @@ PEERS = {
     "jax-cuda": Entry("JAX, jit", "bench.peers.jax_cuda:JaxOnGpu", ("jax", "jaxlib"), ("jax",), device="cuda"),
     "jax-cuda-50": Entry("JAX, jit, 50 steps a call", "bench.peers.jax_cuda:fifty_steps", ("jax", "jaxlib"), ("jax",),
                          device="cuda"),
-    # the last one to get ready
+    # listed last, because it takes the longest to get ready
     "torch-cuda-compile": Entry("PyTorch, torch.compile(mode='reduce-overhead')",
                                 "bench.peers.pytorch_cuda:TorchCompile", ("torch",), ("torch",), device="cuda"),
 }
@@ -69,24 +69,24 @@ def list_peers(device: str) -> dict[str, Entry]:
 
 
 def missing(name: str) -> tuple[str, ...]:
-    """Returns the modules and programs that this peer lacks here; empty if it is complete."""
+    """Returns the modules and programs that a peer needs and that are missing here."""
     entry = PEERS[name]
     modules = (module for module in entry.modules if find_spec(module) is None)
     return (*modules, *(program for program in entry.programs if which(program) is None))
 
 
 def able(name: str, mode: str, workload: str) -> bool:
-    """Whether this peer can be timed in this mode on this net."""
+    """Returns whether a peer can be timed in this mode on this net."""
     entry = PEERS[name]
     return mode in entry.modes and workload not in entry.lacks
 
 
 def label(name: str) -> str:
-    """Returns this peer's display name."""
+    """Returns a peer's display name."""
     return PEERS[name].label if name in PEERS else name
 
 
 def create(factory: str, workload: Workload, threads: int, mode: str, seed: int) -> Peer:
-    """Creates the peer, which imports its framework."""
+    """Creates a peer, and imports its framework. factory: "module:function"."""
     module, _, function = factory.partition(":")
     return getattr(import_module(module), function)(workload, threads, mode, seed)

@@ -1,4 +1,4 @@
-"""autoconv as documented: `fit` on arrays in memory, `predict_on_batch` for predictions."""
+"""Runs autoconv as documented: `fit` on arrays in memory, `predict_on_batch` for predictions."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ ACTIVATIONS = {"relu": functional.relu, "tanh": functional.tanh, None: lambda x:
 
 
 def make_layers(spec: Spec) -> list[layers.Layer]:
-    """Converts one of the workload's layers to autoconv's."""
+    """Returns autoconv's layers for one layer of a workload."""
     match spec:
         case Conv(filters, kernel, padding, activation, strides, bias):
             return [layers.Conv2D(filters, kernel, strides, padding, activation=activation, use_bias=bias)]
@@ -50,7 +50,7 @@ def make_layers(spec: Spec) -> list[layers.Layer]:
         case Flatten():
             return [layers.Flatten()]
         case Dense(units, activation):
-            # the loss is computed from the logits
+            # the loss is computed from this softmax's logits
             return [layers.Dense(units, activation or "softmax")]
         case Dropout(rate):
             return [layers.Dropout(rate)]
@@ -60,8 +60,8 @@ def make_layers(spec: Spec) -> list[layers.Layer]:
 
 
 def outputs(specs: Sequence[Spec], x: Any, weight_layers: list[layers.Layer]) -> Any:
-    """Applies these layers to the symbolic tensor x. Appends the layers with weights to `weight_layers`,
-    in order.
+    """Applies these layers to the symbolic tensor x, and returns their output. Appends the layers with
+    weights to `weight_layers`, in order.
     """
     for spec in specs:
         if isinstance(spec, Residual):
@@ -76,8 +76,8 @@ def outputs(specs: Sequence[Spec], x: Any, weight_layers: list[layers.Layer]) ->
 
 
 def network(workload: Workload) -> "tuple[models.Model | models.Sequential, list[layers.Layer]]":
-    """Returns the net with its softmax, and its layers with weights in the workload's order. A
-    chain becomes a Sequential, which the older versions in `compare_refs` also have.
+    """Returns the net with its softmax, and its layers with weights in the workload's order. A chain
+    of layers becomes a Sequential, which older versions in `compare_refs` also have.
     """
     if not any(isinstance(spec, Residual) for spec in workload.layers):
         chain = [layer for spec in workload.layers for layer in make_layers(spec)]
@@ -146,7 +146,7 @@ class ByBatch(Autoconv):
 
 
 class ByFunctions(Autoconv):
-    """Trains with `functional` calls: forward, backward, and a step of gradient descent in NumPy.
+    """Trains with `functional` calls for the forward pass, `backward`, and gradient descent in NumPy.
     """
 
     rate = 0.001
@@ -165,7 +165,7 @@ class ByFunctions(Autoconv):
 
 
 def forward(specs: Sequence[Spec], x: Tensor, weights: Iterator[Any]) -> Tensor:
-    """Applies these layers to x in training, with the next weights from `weights`."""
+    """Returns the output of these layers for x in training, with the next weights from `weights`."""
     for spec in specs:
         match spec:
             case Conv(_, _, padding, activation, strides, bias):
@@ -197,8 +197,8 @@ def forward(specs: Sequence[Spec], x: Tensor, weights: Iterator[Any]) -> Tensor:
 
 
 class OnGpu(Autoconv):
-    """autoconv on a GPU. A pass is an epoch within one call of `fit`: the data are on the GPU
-    before the first epoch ends, as all other peers have them before their rounds. `predict`
+    """Runs autoconv on a GPU. A pass is an epoch of one call of `fit`, which copies the data to the GPU
+    in its first epoch. All other peers have copied their data before the rounds as well. `predict`
     receives a tensor on the GPU.
     """
 
@@ -230,7 +230,7 @@ class OnGpu(Autoconv):
 
 
 class EpochClock(callbacks.Callback):
-    """Records when each epoch ended: its loss is known then, so the GPU has completed it."""
+    """Records the time when each epoch ended. The GPU has completed an epoch when its loss is known."""
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.ends: list[float] = []

@@ -1,4 +1,4 @@
-"""The interface of all peers."""
+"""Defines the interface of all peers."""
 
 import time
 
@@ -13,14 +13,14 @@ INFERENCE = ("infer",)
 class Peer:
     """One framework in one configuration, with one net.
 
-    The harness calls `load` (the common initial weights), `hold` (the data, preloaded in the
-    framework's preferred form), then `train` or `infer` many times, and times them. `train(steps)`
-    runs once through that many batches in a new random order; `infer(steps)` classifies the same
-    batches, and all predictions are complete when it returns. On a GPU both end when the GPU has
-    finished: `train` with the mean loss on the host, `infer` with the predictions.
+    The harness calls `load` with the common initial weights, and `hold` with the data, which the peer
+    stores in its framework's preferred form. Then the harness calls `train` or `infer` many times, and
+    times these calls. `train(steps)` trains on `steps` batches in a new random order. `infer(steps)`
+    classifies the same batches. Both return after the GPU, if any, has finished: `train` has copied the
+    mean loss to the host, and `infer` has computed all predictions.
     """
 
-    shuffle = True  # if False, `train` keeps the order of the batches, so that all peers end alike
+    shuffle = True  # if False, `train` keeps the order of batches, so that the results of all peers are comparable
 
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         self.workload, self.threads, self.mode, self.seed = workload, threads, mode, seed
@@ -42,8 +42,7 @@ class Peer:
         raise NotImplementedError
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
-        """Stores images (N, H, W, C) float32 and labels (N,), where N is a multiple of the batch
-        size.
+        """Stores images (N, H, W, C) float32 and labels (N,). N must be a multiple of the batch size.
         """
         raise NotImplementedError
 
@@ -54,7 +53,7 @@ class Peer:
         raise NotImplementedError
 
     def seconds(self, mode: str, steps: int, passes: int = 1) -> float:
-        """Returns the seconds to train or infer `passes` times that many steps."""
+        """Returns the seconds of `passes` passes of `steps` steps. mode: "train" or "infer"."""
         run = self.train if mode == "train" else self.infer
         begun = time.perf_counter()
         for _ in range(passes):
@@ -62,8 +61,8 @@ class Peer:
         return time.perf_counter() - begun
 
     def schedule(self, rates: np.ndarray) -> None:
-        """Sets the learning rates (steps,) of the next steps. Called at most once, before the first
-        step.
+        """Sets the learning rates (steps,) of the next steps. May be called only once, and only before
+        the first step.
         """
         raise NotImplementedError
 
@@ -73,5 +72,5 @@ class Peer:
 
 
 def chunks(count: int, size: int) -> list[slice]:
-    """Yields the rows of each batch; the last batch may be smaller."""
+    """Returns a slice of rows for each batch of `size` rows. The last batch may be smaller."""
     return [slice(i, min(i + size, count)) for i in range(0, count, size)]

@@ -10,9 +10,9 @@ from ..workloads import Workload, shapes
 
 
 def convert_weights(workload: Workload, weights: list[np.ndarray], channels_first: bool) -> Iterator[np.ndarray]:
-    """Converts weights between Keras's layout and that of images (N, C, H, W), whose kernels are
-    (F, C, KH, KW). The first dense layer's rows are in the order (H, W, C) in one layout and (C, H,
-    W) in the other.
+    """Yields weights in the layout for images (N, C, H, W) if `channels_first`, or else in Keras's.
+    `weights` are in the other layout. With channels first, kernels are (F, C, KH, KW), and the rows of
+    the first dense layer have the order (C, H, W) instead of (H, W, C).
     """
     remaining, image = iter(weights), None
     for layer, before, _ in shapes(workload):
@@ -22,7 +22,7 @@ def convert_weights(workload: Workload, weights: list[np.ndarray], channels_firs
             yield np.ascontiguousarray(next(remaining).transpose((3, 2, 0, 1) if channels_first else (2, 3, 1, 0)))
             if layer.bias:
                 yield next(remaining)
-        elif isinstance(layer, Depthwise):  # (KH, KW, C, 1) and (C, 1, KH, KW)
+        elif isinstance(layer, Depthwise):  # (KH, KW, C, 1) in Keras, (C, 1, KH, KW) with channels first
             yield np.ascontiguousarray(next(remaining).transpose(2, 3, 0, 1))
         elif isinstance(layer, Norm):
             yield from islice(remaining, 4)

@@ -1,5 +1,5 @@
-"""`python -m bench.peers.export WORKLOAD WEIGHTS.npz NET.onnx`: exports PyTorch's net, with these
-weights and a softmax.
+"""`python -m bench.peers.export WORKLOAD WEIGHTS.npz NET.onnx` exports PyTorch's net, with the given
+weights and a softmax, to an ONNX file.
 """
 
 import sys
@@ -19,7 +19,7 @@ def export(workload: str, weights: str, target: str) -> None:
     net = torch.nn.Sequential(peer.net, torch.nn.Softmax(dim=1)).eval()
     height, width, channels = peer.workload.input_shape
     with warnings.catch_warnings():
-        # a warning that this exporter is the older one, which needs no further package
+        # hides the warning that this exporter, which needs no other package, is the older one
         warnings.simplefilter("ignore")
         torch.onnx.export(net, (torch.zeros(2, channels, height, width),), target, dynamo=False,
                           input_names=["images"], output_names=["shares"], dynamic_axes={"images": {0: "batch"}})

@@ -1,4 +1,4 @@
-"""The common part of the inference engines, which read PyTorch's export of the same weights."""
+"""The base class of the inference engines, which read an ONNX file that PyTorch exported."""
 
 import subprocess
 import sys
@@ -13,12 +13,12 @@ from .channels_first import transpose_images
 
 
 class OnnxPeer(Peer):
-    """Exports the net with PyTorch in a separate process, so that its memory and threads are not
-    counted here.
+    """A peer that reads an ONNX model. PyTorch exports the model in a separate process, so that
+    PyTorch's memory and threads are not counted for the engine.
     """
 
     def read_model(self, model: Path) -> None:
-        """Loads the net from an ONNX file, which is deleted afterwards, for batches of any size."""
+        """Loads the net, for batches of any size, from an ONNX file. The file is deleted afterwards."""
         raise NotImplementedError
 
     def convert(self, images: np.ndarray) -> Any:

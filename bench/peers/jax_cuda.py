@@ -1,13 +1,13 @@
-"""JAX on a GPU: one or many whole steps as one jitted function. Nothing is copied to the GPU within
-an epoch.
+"""Runs JAX on a GPU: one jitted function runs one or many whole steps. Nothing is copied to the GPU
+during an epoch.
 
-Data, order, learning rates, running loss and the step number are on the GPU, and buffers are
-donated. Products have XLA's default precision, which is TF32 on these GPUs.
+The data, the order of samples, the learning rates, the running loss and the step number are on the
+GPU, and buffers are donated. Products have XLA's default precision, which is TF32 on these GPUs.
 """
 
 import os
 
-# other processes use this GPU's memory too
+# no preallocation of memory, because other processes use this GPU too
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 from functools import partial
@@ -24,7 +24,7 @@ from .jax_jit import JaxNet, logits, rmsprop_step
 
 
 class State(NamedTuple):
-    """The variables that a training step changes; `step` counts from the beginning of the epoch."""
+    """The variables that a training step changes. `step` is the number of steps since the epoch began."""
 
     weights: list[jax.Array]
     squares: list[jax.Array]
@@ -80,7 +80,7 @@ def training(
     workload: Workload, state: State, images: jax.Array, labels: jax.Array, order: jax.Array, rates: jax.Array,
     steps: int,
 ) -> State:
-    """Returns the state after this many steps with RMSprop."""
+    """Returns the state after `steps` steps with RMSprop."""
 
     def step(_: int, state: State) -> State:
         weights, squares, key, total, number = state
@@ -97,8 +97,8 @@ def answering(
     workload: Workload, weights: list, images: jax.Array, answers: jax.Array, step: jax.Array, steps: int,
     batch_size: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the predictions (N, classes), with those of the next batches filled in, and the
-    number of the batch after them.
+    """Computes the predictions of the next `steps` batches from batch number `step`. Returns `answers`
+    (N, classes) with these predictions, and the number of the batch after them.
     """
 
     def body(_: int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

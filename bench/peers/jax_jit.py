@@ -1,5 +1,5 @@
-"""JAX: a whole training step, including the gathering of its batch, as one jitted function that
-reuses its buffers.
+"""Runs JAX. One jitted function, which reuses its buffers, runs a whole training step, including the
+gathering of the batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,8 +32,8 @@ ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, None: lambda x: x}
 
 
 class WeightReader:
-    """The weights for the next layers, in order, and the new averages of normalizations. key: for
-    the random numbers of training; None in inference.
+    """Supplies the layers' weights in order, and collects the new averages of normalizations. key: JAX's
+    key for the random numbers of training, or None in inference.
     """
 
     def __init__(self, weights: list, key: jax.Array | None) -> None:
@@ -44,7 +44,7 @@ class WeightReader:
         return next(self.weights)[1]
 
     def move(self, value: jax.Array) -> jax.Array:
-        """Returns the next weight, an average, and moves it towards a value."""
+        """Returns the next weight, a running average. Stores its update towards `value`."""
         index, average = next(self.weights)
         self.averages[index] = lax.stop_gradient(NORM_MOMENTUM * average + (1 - NORM_MOMENTUM) * value)
         return average
@@ -55,7 +55,7 @@ class WeightReader:
 
 
 def forward(layers: Sequence[Spec], x: jax.Array, reader: WeightReader) -> jax.Array:
-    """Applies these layers to x."""
+    """Returns the output of these layers for x, with the next weights from `reader`."""
     for layer in layers:
         match layer:
             case Conv(_, _, padding, activation, strides, bias):
@@ -91,8 +91,8 @@ def _convolution(x: jax.Array, w: jax.Array, padding: int, strides: int) -> jax.
 
 
 def _depthwise(x: jax.Array, w: jax.Array, padding: int, strides: int) -> jax.Array:
-    """Sums shifted images, which XLA fuses: on this machine, with its gradients, 2.7 times as fast
-    as XLA's own convolution with `feature_group_count`.
+    """Returns a depthwise convolution as a sum of shifted images, which XLA fuses. With its gradients
+    this is 2.7 times as fast on this machine as XLA's convolution with `feature_group_count`.
     """
     h, wide = ((size + 2 * padding - k) // strides * strides + 1 for size, k in zip(x.shape[1:3], w.shape))
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -113,8 +113,8 @@ def _batch_norm(x: jax.Array, reader: WeightReader) -> jax.Array:
 
 
 def _squares(x: jax.Array) -> jax.Array:
-    """Reshapes images to squares of 2x2 pixels (N, H/2, 2, W/2, 2, C). Pooling them has a gradient
-    that is many times as fast here as that of `lax.reduce_window`.
+    """Reshapes images to squares of 2x2 pixels (N, H/2, 2, W/2, 2, C). The gradient of pooling these
+    squares is many times as fast on this machine as the gradient of `lax.reduce_window`.
     """
     n, h, w, c = x.shape
     return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
@@ -128,8 +128,8 @@ def logits(workload: Workload, weights: list, x: jax.Array) -> jax.Array:
 def mean_loss(
     workload: Workload, weights: list, x: jax.Array, labels: jax.Array, key: jax.Array | None
 ) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """Returns the loss, and the weights that the step itself changes instead of a gradient: the
-    averages of normalizations.
+    """Returns the loss, and the new running averages of normalizations, by index of the weight. No
+    gradient changes these averages.
     """
     reader = WeightReader(weights, key)
     shares = jax.nn.log_softmax(forward(workload.layers, x, reader))
@@ -148,7 +148,7 @@ def rmsprop_step(
 
 
 class JaxNet(Peer):
-    """The net's weights as JAX arrays, its loss and its predictions: on the CPU and on a GPU."""
+    """Base class of the JAX peers on the CPU and on a GPU: weights as JAX arrays, loss, predictions."""
 
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         super().__init__(workload, threads, mode, seed)

@@ -33,7 +33,7 @@ from .base import Peer, chunks
 
 
 def make_layers(spec: Spec) -> list[keras.layers.Layer]:
-    """Converts one of the workload's layers to Keras's."""
+    """Returns Keras's layers for one layer of a workload."""
     match spec:
         case Conv(filters, kernel, padding, activation, strides, bias):
             front, word = make_padding(padding, strides)
@@ -62,8 +62,9 @@ def make_layers(spec: Spec) -> list[keras.layers.Layer]:
 
 
 def make_padding(padding: int, strides: int) -> tuple[list[keras.layers.Layer], str]:
-    """Returns the layers before a convolution with this many zeros on each side, and its padding
-    argument. With strides, "same" would put the odd row and column of zeros after the image.
+    """Returns the padding layers that must precede a convolution with `padding` zeros on each side,
+    and the convolution's argument `padding`. With strides, "same" would add more zeros after the image
+    than before it.
     """
     if padding and strides > 1:
         return [keras.layers.ZeroPadding2D(padding)], "valid"
@@ -71,8 +72,8 @@ def make_padding(padding: int, strides: int) -> tuple[list[keras.layers.Layer], 
 
 
 def outputs(specs: Sequence[Spec], x: Any, weight_layers: list[keras.layers.Layer]) -> Any:
-    """Applies these layers to the symbolic tensor x. Appends the layers with weights to `weight_layers`,
-    in order.
+    """Applies these layers to the symbolic tensor x, and returns their output. Appends the layers with
+    weights to `weight_layers`, in order.
     """
     for spec in specs:
         if isinstance(spec, Residual):
@@ -93,7 +94,7 @@ def network(workload: Workload) -> tuple[keras.Model, list[keras.layers.Layer]]:
 
 
 class RateOfEachStep(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule that takes the learning rates from a list."""
+    """A schedule that reads the learning rate of each step from a list."""
 
     def __init__(self, rates: np.ndarray) -> None:
         self.rates = tf.constant(rates, tf.float32)
@@ -138,8 +139,8 @@ class KerasTensorFlow(Peer):
                      shuffle=self.shuffle)
 
     def infer(self, steps: int) -> None:
-        """Runs `predict` over all batches, or a `tf.function` of the net per batch, which is faster
-        for a single batch.
+        """Runs `predict` over all batches. For a single batch, calls a `tf.function` of the net instead,
+        which is faster.
         """
         if self.runs_many_steps:
             self.net.predict(self.images[: steps * self.batch_size], batch_size=self.batch_size, verbose=0)

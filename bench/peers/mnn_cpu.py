@@ -1,4 +1,4 @@
-"""MNN: inference on MNN's conversion of the exported net, in float32 (precision "high")."""
+"""Runs inference with MNN, which converts the exported net, in float32 (precision "high")."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ import numpy as np
 
 from .exported import OnnxPeer
 
-# the function behind `mnnconvert`: the command and its module would install a logger from PyPI that
-# reports each conversion
+# Calls the function behind the command `mnnconvert`. The command and its module would install a logger
+# from PyPI that reports each conversion.
 CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
 
 

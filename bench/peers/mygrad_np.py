@@ -1,5 +1,5 @@
-"""MyGrad: reverse-mode gradients over NumPy, written for readability. It has no depthwise
-convolution.
+"""Runs MyGrad, which computes reverse-mode gradients over NumPy and is written for readability. It has
+no depthwise convolution.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {"relu": relu, "tanh": tan
 class MyGrad(Peer):
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         super().__init__(workload, threads, mode, seed)
-        mygrad.turn_memory_guarding_off()  # recommended for speed by its documentation
+        mygrad.turn_memory_guarding_off()  # MyGrad's documentation recommends this for speed
         self.random = np.random.default_rng(seed)
         self.rates: Iterator[float] = repeat(1e-3)
 
@@ -74,7 +74,7 @@ class MyGrad(Peer):
         return np.concatenate([answer.data.argmax(1) for answer in answers])
 
     def _forward(self, layers: Sequence[Spec], x: Any, weights: Iterator[mygrad.Tensor], training: bool) -> Any:
-        """Applies these layers to images (N, C, H, W), with the next weights from `weights`."""
+        """Returns the output of these layers for images (N, C, H, W), with weights from `weights`."""
         for layer in layers:
             match layer:
                 case Conv(_, _, padding, activation, strides, bias):
@@ -113,6 +113,6 @@ def _batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, trainin
 
 
 def _even(x: Any) -> Any:
-    """Returns the images without the odd row and column, which pooling ignores."""
+    """Returns the images without a last row or column that 2x2 pooling ignores."""
     h, w = x.shape[2:]
     return x if h % 2 == w % 2 == 0 else x[:, :, : h // 2 * 2, : w // 2 * 2]

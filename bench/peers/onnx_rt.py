@@ -1,4 +1,4 @@
-"""ONNX Runtime: inference with all its graph optimizations, which is its default."""
+"""Runs inference with ONNX Runtime and all its graph optimizations, which are its default."""
 
 from pathlib import Path
 

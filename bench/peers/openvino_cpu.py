@@ -1,4 +1,4 @@
-"""OpenVINO: inference in float32, compiled for one shape and for the lowest latency."""
+"""Runs inference with OpenVINO in float32, compiled for one shape and for the lowest latency."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""PyTorch: a handwritten loop over preloaded tensors, in three configurations."""
+"""Runs PyTorch in three configurations, with a handwritten loop over preloaded tensors."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -51,8 +51,8 @@ class Add(nn.Module):
 
 
 def network(layers: Sequence[Spec], shape: Shape) -> nn.Sequential:
-    """Builds these layers for samples of this shape: the net up to its logits, which PyTorch's loss
-    requires.
+    """Builds these layers for samples of this shape. The net ends with the logits, which PyTorch's
+    loss requires.
     """
     modules: list[nn.Module] = []
     for layer in layers:
@@ -68,7 +68,7 @@ def _modules(layer: Spec, shape: Shape) -> list[nn.Module]:
             return [conv, ACTIVATIONS[activation]()]
         case Depthwise(kernel, strides):
             return [nn.Conv2d(shape[-1], shape[-1], kernel, strides, kernel // 2, groups=shape[-1], bias=False)]
-        case Norm(relu):  # PyTorch's momentum is the fraction that a step changes
+        case Norm(relu):  # PyTorch's momentum is the weight of the new value, 1 - NORM_MOMENTUM
             norm = nn.BatchNorm2d(shape[-1], NORM_EPSILON, 1 - NORM_MOMENTUM)
             return [norm, ACTIVATIONS["relu" if relu else None]()]
         case Pool():
@@ -103,7 +103,7 @@ class Torch(Peer):
         self.net = network(workload.layers, workload.input_shape).to(self.device, memory_format=self.format)
         self.run = self.net
         if use_compile:
-            # weights become constants, which allows no gradients
+            # freezing turns weights into constants, so there can be no gradients
             freeze = {"freezing": True} if mode == "infer" else {}
             self.run = torch.compile(self.net, dynamic=False, options=freeze)
         self.optimizer = torch.optim.RMSprop(self.net.parameters(), lr=1e-3, alpha=RHO, eps=EPSILON)
@@ -121,8 +121,8 @@ class Torch(Peer):
         return list(convert_weights(self.workload, [t.cpu().numpy() for t in self._tensors()], False))
 
     def _tensors(self) -> list[torch.Tensor]:
-        """Returns all weights in Keras's order: in both, a normalization's averages follow its two
-        parameters.
+        """Returns all weights in Keras's order. In both frameworks, a normalization's averages follow
+        its two parameters.
         """
         return [t for name, t in self.net.state_dict().items() if not name.endswith("num_batches_tracked")]
 

@@ -1,8 +1,8 @@
-"""PyTorch on a GPU, in three configurations: launch by launch, compiled, and a whole step as one
-CUDA graph.
+"""Runs PyTorch on a GPU in three configurations: launch by launch, compiled, and with a whole step as
+one CUDA graph.
 
-Images (channels_last), labels, the order of an epoch and its running loss are on the GPU; products
-use TF32.
+Images (channels_last), labels, the order of samples in an epoch and the running loss are on the GPU.
+Products use TF32.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,8 +18,8 @@ from .pytorch import Torch
 
 
 class Eager(Torch):
-    """Launches each operation by itself; the optimizer's operations cover all weights at once
-    (`foreach`).
+    """Launches each operation separately. An operation of the optimizer processes all weights in one
+    launch (`foreach`).
     """
 
     # whether the optimizer reads the learning rate from a tensor, as a captured step must
@@ -42,7 +42,7 @@ class Eager(Torch):
         return super().versions() | {"cudnn": str(torch.backends.cudnn.version())}
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
-        """Stores the images as (N, H, W, C), whose rows are channels_last without a copy."""
+        """Stores the images as (N, H, W, C), so that a batch is channels_last without a copy."""
         self.images, self.labels = torch.from_numpy(images).to(self.device), self._labels(labels)
         self.batch_size = batch_size
         self.answers = torch.empty((len(images), self.workload.classes), device=self.device)
@@ -90,11 +90,11 @@ class Eager(Torch):
 
 
 class TorchCompile(Eager):
-    """Runs forward and backward pass with torch.compile, whose CUDA graphs replay them
+    """Runs the forward and backward passes with torch.compile, which replays them as CUDA graphs
     (`reduce-overhead`). The optimizer's step is compiled as well.
     """
 
-    # a plain number would be compiled in, and each new one would need another compilation
+    # a plain number would be a compiled constant, so that each new rate would need a compilation
     rate_on_gpu = True
 
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int, device: str = "cuda") -> None:
@@ -121,8 +121,8 @@ class TorchCompile(Eager):
 
 
 class CudaGraph(Eager):
-    """Captures the whole step once, as in PyTorch's documentation of `torch.cuda.CUDAGraph`, and
-    replays it.
+    """Captures the whole step once, as in PyTorch's documentation of `torch.cuda.CUDAGraph`. Every step
+    is then a replay of this graph.
     """
 
     rate_on_gpu = True
@@ -146,7 +146,7 @@ class CudaGraph(Eager):
             self.answers.cpu()
 
     def _capture_training(self) -> Any:
-        """Captures the step as a graph, and undoes the training of the runs before the capture."""
+        """Captures the step as a graph. Restores the weights, which the runs before the capture train."""
         self.net.train()
         before = [p.detach().clone() for p in self.net.parameters()]
         graph = capture_graph(lambda: Eager.step(self, self.rows))
@@ -168,7 +168,7 @@ class CudaGraph(Eager):
 
 
 def capture_graph(function: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    """Captures `function` as a CUDA graph. It runs a few times first, on a separate stream, in which
+    """Captures `function` as a CUDA graph. First runs it a few times on a separate stream, so that
     cuDNN chooses its algorithms.
     """
     aside = torch.cuda.Stream()

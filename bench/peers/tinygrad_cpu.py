@@ -1,5 +1,5 @@
-"""tinygrad on its CPU device, whose kernels clang compiles: a whole training step as one TinyJit,
-without its search (BEAM), which takes many minutes per net.
+"""Runs tinygrad on its CPU device, for which clang compiles the kernels. A whole training step is one
+TinyJit. tinygrad's kernel search (BEAM) is not used, because it takes many minutes per net.
 """
 
 import os
@@ -35,8 +35,8 @@ ACTIVATIONS = {"relu": Tensor.relu, "tanh": Tensor.tanh, None: lambda x: x}
 
 
 def forward(layers: Sequence[Spec], x: Tensor, weights: Iterator[Tensor]) -> Tensor:
-    """Applies these layers to images (N, C, H, W), with the next weights from `weights`; TRAINING
-    selects the mode.
+    """Returns the output of these layers for images (N, C, H, W), with the next weights from `weights`.
+    tinygrad's variable TRAINING selects training or inference.
     """
     for layer in layers:
         match layer:
@@ -140,7 +140,7 @@ class Tinygrad(Peer):
     def _step(self, images: Tensor, labels: Tensor, rate: Tensor) -> Tensor:
         before = [t.uop for t in self.tensors]
         loss = forward(self.workload.layers, images, iter(self.tensors)).sparse_categorical_crossentropy(labels)
-        # the others are averages
+        # the weights that do not change here are running averages
         learned = [i for i, t in enumerate(self.tensors) if t.uop is before[i]]
         for i, g in zip(learned, loss.gradient(*(self.tensors[i] for i in learned))):
             w, v = self.tensors[i], self.squares[i]

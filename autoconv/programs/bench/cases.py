@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
 
 def cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
-    """Yields the kernels of a training step of `net`, layer by layer, without duplicates."""
+    """Yields each kernel of a training step of `net` once, layer by layer."""
     seen = set()
     for case in _all_cases(net, batch_size, device):
         if case.name not in seen:
@@ -88,7 +88,9 @@ def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Ite
 
 
 def _conv_pool(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
-    """Convolution, ReLU and pooling in one kernel that computes only the pixels read by pooling."""
+    """Yields the cases of the kernel that fuses convolution, ReLU and pooling. It computes only the
+    pixels that pooling reads.
+    """
     w = layer.kernel.shape
     window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
     flops = 4 * 2 * prod(y) * prod(w[:3])
@@ -113,7 +115,7 @@ def _depthwise(device: Device, layer: DepthwiseConv2D, x: tuple, y: tuple) -> It
 
 
 def _norm(device: Device, layer: BatchNormalization, y: tuple) -> Iterator[Case]:
-    """Batch normalization in training, including the batch's mean and variance."""
+    """Yields the cases of batch normalization in training, with the batch's mean and variance."""
     size = y[-1:]
     averages = [device.asarray(_random(size)) for _ in range(2)]
     forward, backward = _calls(device, norm.batch_norm, [_random(y), _random(size), _random(size)], y,
@@ -142,7 +144,7 @@ def _dense(device: Device, layer: Dense, x: tuple, y: tuple, first: bool) -> Ite
 
 def _passes(kind: str, label: str, flops: float, size: int, forward: Callable, backward: Callable,
             first: bool = False, bias: bool = True) -> Iterator[Case]:
-    """Forward and backward calls of a layer with weights. first: no input gradient is needed."""
+    """Yields the cases of a layer with weights. first: whether no input gradient is needed."""
     yield Case(f"{kind} forward", label, flops, size, forward)
     if not first:
         yield Case(f"{kind} input gradient", label, flops, size, lambda: backward((True, False, False)))
@@ -156,7 +158,9 @@ def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
 
 
 def _update(device: Device, net: Model) -> Case:
-    """One RMSprop step: reads weights, gradients and slots; writes weights and slots."""
+    """Returns the case of an RMSprop step, which reads weights, gradients and slots and writes
+    weights and slots.
+    """
     optimizer = optim.RMSprop()
     optimizer.build([Variable.wrap(device.asarray(_random(p.shape)), p.name, trainable=True,
                                    device=device) for p in net.trainable_weights])
@@ -167,7 +171,7 @@ def _update(device: Device, net: Model) -> Case:
 
 
 def _calls(device: Device, op: Any, arrays: list, y: tuple, **static: Any) -> tuple[Callable, Callable]:
-    """Returns the op's forward and backward calls; they reuse buffers as in a training step."""
+    """Returns the op's forward and backward calls, which reuse buffers as in a training step."""
     buffers = Pool()
     arrays = [None if a is None else device.array(a) for a in arrays]
     with reusing(buffers):
@@ -194,10 +198,10 @@ def _bytes(*arrays: tuple[int, ...]) -> int:
 
 
 def _images(shape: tuple[int, ...]) -> str:
-    """Formats the shape of one image of a batch: 28x28x1."""
+    """Formats the shape of one image of a batch, such as 28x28x1."""
     return "x".join(map(str, shape[1:]))
 
 
 def _kernel(w: tuple[int, ...]) -> str:
-    """Formats the size of a kernel, if it is not the usual one."""
+    """Formats the size of a kernel, or returns "" for the usual size 3x3."""
     return "" if w[:2] == (3, 3) else f", {w[0]}x{w[1]}"

@@ -13,7 +13,7 @@ VECTOR_FLAGS = re.compile(r"(sse4|avx|fma|f16c|amx|neon|asimd|sve)")
 
 
 def describe() -> JsonObject:
-    """Returns processor, vector instructions, number of usable processors, memory and system."""
+    """Returns the machine's processor, vector instructions, memory and system, by name."""
     try:
         memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (AttributeError, ValueError, OSError):
@@ -31,7 +31,7 @@ def describe() -> JsonObject:
 
 
 def _cpuinfo(key: str) -> str:
-    """Reads an entry of Linux's /proc/cpuinfo; empty on other systems."""
+    """Returns the first value of `key` in Linux's /proc/cpuinfo, or "" if there is none."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Writes results as one HTML page: charts and tables, without scripts or network access."""
+"""Builds an HTML page of results: charts and tables, without scripts or network access."""
 
 from collections.abc import Sequence
 from html import escape
@@ -12,7 +12,7 @@ from . import result_tables
 
 Results = dict[str, Any]
 
-# CPU flags that matter for performance.
+# CPU flags for vector instructions that the page lists.
 VECTORS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "neon", "asimd", "sve", "amx_tile")
 
 
@@ -33,7 +33,7 @@ def page(documents: Sequence[Results]) -> str:
 
 
 def _label_peers(documents: Sequence[Results]) -> list[Results]:
-    """Returns all measurements, with their peers keyed by label."""
+    """Returns the results of all documents, with each peer's label as its key."""
     labels: dict[str, str] = {}
     for d in documents:
         labels |= {name: peer.get("label", name) for name, peer in d["peers"].items()}
@@ -51,12 +51,13 @@ def _head(documents: Sequence[Results]) -> str:
                      values in facts.items() if any(values)) for facts in machines.values()]
     return ("<header><h1>autoconv "
             f"benchmarks</h1>{''.join(f'<dl>{rows}</dl>' for rows in lists)}<p>Bars show medians "
-            "over rounds; whiskers span half of the rounds. Ratios are taken within each round: the "
-            "median over the processes of each process's mean, with its interval.</p></header>")
+            "over rounds; whiskers span half of the rounds. Ratios are taken within each round and "
+            "averaged per process; the median over processes is shown, with its interval."
+            "</p></header>")
 
 
 def _facts(d: Results) -> dict[str, list[str]]:
-    """Describes one machine; results from the same machine are listed together."""
+    """Returns the machine, threads, date and versions of one document, as lists by name."""
     machine = d["machine"]
     versions = [f"{name} {v}" for peer in d["peers"].values() for name, v in peer.get("versions", {}).items()]
     return {
@@ -70,7 +71,7 @@ def _facts(d: Results) -> dict[str, list[str]]:
     }
 
 
-# The sections. Each is a list of one element, or an empty list if there is nothing to show.
+# Sections of the page. Each function returns a list of one section, or [] if it has no results.
 
 
 def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str]:
@@ -84,7 +85,7 @@ def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str
         head = ["", "images/s", "half the rounds"]
         numbers = [[n, *_speed(timed[n])] for n in order]
         if len(timed) > 1:
-            head += [f"times the time of {next(iter(timed))}", interval_head(timed[order[0]]["ratio"])]
+            head += [f"time / {next(iter(timed))}'s", interval_head(timed[order[0]]["ratio"])]
             for row, n in zip(numbers, order):
                 ratio = timed[n]["ratio"]
                 row += [f"{ratio['median']:.2f}", interval(ratio, sep=" to ")]
@@ -134,7 +135,7 @@ def _memory(entries: Sequence[Results]) -> list[str]:
 
 
 def _size(documents: Sequence[Results]) -> list[str]:
-    alike: dict[int, str] = {}  # all configurations of one framework share one installation
+    alike: dict[int, str] = {}  # size -> label: a framework's configurations share one installation
     for d in documents:
         for name, peer in d["peers"].items():
             if peer.get("install_bytes"):
@@ -159,7 +160,7 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
                    f"measured in the same rounds. {BUSY}", cards)
 
 
-# Parts of the sections.
+# Helpers of the sections.
 
 
 def _title(entry: Results) -> str:
@@ -183,5 +184,5 @@ def _megabytes(chart: str, heading: str, sizes: dict[str, int]) -> str:
 
 
 def _card(title: str, chart: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A card with a chart and a collapsible table of its numbers."""
+    """Returns a card with a chart and a collapsible table of its numbers."""
     return document.card(title, chart + document.numbers(head, rows))

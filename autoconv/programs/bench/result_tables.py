@@ -16,7 +16,7 @@ def report(results: JsonObject) -> str:
 
 
 def throughput(results: Sequence[JsonObject]) -> str:
-    """Formats one line per net and mode, for the results of one peer."""
+    """Formats a table with one line per net and mode, for results of a single peer."""
     rows = []
     for entry in results:
         for result in entry["peers"].values():
@@ -29,14 +29,14 @@ def throughput(results: Sequence[JsonObject]) -> str:
 
 
 def kernels(entries: Sequence[JsonObject]) -> str:
-    """Formats one line per kernel."""
+    """Formats a table with one line per kernel."""
     rows = [[f"{k['kind']}, {k['layer']}", *rates(k), *shares(k)] for k in entries]
     busy = f"\n{BUSY}" if any(k["fraction"]["high"] > MOST for k in entries) else ""
     return table(["kernel", "achieved", "ceiling", "share", "half the rounds"], rows) + busy
 
 
 def shares(k: JsonObject) -> tuple[str, str]:
-    """Returns a kernel's fraction of its ceiling, and the range of half of the rounds if known."""
+    """Returns a kernel's median fraction of its ceiling, and the range of half of the rounds."""
     low, median, high = (share(k["fraction"][name]) for name in ("low", "median", "high"))
     return median, f"{low} .. {high}" if median and high else ""
 

@@ -1,4 +1,4 @@
-"""Runs the whole of `autoconv bench`, and returns the results of nets and kernels."""
+"""Runs all measurements of `autoconv bench`, and returns the results of nets and kernels."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,14 +10,14 @@ from . import machine, throughput
 from .cases import cases
 from .suite import SUITE
 
-SCHEMA = 1  # version of the results' format, raised when a value changes its meaning
+SCHEMA = 1  # version of the results' format, incremented when a value changes its meaning
 
 Report = Callable[[str], None]
 
 
 def run(device: Device, names: Sequence[str], batch_size: int | None, rounds: int, seconds: float,
         kernels: bool, report: Report) -> JsonObject:
-    """Times the nets `names` and, if `kernels`, each kernel. report: receives progress lines."""
+    """Times the nets, and if `kernels` also each kernel. report: a function for progress lines."""
     results = []
     shares = []
     for name in names:
@@ -41,7 +41,7 @@ def run(device: Device, names: Sequence[str], batch_size: int | None, rounds: in
 
 
 def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> list[JsonObject]:
-    """Compares every kernel of one of the suite's nets with this machine's ceilings."""
+    """Measures which fraction of this machine's ceilings each kernel of a net in SUITE reaches."""
     ceiling = ceilings.Ceilings(device)
     results = []
     timed_net = SUITE[name]

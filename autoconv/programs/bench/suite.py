@@ -1,4 +1,4 @@
-"""The timed nets: those of `autoconv train`, the lecture net on CIFAR, and timed_nets.py."""
+"""The nets that are timed: built-in nets and the nets in timed_nets.py, with their image sizes."""
 
 from collections.abc import Callable
 from functools import partial

@@ -13,7 +13,7 @@ from ...files.json_text import JsonObject
 from ...kernels.device import Device
 from .suite import TimedNet
 
-DATA = 32e6  # bytes of images, 4 to 100 batches, so that the overhead of `fit` is small
+DATA = 32e6  # approximate bytes of all images, which are 4 to 100 batches
 
 KINDS = {"train": "train", "infer": "predict"}  # kinds of recorded steps, by mode
 
@@ -32,7 +32,7 @@ class NetUnderTest:
         self.y = utils.to_categorical(random.integers(0, net.classes, count), net.classes).astype(np.float32)
 
     def calls(self) -> dict[str, Callable[[], Any]]:
-        """Returns the call that each mode's rounds repeat: fit for an epoch, predict for one batch."""
+        """Returns the function that each mode times: one epoch of `fit`, or `predict_on_batch`."""
         one = self.x[: self.batch_size]
         return {
             "train": lambda: self.net.fit(self.x, self.y, self.batch_size, verbose=0),
@@ -44,7 +44,7 @@ class NetUnderTest:
         return len(self.x) if mode == "train" else self.batch_size
 
     def flops(self, mode: str) -> float:
-        """Returns operations per image; for training, gradients are included."""
+        """Returns the operations per image; in training these include the gradients."""
         shapes = counting.infer_shapes(self.net.graph, [(1, *self.net.input_shape[1:])])
         counts = [2 * counting.multiply_adds(node.operation, *counting.call_shapes(self.net.graph, node, shapes))
                   for node in self.net.graph.nodes if node.inputs]
@@ -53,7 +53,7 @@ class NetUnderTest:
 
 def measure(timed_net: TimedNet, batch_size: int, device: Device, rounds: int, seconds: float,
             report: Callable[[str], None]) -> dict[str, JsonObject]:
-    """Alternates training and inference, `rounds` times about `seconds` each. {mode: results}."""
+    """Alternates training and inference for `rounds` rounds. Returns the results by mode."""
     net = NetUnderTest(timed_net, batch_size, device)
     calls = net.calls()
     counts = {}
@@ -67,7 +67,7 @@ def measure(timed_net: TimedNet, batch_size: int, device: Device, rounds: int, s
             durations[mode].append(timing.time_call(call, counts[mode]))
     return {
         mode: {
-            "seconds": [t * net.batch_size / net.images(mode) for t in times],  # a step
+            "seconds": [t * net.batch_size / net.images(mode) for t in times],  # per step
             "images_per_s": stats.spread([net.images(mode) / t for t in times]),
             "flops_per_image": net.flops(mode),
             **({"graph": net.net.graph_report().get(KINDS[mode])} if device.captures_graphs else {}),

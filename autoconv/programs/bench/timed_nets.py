@@ -1,4 +1,4 @@
-"""Timed nets in addition to those of `autoconv train`: deep, wide, separable and old nets.
+"""Nets for timing in addition to those of `autoconv train`: deep, wide, separable and old nets.
 
 Each function builds a model for images (H, W, C) that ends in a softmax over the classes.
 """
@@ -12,7 +12,7 @@ Shape = tuple[int, int, int]
 
 
 def lecture_bn(shape: Shape, classes: int) -> Model:
-    """The lecture net with batch normalization between each convolution and its ReLU."""
+    """Builds the lecture net with batch normalization between each convolution and its ReLU."""
     layers = []
     for filters, last in ((32, L.MaxPooling2D()), (64, L.MaxPooling2D()), (64, L.Flatten())):
         layers += [L.Conv2D(filters, 3), L.BatchNormalization(), L.ReLU(), last]
@@ -20,7 +20,7 @@ def lecture_bn(shape: Shape, classes: int) -> Model:
 
 
 def lenet5(shape: Shape, classes: int) -> Model:
-    """LeNet-5 (LeCun et al., 1998); padding replaces the images' border of two pixels."""
+    """Builds LeNet-5 (LeCun et al., 1998). Padding replaces the images' border of two pixels."""
     return Sequential([
         L.Input(shape),
         L.Conv2D(6, 5, padding="same", activation="tanh"), L.AveragePooling2D(2),
@@ -30,13 +30,13 @@ def lenet5(shape: Shape, classes: int) -> Model:
 
 
 def mlp(shape: Shape, classes: int) -> Model:
-    """Two dense layers of 512 units."""
+    """Builds a net with two hidden dense layers of 512 units each."""
     hidden = [L.Dense(512, "relu") for _ in range(2)]
     return Sequential([L.Input(shape), L.Flatten(), *hidden, L.Dense(classes, "softmax")])
 
 
 def vgg(shape: Shape, classes: int) -> Model:
-    """Six convolutions, two at each size (after Simonyan and Zisserman, 2015)."""
+    """Builds six convolutions, two per image size (after Simonyan and Zisserman, 2015)."""
     layers = []
     for filters in (64, 128, 256):
         layers += [L.Conv2D(filters, 3, padding="same", activation="relu") for _ in range(2)] + [L.MaxPooling2D()]
@@ -44,7 +44,7 @@ def vgg(shape: Shape, classes: int) -> Model:
 
 
 def vgg_bn(shape: Shape, classes: int) -> Model:
-    """The net `vgg` with batch normalization."""
+    """Builds the net of `vgg` with batch normalization after each convolution."""
     x = images = L.Input(shape)
     for filters in (64, 128, 256):
         x = L.MaxPooling2D()(_conv_norm(_conv_norm(x, filters), filters))
@@ -52,13 +52,13 @@ def vgg_bn(shape: Shape, classes: int) -> Model:
 
 
 def wide(shape: Shape, classes: int) -> Model:
-    """Two convolutions of 512 filters."""
+    """Builds a net with two convolutions of 512 filters each."""
     layers = [L.Conv2D(512, 3, padding="same", activation="relu") for _ in range(2)]
     return Sequential([L.Input(shape), *layers, L.GlobalAveragePooling2D(), L.Dense(classes, "softmax")])
 
 
 def mobile(shape: Shape, classes: int) -> Model:
-    """Five depthwise separable convolutions (after Howard et al., 2017)."""
+    """Builds a net with five depthwise separable convolutions (after Howard et al., 2017)."""
     images = L.Input(shape)
     x = _conv_norm(images, 32)
     for filters, strides in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1)):
@@ -68,7 +68,7 @@ def mobile(shape: Shape, classes: int) -> Model:
 
 
 def resnet20(shape: Shape, classes: int) -> Model:
-    """ResNet-20 (He et al., 2016, section 4.2), with 1x1 convolutions as shortcuts (option B)."""
+    """Builds ResNet-20 (He et al., 2016, section 4.2) with 1x1 convolution shortcuts (option B)."""
     images = L.Input(shape)
     x = _conv_norm(images, 16)
     for filters, strides in ((16, 1), (32, 2), (64, 2)):
@@ -79,7 +79,7 @@ def resnet20(shape: Shape, classes: int) -> Model:
 
 
 def _conv_norm(x: Any, filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Any:
-    """A convolution without bias, followed by batch normalization and ReLU."""
+    """Applies a convolution without bias, batch normalization, and a ReLU if `relu`."""
     y = L.BatchNormalization()(L.Conv2D(filters, kernel, strides, padding=kernel // 2, use_bias=False)(x))
     return L.ReLU()(y) if relu else y
 

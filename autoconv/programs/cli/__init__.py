@@ -1,4 +1,4 @@
-"""The command line. Each command has its own module; the other modules here are shared helpers."""
+"""The command line. Each command has its own module. The other modules here are shared helpers."""
 
 import os
 import sys
@@ -33,7 +33,9 @@ TERMINATED = 143
 
 
 class Commands(click.Group):
-    """The group of all commands. An error prints one message and exits with 1, a signal with 128 + its number."""
+    """The group of all commands. For an error it prints one message, and exits with code 1, or 2 for
+    wrong usage. After a signal it exits with 128 + the signal's number.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         with starting.running(), warnings.catch_warnings():
@@ -59,7 +61,7 @@ class Commands(click.Group):
                 raise click.ClickException(f"There is not enough memory: {error}") from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Finds the command. The error for an unknown command suggests the closest name."""
+        """Returns the named command. The error for an unknown name suggests the closest one."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             ctx.fail(f"No such command: {args[0]!r}.{names.suggestion(args[0], list(self.commands))} "
                      f"Commands: {', '.join(self.commands)}.")
@@ -67,7 +69,7 @@ class Commands(click.Group):
 
 
 def _drop_output() -> None:
-    """Drops output that cannot be written (full disk): Python would retry the write at exit."""
+    """Discards output to a full disk, which Python would otherwise try to write again at exit."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -19,7 +19,8 @@ from .lines import echo
 @options.device_options
 @click.option("--rounds", type=click.IntRange(min=1), show_default="6, quick 3",
               help="Number of rounds; each round measures everything once.")
-@click.option("--quick", is_flag=True, help="Time only the lecture net, in short rounds: under a minute.")
+@click.option("--quick", is_flag=True, help="Time only the lecture net, in short rounds. "
+              "Takes less than a minute.")
 @click.option("--kernels/--no-kernels", default=True,
               help="Also time each kernel, and compare it with this machine's ceilings.")
 @click.option("--html", type=options.FILE, metavar="FILE",
@@ -60,7 +61,7 @@ def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: i
 
 
 class _Line:
-    """A progress line that is overwritten; it is printed only to a terminal."""
+    """A progress line on a terminal, which each call overwrites with new text."""
 
     def __init__(self, silent: bool) -> None:
         self.silent = silent or not sys.stderr.isatty()

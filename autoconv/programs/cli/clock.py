@@ -1,4 +1,4 @@
-"""Measures a run: seconds since the process started, and seconds per epoch."""
+"""Measures times of a run: the seconds since the process started, and the seconds per epoch."""
 
 import os
 import statistics
@@ -11,7 +11,7 @@ from ...files.json_text import JsonObject
 
 
 def _process_start() -> float:
-    """Returns the start time of this process; outside Linux, the import time of this module."""
+    """Returns the time when this process started; outside Linux, the time of this call."""
     now = time.perf_counter()
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
@@ -30,7 +30,7 @@ def seconds_since_start() -> float:
 
 
 class Stopwatch(Callback):
-    """Times a fit's epochs, its first step, and the compiling and loading of its kernels."""
+    """Measures the times of a `fit` call: to prepare kernels, to end the first step, per epoch."""
 
     def __init__(self) -> None:
         self.epoch_seconds: list[float] = []
@@ -47,11 +47,11 @@ class Stopwatch(Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._steps += 1
         if self._steps == 2 and self.first_step is None:
-            self.first_step = seconds_since_start()
+            self.first_step = seconds_since_start()  # the first step has just ended
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.epoch_seconds.append(time.perf_counter() - self._epoch_start)
-        if self.first_step is None:  # an epoch of one step
+        if self.first_step is None:  # the epoch has only one step
             self.first_step = seconds_since_start()
 
     def get_state(self) -> JsonObject:

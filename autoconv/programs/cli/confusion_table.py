@@ -9,28 +9,28 @@ from ...arguments.names import printable
 from ...files.json_text import JsonObject
 from ...pictures.results import precision_recall
 
-NARROW = 12  # maximum characters of a class's name in the table
-MOST = 20  # maximum number of classes for which the counts are shown
+NARROW = 12  # maximum number of characters of a class's name in the table
+MOST = 20  # maximum number of classes for which the table shows the counts
 
 
 class Confusion(NamedTuple):
-    """counts[i, j]: number of images of class i that the net classified as class j."""
+    """Class names, and `counts[i, j]`, the number of images of class i classified as class j."""
 
     classes: Sequence[str]
     counts: np.ndarray
 
     def rates(self) -> np.ndarray:
-        """Returns each class's precision and recall, (2, classes); 0 for a class without images."""
+        """Returns each class's precision and recall, (2, classes), with 0 in place of 0 / 0."""
         return np.nan_to_num(precision_recall(self.counts))
 
     def to_json(self) -> JsonObject:
-        """Returns each class's precision, recall and number of images, and the matrix of counts."""
+        """Returns each class's precision, recall and number of images, and the counts, by name."""
         return {"classes": [{"name": name, "precision": float(p), "recall": float(r), "images": int(n)}
                             for name, p, r, n in zip(self.classes, *self.rates(), self.counts.sum(1))],
                 "confusion_matrix": self.counts.tolist()}
 
     def lines(self) -> list[str]:
-        """Returns a table for a terminal: a row per true class, a column per predicted class."""
+        """Returns a table as lines, with a row per true class and a column per predicted class."""
         names = [name if len(name) <= NARROW else f"{name[: NARROW - 1]}\u2026"
                  for name in map(printable, self.classes)]
         first = max(map(len, [*names, "class"]))

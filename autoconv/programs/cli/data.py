@@ -10,11 +10,11 @@ from ... import datasets, nets, utils
 from ...files.json_text import JsonObject
 
 LARGE_NETS = ("lecture-large",)  # nets that need larger images than 28 x 28 pixels
-A_FEW_SECONDS = 3.0  # how long to wait for MNIST's mirrors before using the built-in digits
+A_FEW_SECONDS = 3.0  # seconds to wait for MNIST's mirrors before using the built-in digits
 
 
 class Feeds(NamedTuple):
-    """An image's shape, and the arguments of fit and evaluate."""
+    """The shape (H, W, C) of an image, and the keyword arguments of `fit` and `evaluate`."""
 
     input_shape: tuple[int, int, int]
     train: JsonObject
@@ -22,7 +22,7 @@ class Feeds(NamedTuple):
 
 
 class Images(NamedTuple):
-    """Images (N, H, W, C) of bytes and labels (N,), the set's name, classes and origin."""
+    """A named data set: images (N, H, W, C) of bytes, labels (N,), names, classes and folder."""
 
     name: str
     title: str
@@ -39,7 +39,7 @@ class Images(NamedTuple):
                 f"images of {size}, from {self.place}")
 
     def feeds(self, model: str, batch_size: int) -> Feeds:
-        """Returns the arguments of fit and evaluate for the net named `model`."""
+        """Returns the keyword arguments of `fit` and `evaluate` for the net named `model`."""
 
         def arguments(x: np.ndarray, y: np.ndarray) -> JsonObject:
             targets = utils.to_categorical(y, len(self.classes)).astype(np.uint8)  # byte targets are fastest
@@ -60,7 +60,7 @@ class Images(NamedTuple):
 
 
 def choose(data_dir: Path | None) -> tuple[str, str]:
-    """Returns the data set to use if none was named, MNIST or digits, and the reason."""
+    """Returns the name of the default data set, "mnist" or "digits", and why it was chosen."""
     if data_dir is not None:
         return "mnist", "the set in --data-dir"
     if datasets.locate("mnist"):
@@ -74,10 +74,12 @@ def choose(data_dir: Path | None) -> tuple[str, str]:
 
 
 def load(name: str, data_dir: Path | None, limit: int | None) -> Images:
-    """Loads the named set, cut to `limit`. Raises DatasetNotFound or DatasetCorrupt."""
+    """Loads the named set, or only its first `limit` training and test images. Raises
+    DatasetNotFound if the set is not found, and DatasetCorrupt if its files are damaged.
+    """
     entry = datasets.info(name)
     (x_train, y_train), (x_test, y_test) = datasets.load(name, data_dir)
-    count = max(len(entry.classes), int(y_train.max()) + 1)  # a set in --data-dir may have more classes
+    count = max(len(entry.classes), int(y_train.max()) + 1)  # the set in --data-dir may have more
     return Images(name, entry.title, str(datasets.locate(name, data_dir)), entry.classes
                   if count == len(entry.classes) else tuple(map(str, range(count))),
                   _images(x_train[:limit]), y_train[:limit].reshape(-1), _images(x_test[:limit]),
@@ -90,7 +92,7 @@ def adapt_images(images: np.ndarray, model: str) -> np.ndarray:
 
 
 def enlarge(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarges images (N, H, W, C) to (N, *size, C): pixels become squares, borders black."""
+    """Enlarges images (N, H, W, C) to (N, *size, C) by a whole factor, with black borders."""
     h, w = images.shape[1:3]
     factor = min(size[0] // h, size[1] // w)
     if factor < 1:
@@ -99,7 +101,7 @@ def enlarge(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     top = (size[0] - factor * h) // 2
     left = (size[1] - factor * w) // 2
     large = np.zeros((len(images), *size, images.shape[3]), images.dtype)
-    for i, image in enumerate(images):  # one by one: `repeat` on the whole set would need another gigabyte
+    for i, image in enumerate(images):  # `repeat` on the whole set would need another gigabyte
         large[i, top : top + factor * h, left : left + factor * w] = image.repeat(factor, 0).repeat(factor, 1)
     return large
 

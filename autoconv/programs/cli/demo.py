@@ -33,7 +33,7 @@ def demo(port: int, browser: bool, device: str, threads: int | None) -> None:
     try:
         if port not in (0, server.port):
             echo(f"note: port {port} is in use, so the page is at {server.port}", err=True)
-        echo(f"{server.url}\nThe page is there until Ctrl-C is pressed.")
+        echo(f"{server.url}\nThe page is available until you press Ctrl-C.")
         has_window = sys.platform in ("darwin", "win32") or any(
             os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
         if browser and has_window:  # a text browser in the terminal cannot show the page

@@ -1,4 +1,4 @@
-"""`train --distributed`: joins mpiexec's processes, and makes them start and fail together."""
+"""`train --distributed`: joins the processes that mpiexec started, and ends all if one fails."""
 
 import os
 import platform
@@ -17,11 +17,11 @@ from ...kernels.device import DeviceError
 from . import options
 from .signals import Termination
 
-REPORT_DELAY = 1.0  # seconds that other ranks wait before they report an error
+REPORT_DELAY = 1.0  # seconds that all ranks except 0 wait before they report an error
 
 
 def distributed_options(command: Callable) -> Callable:
-    """Adds --distributed and --timeout, the arguments of `join_ranks`."""
+    """Adds the options --distributed and --timeout, which are the arguments of `join_ranks`."""
     for option in (
         click.option("--timeout", type=options.Duration(), metavar="10m", default="10m",
                      help="With --distributed: report a process that sends nothing for this long, and stop."),
@@ -35,7 +35,7 @@ def distributed_options(command: Callable) -> Callable:
 
 @contextmanager
 def join_ranks(distributed: bool, timeout: float) -> Iterator[Ranks]:
-    """Yields the processes to train with: ALONE unless `distributed`. If one fails, all end."""
+    """Yields the ranks that train together, or ALONE. If one process fails, all processes end."""
     if not distributed:
         number = max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
                       if os.environ.get(name, "").isdigit()), default=1)
@@ -75,11 +75,11 @@ def join_ranks(distributed: bool, timeout: float) -> Iterator[Ranks]:
 
 
 def fail_together(code: int) -> None:
-    """Ends all processes if this one fails before it joins: MPI would wait for it."""
+    """Ends all processes, because one that fails before it joins would make MPI wait for it."""
     from ... import parallel
     from ...parallel import ending
 
-    with suppress(RuntimeError, ExtraError):  # no other process was started
+    with suppress(RuntimeError, ExtraError):  # raised if mpiexec started no other process
         ranks = parallel.MPI()
         ending.fail(code)
         if ranks.rank:
@@ -87,7 +87,7 @@ def fail_together(code: int) -> None:
 
 
 def run_once(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """Runs a function on the first rank and returns its result on all; if it fails, all end."""
+    """Runs a function on rank 0 and returns its result on all ranks. If it fails, all exit."""
     if ranks.size == 1:
         return function(*args)
     if ranks.rank:
@@ -104,7 +104,7 @@ def run_once(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def run_staggered(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """Runs a function on each rank; on each machine one rank runs it before the others."""
+    """Runs a function on each rank and returns its result. One rank per machine runs it first."""
     for first in (True, False):
         if ranks.prepares == first:
             result = function(*args)
@@ -113,7 +113,7 @@ def run_staggered(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def default_threads(ranks: Ranks) -> int | None:
-    """Returns a rank's default number of threads, or None for a single process."""
+    """Returns the default number of threads of this rank, or None for a single process."""
     if ranks.size == 1:
         return None
     own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
@@ -123,7 +123,7 @@ def default_threads(ranks: Ranks) -> int | None:
 
 
 def assign_device(ranks: Ranks, name: str) -> str:
-    """Returns a rank's device. With "cuda" the ranks are spread over the machine's GPUs."""
+    """Returns the name of this rank's device. "cuda" spreads the ranks over the machine's GPUs."""
     if name != "cuda" or ranks.size == 1:
         return name
     return f"cuda:{ranks.number_here % len(devices.gpus())}"

@@ -70,7 +70,7 @@ class _Tests(NamedTuple):
 
 def _tests(results: JsonObject, dataset: str | Path | None, data_dir: Path | None,
            limit: int | None, shape: tuple[int, int, int]) -> _Tests:
-    """Returns the named test set, or else the set that the run was tested on."""
+    """Returns the test set that the options name, or the test set of the run's own training."""
     classes = results["classes"]
     same = dataset is None and data_dir is None
     if isinstance(dataset, Path) or (same and "folder" in results):

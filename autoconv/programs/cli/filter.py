@@ -69,7 +69,7 @@ def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: st
 
 
 def _label(kernel: str, number: int) -> str:
-    """Returns a kernel's label in a file name: its name, or its number if it was typed in."""
+    """Returns a kernel's label for file names: its name, or "kernelN" for a kernel of numbers."""
     return names.snake_case(kernel.strip()) if kernel.strip().replace("-", "").isalpha() else f"kernel{number + 1}"
 
 

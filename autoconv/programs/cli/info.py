@@ -26,7 +26,7 @@ def info(as_json: bool) -> None:
 
 
 def collect() -> JsonObject:
-    """Returns all the information that `autoconv info` prints, by name."""
+    """Returns the values that `autoconv info` prints, keyed by name."""
     cpu = devices.get("cpu").describe()
     cuda = devices.gpu_versions()
     return {

@@ -69,7 +69,9 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
 
 def _read_pictures(images: tuple[Path, ...], net: TrainedNet,
                    results: dict) -> tuple[list[Picture], list[UnreadableImage]]:
-    """Returns the pictures in the net's shape; prints and returns the errors of the others."""
+    """Returns the pictures in the net's shape, and the errors of unreadable files, which it prints.
+    Raises the first error if no file is readable.
+    """
     pictures: list[Picture] = []
     unreadable: list[UnreadableImage] = []
     if not images:

@@ -12,7 +12,7 @@ LABEL = 7  # width of the labels "data   " and "net    "
 
 
 def wrap(text: str) -> str:
-    """Wraps the text at the terminal's width; continuation lines are indented past the label."""
+    """Wraps the text at the terminal's width. Continuation lines are indented past the label."""
     if not sys.stdout.isatty():
         return text
     columns = max(shutil.get_terminal_size().columns - 1, 2 * LABEL)
@@ -22,7 +22,7 @@ def wrap(text: str) -> str:
 
 
 def echo(text: str, err: bool = False, overwrite: bool = False) -> None:
-    """Prints lines, with control characters escaped. overwrite: overwrites a progress line."""
+    """Prints text with control characters escaped. `overwrite` first clears the current line."""
     stream = sys.stderr if err else sys.stdout
     overwrite = overwrite and stream is not None and stream.isatty()
     click.echo("\r\033[K" * overwrite + printable(text, keep="\n"), err=err)

@@ -33,7 +33,7 @@ class Name(click.Choice):
 
 
 class DataArg(Name):
-    """A data set's name, or else a folder. The name has priority: write ./name for the folder."""
+    """Parses a data set's name or a folder. A name has priority: ./name means the folder."""
 
     hint = " There is no folder with that name either."
 
@@ -98,7 +98,7 @@ class Duration(click.ParamType):
 
 
 def device_options(command: Callable) -> Callable:
-    """Adds --device and --threads, the arguments of `use_device`."""
+    """Adds the options --device and --threads, which are the arguments of `use_device`."""
     return _decorate(
         command,
         click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto",
@@ -109,7 +109,7 @@ def device_options(command: Callable) -> Callable:
 
 
 def data_options(command: Callable) -> Callable:
-    """Adds --data-dir and --limit, the arguments of `data.load`."""
+    """Adds the options --data-dir and --limit, which are arguments of `data.load`."""
     return _decorate(
         command,
         click.option("--data-dir", type=FILE, metavar="FOLDER",
@@ -120,19 +120,21 @@ def data_options(command: Callable) -> Callable:
 
 
 def json_option(command: Callable) -> Callable:
-    """Adds --json, the argument of `result_files.write_json`."""
+    """Adds the option --json, a path for `result_files.write_json`."""
     return click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True),
                         metavar="FILE", help="Write the results to FILE as JSON. With - the JSON, "
                         "and nothing else, is written to the standard output.")(command)
 
 
 def quiet_option(command: Callable) -> Callable:
-    """Adds --quiet."""
+    """Adds the option --quiet."""
     return click.option("--quiet", "-q", is_flag=True, help="Print only the results.")(command)
 
 
 def use_device(name: str, threads: int | None) -> devices.Device:
-    """Returns the named device and sets its threads. Must be called before any kernel."""
+    """Returns the named device, after setting the number of CPU threads if `threads` is given. Must
+    be called before the first kernel runs.
+    """
     try:
         device = devices.get(name)
     except ValueError as error:
@@ -146,5 +148,5 @@ def use_device(name: str, threads: int | None) -> devices.Device:
 
 
 def _decorate(command: Callable, *options: Callable) -> Callable:
-    """Adds the options, in the order in which --help shows them."""
+    """Adds options to a command. --help lists them in the given order."""
     return reduce(lambda decorated, option: option(decorated), reversed(options), command)

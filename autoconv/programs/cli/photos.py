@@ -34,7 +34,7 @@ class Photos(NamedTuple):
                 f"and {len(self.test.file_paths):,} test images, resized to {size}\n       {self.split}")
 
     def feeds(self, model: str, batch_size: int) -> Feeds:
-        """Returns the arguments of fit and evaluate."""
+        """Returns the shape of an image and the keyword arguments of `fit` and `evaluate`."""
         self.train.batch_size = self.test.batch_size = batch_size
         return Feeds(self.train.image_shape, {"x": self.train}, {"x": self.test})
 
@@ -52,7 +52,7 @@ class Photos(NamedTuple):
         return count_readable(self.train), count_readable(self.test)
 
     def run_entries(self) -> JsonObject:
-        """Returns the pictures' entries in run.json, which list each test picture by name."""
+        """Returns the data set's entries in run.json, with the names of all test pictures."""
         files = [Path(path).relative_to(self.tests).as_posix() for path in self.test.file_paths]
         return {"folder": str(self.folder.absolute()), "split": self.split,
                 "held_out": {"in": self.tests.relative_to(self.folder).as_posix(), "files": files},
@@ -61,9 +61,9 @@ class Photos(NamedTuple):
 
 def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: int,
          strict: bool) -> Photos:
-    """Returns the photos of a folder: train/ and test/ (or val/, validation/) if they exist, else a
-    random split by the seed, with a fifth held out by default. Raises a ClickException for an
-    unusable folder, and with `strict` also for a broken file.
+    """Returns the photos of a folder. Uses its train/ and test/ (or val/, valid/, validation/) if
+    they exist. Otherwise a random `share` of the pictures, by default a fifth, is held out for the
+    test. Raises a ClickException for an unusable folder, and with `strict` for an unreadable file.
     """
     own = next((name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), None)
     if own is None and (folder / "train").is_dir() and list_classes(folder / "train"):
@@ -73,7 +73,7 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
         share = 0.2 if share is None else share
         classes = _classes(folder)
         train, test = _datasets(folder, image_size, 3, classes, seed, share)
-        split = f"{share:.0%} of the pictures held out for the test, drawn by the seed (--validation-split)"
+        split = f"{share:.0%} of the pictures, drawn by the seed, held out for the test (--validation-split)"
     elif share is not None:
         raise click.UsageError("--validation-split is for folders without a split of their own. "
                                f"{folder} has train/ and {own}/.")
@@ -88,9 +88,9 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
 
 
 def held_out(results: JsonObject) -> ImageDataset:
-    """Returns the pictures that a run was tested on, in order; missing files are reported and left
-    out. Runs of version 0.1 do not list their test pictures: they are drawn again, with a note if
-    the folder changed.
+    """Returns the pictures that a run was tested on, in the same order. Missing files are reported
+    and left out. Runs of version 0.1 do not list their test pictures, so these are drawn again by
+    the run's seed, with a note if the number of pictures in the folder has changed.
     """
     folder = Path(results["folder"])
     share = results["validation_split"]
@@ -113,7 +113,7 @@ def held_out(results: JsonObject) -> ImageDataset:
 
 
 def _existing_files(folder: Path, held_out: JsonObject, classes: Sequence[str]) -> Files:
-    """Returns the files held out in run.json that exist. Raises a ClickException if none exists."""
+    """Returns the test pictures listed in run.json that exist; a ClickException if none exists."""
     names = {name: PurePosixPath(held_out["in"], name) for name in held_out["files"]}
     gone = [str(path) for path in names.values() if not (folder / path).is_file()]
     if gone:
@@ -122,7 +122,7 @@ def _existing_files(folder: Path, held_out: JsonObject, classes: Sequence[str]) 
                 f"{'is' if len(gone) == 1 else 'are'} gone from {folder}: {some}")
         if len(gone) == len(names):
             raise click.ClickException(f"{printable(text)}. Put them back, or pass another folder of photos.")
-        echo(printable(f"{text}; the test uses the others"), err=True)
+        echo(printable(f"{text}; the test uses the remaining pictures"), err=True)
     lost = set(gone)
     there = [name for name, path in names.items() if str(path) not in lost]
     labels = [classes.index(PurePosixPath(name).parts[0]) for name in there]
@@ -130,7 +130,7 @@ def _existing_files(folder: Path, held_out: JsonObject, classes: Sequence[str]) 
 
 
 def load_tests(folder: Path, shape: tuple[int, int, int], classes: Sequence[str]) -> ImageDataset:
-    """Returns the pictures of a folder, or of its test/, as a test set for these classes."""
+    """Returns the pictures of a folder, or of its test folder, as a test set for these classes."""
     tests = next((folder / name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), folder)
     _check_classes(tests, classes)
     dataset, = _datasets(tests, shape[:2], shape[2], classes, 0, shuffle=False)
@@ -149,14 +149,16 @@ def skipped_files(*datasets: ImageDataset) -> list[str]:
 
 
 def report_skipped(paths: Sequence[str], remaining: str) -> None:
-    """Prints the number of skipped pictures, and the text `remaining` about the others."""
+    """Prints the number of skipped pictures, if any, followed by the text `remaining`."""
     if paths:
         echo(f"{len(paths)} picture{'s' * (len(paths) > 1)} could not be read and "
                    f"{'were' if len(paths) > 1 else 'was'} skipped; {remaining}", err=True)
 
 
 def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
-    """Checks that each data set has a readable picture, or with `strict` only readable ones."""
+    """Raises a ClickException if a data set has no readable picture, or with `strict` an unreadable
+    picture.
+    """
     for part, dataset in datasets.items():
         dataset.on_unreadable = _report
         try:
@@ -169,13 +171,13 @@ def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> N
 
 
 def _report(path: str, reason: str) -> None:
-    """Prints the name of a skipped file; on a terminal it overwrites the progress line."""
+    """Prints the path of a skipped file. On a terminal this overwrites the progress line."""
     echo(printable(f"skipped {path}: {reason}"), err=True, overwrite=True)
 
 
 def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int,
               share: float | None = None, shuffle: bool = True) -> list[ImageDataset]:
-    """Returns a folder's pictures as one data set; with a `share`, as a training and a test set."""
+    """Returns a folder's pictures as one data set, or with `share` as a training and a test set."""
     pillow("Image")
     files = find(folder, "inferred", classes, follow_links=False, accepts=is_picture)
     try:
@@ -191,7 +193,9 @@ def _dataset(files: Files, size: tuple[int, int], channels: int, shuffle: bool,
 
 
 def _classes(folder: Path) -> list[str]:
-    """Returns a folder's classes. Raises a ClickException if there are fewer than two."""
+    """Returns a folder's classes. Raises a ClickException if there are fewer than two, or if one
+    has no pictures.
+    """
     names = list_classes(folder)
     if len(names) < 2:
         raise click.ClickException(f"{folder} must contain a folder of pictures for each of "
@@ -217,7 +221,7 @@ def _check_classes(folder: Path, classes: Sequence[str]) -> None:
 
 
 def _contents(folder: Path) -> str:
-    """Describes a folder for messages: its subfolders, or its number of loose pictures."""
+    """Describes a folder in a message by its subfolders or its number of pictures outside them."""
     names = list_classes(folder)
     loose = sum(is_picture(path.name) for path in folder.iterdir() if path.is_file())
     pictures = f"{loose:,} picture{'s' * (loose != 1)} in no folder"

@@ -75,13 +75,13 @@ def _probabilities(net: trained_net.TrainedNet, pictures: list[Picture]) -> list
     for pixels in batches:
         try:
             rows += list(net.probabilities(pixels))
-        except ValueError as error:  # such as a picture smaller than the net's windows
+        except ValueError as error:  # for instance, a picture is smaller than the net's windows
             rows += [f"{p.name} cannot be used with this net: {error}" for p in pictures[len(rows) :][: len(pixels)]]
     return rows
 
 
 def _answer(row: np.ndarray, classes: Any) -> JsonObject:
-    """Returns the likeliest classes of a row of probabilities, and separately the first one."""
+    """Returns the likeliest class with its probability, and the likeliest three as "top"."""
     top = [{"class": classes[i], "probability": float(row[i])} for i in np.argsort(-row, kind="stable")[:LIKELIEST]]
     return {**top[0], "top": top}
 
@@ -106,7 +106,9 @@ def _report(answers: list[JsonObject], pixels: dict[str, np.ndarray] | None,
 
 
 def _files_in(path: Path) -> list[Path]:
-    """Returns a file, or all pictures and .npy files in a folder; raises an error for none."""
+    """Returns the pictures and .npy files in a folder, or [path] if `path` is a file. Raises a
+    ClickException if the folder contains none.
+    """
     if not path.is_dir():
         return [path]
     paths = sorted(p for p in path.rglob("*") if p.is_file() and (is_picture(p.name) or p.suffix.lower() == ".npy"))
@@ -116,7 +118,7 @@ def _files_in(path: Path) -> list[Path]:
 
 
 def _draw(pixels: np.ndarray) -> str:
-    """Draws a picture (H, W, C) as text: two characters per pixel, dense ones for bright."""
+    """Draws a picture (H, W, C) as text, two characters per pixel, denser for brighter pixels."""
     step = -(-pixels.shape[1] // 40)
     gray = pixels[::step, ::step].mean(-1)
     return "\n".join("".join(2 * INK[int(value * len(INK) / 256)] for value in row).rstrip() for row in gray)

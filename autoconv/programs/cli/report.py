@@ -35,7 +35,8 @@ def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) 
     history = runs.history(run)
     images, labels = run_images.load_test_images(results)
     scores = class_scores(model, images)
-    model.predict(images[: results["batch_size"]], results["batch_size"], verbose=0)  # a first run, to record the step
+    # The first call also records the step, so it is not timed.
+    model.predict(images[: results["batch_size"]], results["batch_size"], verbose=0)
     start = time.perf_counter()
     model.predict(images, results["batch_size"], verbose=0)
     outcome = Evaluation(images, labels, scores, time.perf_counter() - start)
@@ -54,10 +55,10 @@ def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) 
 
 
 def _speed(results: JsonObject) -> dict[str, str]:
-    """Formats the run's times for the page; runs of other versions may lack some of them."""
-    forms = {"train_images_per_s": ("training", "{:,.0f} images/s"), "ms_per_step": ("a step", "{:.2f} ms"),
+    """Returns the run's times as strings, by label. Runs of other versions may lack some times."""
+    forms = {"train_images_per_s": ("training", "{:,.0f} images/s"), "ms_per_step": ("per step", "{:.2f} ms"),
              "time_to_first_step_s": ("first step after", "{:.2f} s"), "compile_s": ("compiling, loading", "{:.2f} s"),
-             "total_s": ("in all", "{:.1f} s")}
+             "total_s": ("in total", "{:.1f} s")}
     times = {label: form.format(results[key]) for key, (label, form) in forms.items() if results.get(key) is not None}
     epochs = ", ".join(f"{seconds:.2f}" for seconds in results.get("epoch_seconds", ()))
     return {**times, "epochs": f"{epochs} s" if epochs else ""}

@@ -1,4 +1,4 @@
-"""Writes results as JSON files, complete or not at all."""
+"""Writes results as JSON files. An interrupted write leaves the previous file unchanged."""
 
 import json
 import math
@@ -13,7 +13,7 @@ STDOUT = Path("-")
 
 
 def check_writable(path: Path | None) -> None:
-    """Raises a ClickException, before the work starts, if `path` cannot be written."""
+    """Raises a ClickException if `path` cannot be written. Called before the work starts."""
     if path is None or path == STDOUT:
         return
     if path.is_dir():
@@ -25,16 +25,16 @@ def check_writable(path: Path | None) -> None:
 
 
 def write_json(path: Path, results: Any) -> None:
-    """Writes the results to `path`, or to the standard output for "-". NaN becomes null."""
+    """Writes the results to `path`, or to stdout for "-". NaN and infinity become null."""
     text = json.dumps(_plain(results), indent=2, allow_nan=False)
     if path == STDOUT:
-        click.echo(text.replace("\x7f", "\\u007f"))  # JSON does not escape this character
+        click.echo(text.replace("\x7f", "\\u007f"))  # json.dumps does not escape the DEL character
         return
     atomic.write(path, text + "\n")
 
 
 def _plain(value: Any) -> Any:
-    """Replaces NaN and infinity, which JSON does not have, by None."""
+    """Returns `value` with NaN and infinity replaced by None, because JSON has neither."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

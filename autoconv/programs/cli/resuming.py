@@ -1,4 +1,4 @@
-"""Continues a training (`train --out RUN --resume`), and checks its options against the run's."""
+"""Resumes training (`train --out RUN --resume`), and compares the options with those of the run."""
 
 import contextlib
 import warnings
@@ -14,26 +14,26 @@ from ...train import checkpoint
 from . import distributed, result_files, run_states, runs, signals
 from .lines import echo
 
-# Options that may differ from the run's, because they do not change the trained net.
+# Options that may differ from those saved in the run, because they do not change the trained net.
 FREE = ("out", "json_file", "quiet", "threads", "strict", "resume", "checkpoint_every", "distributed", "timeout")
-PER_RANK = ("device", "data_dir", "threads")  # options that may differ between ranks
-RESULT_KEYS = {  # options and their keys in run.json, for runs without a saved state
+PER_RANK = ("device", "data_dir", "threads")  # options whose values may differ between ranks
+RESULT_KEYS = {  # keys in run.json, by option; used for runs without a saved state
     "dataset": "dataset", "lr": "learning_rate", "image_size": "image_size", "data_dir": "data_dir",
     **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
                                "augment", "seed", "limit", "validation_split")}}
-RESUMES = f"{__name__}.resumes"  # key in a context's meta: whether --resume was given
-RANKS = f"{__name__}.ranks"  # key in a context's meta: the ranks that train
+RESUMES = f"{__name__}.resumes"  # key in click's Context.meta: whether --resume was given
+RANKS = f"{__name__}.ranks"  # key in click's Context.meta: the ranks that train together
 
 
 class Standing(NamedTuple):
-    """Progress of a run's training: epochs done, and steps done of the next epoch."""
+    """The progress of a run: its finished epochs, and the finished steps of the next epoch."""
 
     epoch: int
     step: int
 
 
 class Resumable(click.Command):
-    """A command that trains. With --resume, options that are not given default to the run's."""
+    """A click command that trains. With --resume, missing options have the run's values."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         in_group = "--distributed" in args
@@ -56,7 +56,9 @@ class Resumable(click.Command):
             return super().invoke(ctx)
 
     def _merge(self, ctx: click.Context, ranks: list[JsonObject]) -> JsonObject:
-        """Returns the given options merged with the run's. ranks: the options of each rank."""
+        """Returns the options to train with, completed from the run if it is resumed. `ranks` holds
+        the options of each rank. Raises a UsageError if they differ.
+        """
         params = ctx.params
         for rank, name in ((rank, name) for rank, its in enumerate(ranks) for name in its if name not in PER_RANK):
             if ranks[rank][name] != ranks[0][name]:
@@ -82,7 +84,7 @@ class Resumable(click.Command):
 
 
 def _adopt_options(ctx: click.Context, out: Path) -> Standing | None:
-    """Sets all options to the run's. Ends the program if the run in `out` is already finished."""
+    """Sets missing options to the run's values. Ends the program if the run is already complete."""
     with contextlib.suppress(OSError):
         folders.finish(out, runs.FILES)
     results = _results(out)
@@ -94,7 +96,7 @@ def _adopt_options(ctx: click.Context, out: Path) -> Standing | None:
             raise click.ClickException(str(error)) from error
         backup = None  # the run is finished, so the state is not needed
     if backup is None:
-        if results:  # a run of an earlier version, or one whose states were removed
+        if results:  # a finished run of an earlier version, or one whose states were removed
             data = {"dataset": results["folder"]} if "folder" in results else {"image_size": None}
             entries = {**results, **data}
             original = {option: entries[name] for option, name in RESULT_KEYS.items() if name in entries}
@@ -121,7 +123,7 @@ def _adopt_options(ctx: click.Context, out: Path) -> Standing | None:
 
 
 def _refuse_changes(ctx: click.Context, out: Path, options: JsonObject, extendable: bool) -> None:
-    """Raises a UsageError if an option has another value than the run's, except more epochs."""
+    """Raises a UsageError if an option differs from the run's. `extendable` allows more epochs."""
     for param in ctx.command.params:
         name = str(param.name)
         if name in FREE or name not in options or not _is_given(ctx, name):
@@ -145,12 +147,12 @@ def _refuse_changes(ctx: click.Context, out: Path, options: JsonObject, extendab
 
 
 def _spell(value: Any) -> str:
-    """Returns an option's value as it is typed: sizes are 20x24."""
+    """Returns an option's value as it is typed on the command line, such as 20x24 for a size."""
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _end(ctx: click.Context, out: Path, results: JsonObject) -> None:
-    """Reports that a run is finished, and ends the program."""
+    """Prints that a run is finished, or writes its results as JSON, and ends the program."""
     run_states.tidy(out)
     json_file = ctx.params["json_file"]
     if json_file is not None:
@@ -176,7 +178,9 @@ def _is_given(ctx: click.Context, name: str) -> bool:
 
 def saver(ctx: click.Context, overrides: JsonObject,
           stop: signals.Stop) -> run_states.RunStates | None:
-    """Returns the callback that saves the state. overrides: options that the command set itself."""
+    """Returns the callback that saves the run's states, or None without --out. `overrides` holds
+    the values of options that the command chose itself, such as the seed.
+    """
     params = {**ctx.params, **overrides}
     if params["out"] is None:
         return None
@@ -185,12 +189,12 @@ def saver(ctx: click.Context, overrides: JsonObject,
 
 
 def arguments(params: JsonObject) -> JsonObject:
-    """Returns the options that are saved in a run's state, as plain data."""
+    """Returns the options that are saved in a run's state, as JSON data."""
     return {name: plain(name, value) for name, value in params.items() if name not in FREE}
 
 
 def plain(name: str, value: Any) -> Any:
-    """Returns an option's value as JSON data; folders become absolute paths."""
+    """Returns an option's value as JSON data. Folders become absolute paths."""
     if isinstance(value, Path):
         return str(value.absolute())
     if name == "device" and value == "auto":
@@ -199,7 +203,7 @@ def plain(name: str, value: Any) -> Any:
 
 
 def describe(standing: Standing, epochs: int, steps: int) -> str:
-    """Returns the line that reports from where a training continues."""
+    """Returns a line that states the epoch and the step at which training continues."""
     if standing.epoch >= epochs:
         return "resume all epochs are done; only the test remains"
     position = f", step {standing.step + 1:,} of {steps:,}" if standing.step else ""

@@ -1,4 +1,4 @@
-"""Checks the contents of a run's files before use, because the files may have been edited."""
+"""Checks the contents of a run's files before use, because a user may have edited them."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from ...files import json_text, regular
 from ...files.json_text import JsonObject
 from ...models import Model
 
-LARGEST_SIDE = 10_000  # largest side in pixels, as for --image-size
+LARGEST_SIDE = 10_000  # maximum height and width of images in pixels, as for --image-size
 
 Check = tuple[Callable[[Any], bool], str]  # a test of a value, and a description of valid values
 
@@ -53,7 +53,7 @@ _REQUIRED: dict[str, Check] = {"model": _TEXT, "dataset": _TEXT, "data_dir": _or
 _FOLDER: dict[str, Check] = {
     "folder": _TEXT, "seed": _whole(0, 2**32 - 1),
     "image_size": (lambda value: _list_check(_whole(1, LARGEST_SIDE)[0])(value) and len(value) == 2,
-                   "two sizes in pixels")}
+                   "a list of two sizes in pixels")}
 _SPLIT: dict[str, Check] = {  # needed by runs of version 0.1, which do not list their held-out files
     "train_images": _COUNT, "skipped": _TEXTS,
     "validation_split": _or_null((lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")),
@@ -61,7 +61,7 @@ _SPLIT: dict[str, Check] = {  # needed by runs of version 0.1, which do not list
 _OPTIONAL: dict[str, Check] = {
     "takes": _TEXT, "train_images": _COUNT, "test_images": _COUNT, "skipped": _TEXTS,
     "held_out": (lambda value: isinstance(value, dict) and _is_subpath(value.get("in")) and _list_check(_is_subpath)(
-        value.get("files")), "an object with the folder 'in' and the 'files' in it"),
+        value.get("files")), "an object with a folder 'in' and a list 'files' of paths in it"),
     "epoch_seconds": (_list_check(_is_number), "a list of numbers"),
     "versions": (lambda value: isinstance(value, dict) and all(map(_is_text, value.values())), "an object of strings"),
     **{name: _or_null(_NUMBER) for name in ("train_images_per_s", "ms_per_step", "time_to_first_step_s", "compile_s",
@@ -70,7 +70,9 @@ _OPTIONAL: dict[str, Check] = {
 
 
 def results(file: Path) -> JsonObject:
-    """Reads a run.json. Raises ValueError if its contents are invalid, or OSError."""
+    """Reads a run.json. Raises OSError if the file cannot be read, and ValueError if its contents
+    are invalid.
+    """
     try:
         found = json_text.parse(regular.read_file(file))
     except ValueError as error:
@@ -97,7 +99,7 @@ def results(file: Path) -> JsonObject:
 
 
 def check_net(net: Model, classes: list[str]) -> None:
-    """Raises ValueError unless the net maps a picture to a number for each of these classes."""
+    """Raises ValueError unless the net accepts one picture and returns one number per class."""
     shape = net.input_shape
     outputs = net.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or outputs != (None, len(classes)):
@@ -106,7 +108,9 @@ def check_net(net: Model, classes: list[str]) -> None:
 
 
 def history(lines: Iterable[str]) -> dict[str, list[float]]:
-    """Returns the columns of a history.csv, except the epochs; ValueError if it is invalid."""
+    """Returns the columns of a history.csv by name, without `epoch`. Raises ValueError if the file
+    is invalid.
+    """
     try:
         head, *rows = [row for row in csv.reader(lines, strict=True) if row] or [[]]
     except csv.Error as error:

@@ -1,4 +1,4 @@
-"""Saves a run's states during its training: when to save, what to report, what to keep."""
+"""Saves the states of a run while it is trained, and removes states that are no longer needed."""
 
 import contextlib
 import time
@@ -16,11 +16,11 @@ from ...train import checkpoint
 from . import runs, signals
 from .lines import echo
 
-SHARE = 0.01  # maximum fraction of the training time for saving at the ends of epochs
+SHARE = 0.01  # maximum fraction of the training time that is spent on saving at the ends of epochs
 
 
 class RunStates(BackupAndRestore):
-    """Saves a run's state at a given interval, and at ends of epochs if that takes little time."""
+    """Saves a run's state at an interval, and at the end of an epoch if that takes little time."""
 
     def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: JsonObject,
                  stop: signals.Stop) -> None:
@@ -33,11 +33,11 @@ class RunStates(BackupAndRestore):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._last_save = time.monotonic()
-        self._stop.request_stop = self.request_stop  # before that, no step is running
+        self._stop.request_stop = self.request_stop  # only now, because no step was running before
 
     def on_train_end(self, logs: Any = None) -> None:
         self._stop.request_stop = None
-        if self.stop_requested:  # the signal came in the last step
+        if self.stop_requested:  # the signal arrived during the last step
             raise KeyboardInterrupt
 
     def is_due(self, steps: int, cost: float) -> bool:
@@ -60,7 +60,9 @@ class RunStates(BackupAndRestore):
 @contextlib.contextmanager
 def save_on_signal(out: Path | None, states: RunStates | None, stop: signals.Stop,
                    ranks: Ranks = ALONE) -> Iterator[None]:
-    """A block in which the first signal saves the state. Raises a ClickException if that fails."""
+    """Makes the first signal in the `with` block save the state. Raises a ClickException if another
+    process is training in `out`, or if a saved state is invalid.
+    """
     if out is None or states is None:
         yield
         return
@@ -87,20 +89,20 @@ def save_on_signal(out: Path | None, states: RunStates | None, stop: signals.Sto
 
 
 def finish(states: RunStates) -> None:
-    """Keeps only the last state of a complete run; --resume can add epochs to it."""
+    """Removes all states of a finished run except the last, which --resume needs to add epochs."""
     with contextlib.suppress(OSError), folders.Hold(states.backup_dir):
         checkpoint.prune(states.backup_dir, states.training, count=1, all_trainings=True)
     tidy(states.backup_dir.parent)
 
 
 def latest(states: RunStates) -> str | None:
-    """Returns the name of the newest state of a training."""
+    """Returns the name of the newest state that `states` has saved, or None."""
     names = [path.stem for number, _, path in checkpoint.files(states.backup_dir) if number == states.training]
     return names[0] if names else None
 
 
 def tidy(out: Path) -> None:
-    """Removes a run's leftover files of killed processes, unless a process still trains in it."""
+    """Removes files that killed processes left in a run, unless a process is training in it."""
     folders.sweep(out.resolve())
     states = out / runs.CHECKPOINTS
     if states.is_dir():

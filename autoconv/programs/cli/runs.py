@@ -1,4 +1,4 @@
-"""Reads and writes runs: folders of model.safetensors, history.csv and run.json."""
+"""Reads and writes runs. A run is a folder with model.safetensors, history.csv and run.json."""
 
 import contextlib
 import csv
@@ -21,7 +21,7 @@ from . import run_files
 from .result_files import write_json
 
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
-CHECKPOINTS = "checkpoints"  # subfolder of a run with the states for `train --resume`
+CHECKPOINTS = "checkpoints"  # name of a run's subfolder with the states for `train --resume`
 FILES = (MODEL, HISTORY, RESULTS)
 PIXELS = "pixels 0..255"  # value of "takes" in run.json: the model's first layer scales pixels
 
@@ -35,10 +35,10 @@ class Run(NamedTuple):
 
 @contextmanager
 def reserve(out: Path | None) -> Iterator[Path | None]:
-    """Yields a temporary folder for the run. If the block succeeds, its files replace those in `out`
-    in one step; otherwise they are removed.
+    """Yields a temporary folder for the run, or None without `out`. If the `with` block succeeds,
+    the folder's files replace the run in `out` in one step. If the block fails, they are removed.
 
-    Raises a ClickException, at the start, if `out` cannot be written or contains other files.
+    Raises a ClickException before the block if `out` cannot be written or contains other files.
     """
     if out is None:
         yield None
@@ -65,7 +65,7 @@ def write(folder: Path, net: Model, history: dict[str, list[float]], results: Js
 
 
 def read_run(folder: Path) -> Run:
-    """Reads a run, also while another process replaces it. Raises a ClickException if it cannot."""
+    """Reads a run, even if a process is replacing it. Raises a ClickException if reading fails."""
     with contextlib.suppress(OSError):  # the folder may be read-only
         folders.finish(folder, FILES)
     for _ in range(folders.ATTEMPTS):
@@ -114,13 +114,15 @@ def history(folder: Path) -> dict[str, list[float]]:
 
 def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0,
                 extra_metrics: Sequence[Metric] = ()) -> None:
-    """Compiles a built-in net with the loss of `train`. extra_metrics: added metrics."""
+    """Compiles the built-in net `name` with the loss of `autoconv train`, the accuracy, and the
+    extra metrics.
+    """
     loss = losses.CategoricalCrossentropy(nets.NETS[name].from_logits, label_smoothing)
     net.compile(optimizer, loss, metrics=["accuracy", *extra_metrics])
 
 
 def load_run(folder: Path, device: Device) -> tuple[Model, JsonObject]:
-    """Loads a run: its model, for pixels 0..255 and on `device`, and the contents of run.json."""
+    """Returns a run's model for pixels 0..255, on `device`, and the contents of its run.json."""
     net, results = read_run(folder)
     divide_by = nets.NETS[results["model"]].divide_by
     if results.get("takes") != PIXELS and divide_by != 1:
@@ -132,7 +134,7 @@ def load_run(folder: Path, device: Device) -> tuple[Model, JsonObject]:
 
 @contextmanager
 def convert_errors(out: Path) -> Iterator[None]:
-    """Turns an OSError into a ClickException that names --out."""
+    """Raises an OSError in the `with` block as a ClickException that names the value of --out."""
     try:
         yield
     except OSError as error:
@@ -140,7 +142,7 @@ def convert_errors(out: Path) -> Iterator[None]:
 
 
 def _check(out: Path) -> None:
-    """Raises an error if `out` cannot hold a run."""
+    """Raises a ClickException or an OSError if a run cannot be written to `out`."""
     states = out / CHECKPOINTS
     if states.exists() and not states.is_dir():
         raise click.ClickException(f"A run saves its checkpoints in a folder {CHECKPOINTS}/. Received: {states}, "

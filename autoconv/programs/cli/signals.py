@@ -1,4 +1,4 @@
-"""Handles Ctrl-C and SIGTERM: the first signal stops after the step, the second at once."""
+"""Handles Ctrl-C and SIGTERM. The first signal stops after the current step, a second at once."""
 
 import signal
 import sys
@@ -17,7 +17,9 @@ class Termination(KeyboardInterrupt):
 
 
 class Stop:
-    """request_stop: called by the first signal. If it is None, each signal raises at once."""
+    """A signal handler. The first signal calls `request_stop`. A second signal, or any signal while
+    `request_stop` is None, raises KeyboardInterrupt.
+    """
 
     def __init__(self) -> None:
         self.request_stop: Callable[[], None] | None = None
@@ -29,7 +31,7 @@ class Stop:
         return self._signal is not None
 
     def handle(self, number: int, frame: Any) -> None:
-        """Handles both signals."""
+        """Handles SIGINT or SIGTERM."""
         if self.request_stop is None or self.is_stopping:
             raise Termination if number == signal.SIGTERM else KeyboardInterrupt
         self._signal = number
@@ -38,7 +40,9 @@ class Stop:
 
     @contextmanager
     def orderly(self) -> Iterator[None]:
-        """A block in which `request_stop` may be set. After a signal, closed outputs do no harm."""
+        """Sets `request_stop` to None after the `with` block. If a signal arrives in the block,
+        output to a closed stdout or stderr is dropped.
+        """
         outputs = sys.stdout, sys.stderr
         steady.install(lambda: self.is_stopping)
         try:
@@ -55,7 +59,9 @@ class Stop:
 
 @contextmanager
 def install_handler() -> Iterator[Stop]:
-    """Installs a `Stop` as handler of both signals; only in the main thread, and not if ignored."""
+    """Yields a `Stop`. In the main thread it handles SIGINT and SIGTERM, except a signal that the
+    process ignores.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,4 +1,4 @@
-"""Allows stdout to close before the program ends, as in `autoconv ... | tee log` after Ctrl-C."""
+"""Ignores that stdout closes before the program ends, as by Ctrl-C in `autoconv ... | tee log`."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Steady:
-    """Wraps a stream. If `ending()` is true, output to a closed stream is silently dropped."""
+    """Wraps a stream. While `ending()` is true, output to a closed stream is silently dropped."""
 
     def __init__(self, stream: Any, ending: Callable[[], bool]) -> None:
         self._stream = stream
@@ -43,7 +43,7 @@ def install(ending: Callable[[], bool]) -> None:
 
 
 def write_error(text: bytes) -> None:
-    """Writes to stderr from a signal handler, which may have interrupted another write."""
-    if sys.__stderr__ is not None:  # a closed stderr's descriptor may belong to another file
+    """Writes to stderr without a buffer, because a signal handler may interrupt another write."""
+    if sys.__stderr__ is not None:  # if stderr is closed, descriptor 2 may be another file
         with contextlib.suppress(OSError, ValueError):
             os.write(sys.__stderr__.fileno(), text)

@@ -10,7 +10,7 @@ from ...kernels.device import Device
 from . import options, result_files, runs
 from .lines import echo
 
-CLASSES = 10  # number of classes of a built-in net
+CLASSES = 10  # number of classes with which a built-in net is built
 
 
 @click.command(help=f"""Show each layer's output shape, parameters, multiply-adds per image, memory and time.
@@ -31,7 +31,7 @@ CLASSES = 10  # number of classes of a built-in net
 @options.json_option
 def summary(net: str, image_size: tuple[int, int] | None, batch_size: int, measure: bool,
             device: str, threads: int | None, json_file: Path | None) -> None:
-    """Prints a net's costs, or writes them as JSON."""
+    """Prints the costs of a net's layers, or writes them as JSON."""
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
     model = _model(net, image_size, target)

@@ -20,7 +20,7 @@ from .lines import echo
 
 SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # defaults for named sets
 PHOTOS = {"model": "photos", "batch_size": 32, "optimizer": "adam", "epochs": 10}  # defaults for a folder
-RECIPES: dict[str, JsonObject] = {  # changes to the defaults, by recipe
+RECIPES: dict[str, JsonObject] = {  # option values that replace the defaults, by recipe
     "best": {"model": "best", "epochs": 24, "batch_size": 128, "optimizer": "adam", "lr": 6e-3,
              "schedule": "one-cycle", "label_smoothing": 0.05},
     "careful": {"schedule": "cosine"},
@@ -33,14 +33,14 @@ SCHEDULES = ("cosine", "one-cycle", "constant")
 
 
 def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Raises an error for NaN and infinity, which FloatRange accepts."""
+    """Returns `value`. Raises BadParameter for NaN and infinity, which FloatRange accepts."""
     if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a finite number.")
     return value
 
 
 def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """Sets the other options' defaults by data set and recipe, which are parsed first."""
+    """Sets the other options' defaults for the data set and recipe, which click parses first."""
     chosen = {"dataset": None, "recipe": "careful", **ctx.params, param.name: value}
     data_defaults = PHOTOS if isinstance(chosen["dataset"], Path) else SETS
     ctx.default_map = {**(ctx.default_map or {}), **data_defaults, **RECIPES[chosen["recipe"]]}
@@ -59,16 +59,16 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 
     The net lecture-large needs images of 150 x 150 pixels, so smaller images are enlarged.
 
-    Ctrl-C or SIGTERM during a training with --out stops after the current step, saves the state in RUN, and exits with
-    130 or 143. A second signal stops at once.
+    Ctrl-C or SIGTERM during training with --out stops after the current step, saves the state in
+    RUN, and exits with code 130 or 143. A second signal stops at once.
     """)
 @click.argument("dataset", required=False, metavar="[DATASET|FOLDER]", type=options.DataArg("dataset", datasets.NAMES),
                 is_eager=True, callback=_defaults)
 @click.option("--recipe", type=options.Name("recipe", RECIPES), default="careful", is_eager=True, callback=_defaults,
               help="Sets the defaults of the options below. fast: one epoch with a one-cycle learning rate; "
               "lecture: careful, but with the lectures' constant rate; best: the highest accuracy in some minutes, by "
-              "a deeper net and randomly rotated, moved and zoomed digits; sprint: 99% of MNIST in about a second, "
-              "by a small net.")
+              "a deeper net and randomly rotated, moved and zoomed digits; sprint: 99% accuracy on "
+              "MNIST in about a second, by a small net.")
 @click.option("--model", type=options.Name("net", nets.NETS), help="The built-in net to train.",
               show_default="lecture; photos for a folder; best if best, sprint if sprint")
 @click.option("--augment", is_flag=True, help="Randomly mirror (except digits), rotate and zoom each image in every "
@@ -101,17 +101,18 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @click.option("--validation-split", type=click.FloatRange(0, 1, min_open=True, max_open=True), callback=_finite,
               metavar="SHARE", show_default="0.2", help="Fraction of FOLDER's pictures that is held out for the test, "
               "if FOLDER has no train/ and test/ (or val/).")
-@click.option("--strict", is_flag=True, help="Stop before the training if a picture of FOLDER cannot be read. "
-              "Without --strict such a picture is reported and skipped.")
+@click.option("--strict", is_flag=True, help="Stop before training if a picture of FOLDER cannot "
+              "be read. Without --strict such a picture is reported and skipped.")
 @click.option("--out", type=options.FILE, metavar="RUN",
               help="Write model.safetensors, run.json and history.csv to this folder. An earlier run in it is replaced "
               "when the new one is complete. The training's state is saved in RUN/checkpoints.")
 @click.option("--checkpoint-every", type=options.Every(), metavar="5m|500steps", default="5m",
-              help="How often to save the state in RUN: a time (s, m, h) or a number of steps, and at epoch ends.")
-@click.option("--resume", is_flag=True, help="Continue the training in RUN; the result is bit for bit that of an "
-              "uninterrupted training. The same command can be repeated: it starts a training if RUN has none, and "
-              "ends if RUN is finished. "
-              "--epochs may be raised; all other options must be the run's.")
+              help="How often to save the state in RUN: a time (s, m, h) or a number of steps. The "
+              "state is also saved at the end of an epoch if that takes little time.")
+@click.option("--resume", is_flag=True, help="Continue the training in RUN. The result is bit for "
+              "bit that of uninterrupted training. The same command can be repeated: it starts "
+              "training if RUN contains none, and ends if RUN is finished. "
+              "--epochs may be raised; all other options must have the same values as before.")
 @options.json_option
 @options.quiet_option
 @click.pass_context
@@ -120,7 +121,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
           limit: int | None, image_size: tuple[int, int] | None, validation_split: float | None,
           strict: bool, seed: int | None, model: str, batch_size: int,
           resume: resuming.Standing | None, checkpoint_every: tuple[str, int], **rest: Any) -> None:
-    rest.pop("distributed"), rest.pop("timeout")  # resuming.py has created the ranks from them
+    rest.pop("distributed"), rest.pop("timeout")  # resuming.py has used both to create the ranks
     _check_keys(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
         "--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
     ranks: Ranks = ctx.meta[resuming.RANKS]
@@ -146,7 +147,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
             results.update(limit=limit, data_dir=folder, validation_split=validation_split)
             if target_out is not None and states is not None:
                 results["checkpoint"] = run_states.latest(states)
-                _write(target_out, place, net, history, results)  # before the test, which may fail
+                _write(target_out, place, net, history, results)  # the test may fail
         results.update(_evaluate(net, model, images, feeds, out))
         if ranks.rank:
             return
@@ -167,7 +168,7 @@ def _write(out: Path | None, folder: Path | None, net: models.Model,
 
 def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json_file: Path | None,
             silent: bool) -> None:
-    """Prints the results of the training and the test, and writes them as JSON."""
+    """Prints the results of training and test, and writes them as JSON if --json was given."""
     if json_file is not None:
         result_files.write_json(json_file, results)
     _say(silent, f"test accuracy {results['test_accuracy']:.4f}, test loss "
@@ -181,7 +182,7 @@ def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json
 def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
           image_size: tuple[int, int], share: float | None, seed: int, strict: bool,
           ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
-    """Returns the data to train on, and the reason for its choice if none was named."""
+    """Returns the data to train on, and the reason for choosing it, "" for a set that was named."""
     if isinstance(dataset, Path):
         return photos.load(dataset, image_size, share, seed, strict), ""
     name, reason = (dataset, "") if dataset else distributed.run_once(ranks, data.choose, data_dir)
@@ -189,7 +190,7 @@ def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
 
 
 def _check_keys(folder: Path | None, set_options: JsonObject, folder_options: JsonObject) -> None:
-    """Raises a UsageError for an option that does not apply to the kind of data."""
+    """Raises a UsageError for an option that applies only to the other kind of data."""
     for name, value in (folder_options if folder is None else set_options).items():
         if value is not None:
             raise click.UsageError(f"{name} is only for {'photo folders' if folder is None else 'named data sets'}. "
@@ -201,7 +202,7 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
         states: run_states.RunStates | None, augment: bool, epochs: int, optimizer: str,
         lr: float | None, scale_lr: bool, recipe: str, schedule: str,
         label_smoothing: float) -> tuple[models.Sequential, dict[str, list[float]], JsonObject]:
-    """Trains. Returns the net, its history and its entries in the results."""
+    """Builds and trains a net. Returns the net, its history, and its entries for run.json."""
     utils.set_random_seed(seed)
     try:
         mirror = not set(images.classes) <= set("0123456789")  # mirrored digits are not digits
@@ -239,11 +240,11 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
     }
 
 
-WARM_UP = 5  # maximum warm-up epochs of a scaled rate; at most half of all epochs
+WARM_UP = 5  # maximum number of epochs over which --scale-lr raises the learning rate
 
 
 def _make_schedule(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
-    """Returns the learning-rate schedule, with maximum `rate`. steps: steps per epoch."""
+    """Returns a learning rate or a schedule with maximum `rate`. steps: steps per epoch."""
     if schedule == "one-cycle":  # this schedule has its own warm-up
         return optim.schedules.OneCycle(rate, epochs * steps)
     climb = min(WARM_UP * steps, epochs * steps // 2) if rate > start else 0
@@ -253,8 +254,10 @@ def _make_schedule(schedule: str, rate: float, epochs: int, steps: int, start: f
 
 def _evaluate(net: models.Sequential, model: str, images: data.Images | photos.Photos,
               feeds: data.Feeds, out: Path | None) -> JsonObject:
-    """Returns the test's results. Raises a ClickException that tells where the net is saved."""
-    runs.compile_net(net, model, net.optimizer)  # without label smoothing
+    """Returns the results of testing the net. If the test fails, raises a ClickException that
+    states where the net is saved.
+    """
+    runs.compile_net(net, model, net.optimizer)  # the test loss has no label smoothing
     try:
         scores = net.evaluate(**feeds.test, verbose=0, return_dict=True)
     except (OSError, ValueError) as error:
@@ -265,7 +268,7 @@ def _evaluate(net: models.Sequential, model: str, images: data.Images | photos.P
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of the packages that affect results."""
+    """Returns the versions of autoconv, Python and the packages that affect results."""
     return {"autoconv": __version__, "python": platform.python_version(),
             **{package: version(package) for package in ("numpy", "numba", "llvmlite")}}
 

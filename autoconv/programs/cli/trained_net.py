@@ -18,7 +18,7 @@ from . import runs
 
 
 class TrainedNet(NamedTuple):
-    """A net, its classes, the scale of pixels 0..255, and whether it was trained on photos."""
+    """A net, its class names, a factor for pixels 0..255, and whether it was trained on photos."""
 
     net: Model
     classes: Sequence[str]
@@ -32,20 +32,23 @@ class TrainedNet(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The kind of input picture, an argument of `reading.read`."""
+        """The kind of pictures that the net classifies, an argument of `reading.read`."""
         return reading.picture_kind(self.shape, self.classes, self.photo_net)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Returns class probabilities (N, C) of pixels (N, H, W, C). A single output is class 1."""
+        """Returns class probabilities (N, classes) for pixels 0..255, (N, H, W, C). A single output
+        is the probability of class 1.
+        """
         scores = class_scores(self.net, pixels * np.float32(self.factor))
         return np.hstack([1 - scores, scores]) if scores.shape[1] == 1 else scores
 
 
 def load(path: Path, device: Device) -> TrainedNet:
-    """Returns the net of a run's folder or of a model file. Raises a ClickException for other nets.
+    """Loads a net from a run folder or a model file. Raises a ClickException if the net cannot be
+    read or does not classify pictures.
 
-    The classes are the `class_names` in a .safetensors file, else numbers. A file's net receives
-    pixels 0..255 if it scales them itself, else 0..1, as in the lectures' listings.
+    The classes of a .safetensors file are its `class_names`; other files have numbered classes. A
+    file's net receives pixels 0..255 if it has a Rescaling layer, and otherwise pixels 0..1.
     """
     if path.is_dir() or path.suffix not in suffixes.SUFFIXES:
         return _name_classes(path, from_run(*runs.load_run(path, device)))
@@ -58,7 +61,7 @@ def load(path: Path, device: Device) -> TrainedNet:
 
 
 def from_run(net: Model, results: JsonObject) -> TrainedNet:
-    """Returns the net of a run, with the settings in its run.json."""
+    """Returns a run's net with the class names and the kind of data from its run.json."""
     return TrainedNet(net, results["classes"], 1.0, "folder" in results)
 
 
@@ -69,7 +72,7 @@ def _name_classes(path: Path, classifier: TrainedNet) -> TrainedNet:
     if not _is_shape(input_shape, 4) or not _is_shape(output_shape, 2) or output_shape[1] is None:
         raise click.ClickException(f"The net in {path} has input shape {input_shape} and output shape {output_shape}. "
                                    "A net for pictures needs (None, height, width, channels) and (None, classes).")
-    count = max(output_shape[1], 2)  # one output is the second of two classes
+    count = max(output_shape[1], 2)  # a single output is the second class's probability
     classes = classifier.classes or tuple(map(str, range(count)))
     if len(classes) != count:
         raise click.ClickException(f"The net in {path} has {count} classes, but {len(classes)} class names.")

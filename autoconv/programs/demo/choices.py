@@ -1,4 +1,4 @@
-"""The choices on the page: nets, data sets, optimizers, and ranges of settings."""
+"""Defines what a user can choose on the page: nets, data sets, optimizers and their settings."""
 
 import reprlib
 from collections.abc import Callable
@@ -49,7 +49,7 @@ NETS: dict[str, tuple[str, Callable[[], list[Layer]]]] = {
     "tiny": ("tiny net", _tiny),
 }
 SETS = ("mnist", "digits", "fashion_mnist")
-OPTIMIZERS = {"rmsprop": 0.001, "adam": 0.001, "sgd": 0.05}  # optimizers with their default rates
+OPTIMIZERS = {"rmsprop": 0.001, "adam": 0.001, "sgd": 0.05}  # default learning rates by optimizer
 
 
 class SettingError(ValueError):
@@ -91,7 +91,7 @@ def check_rate(value: Any) -> float:
 
 
 def parse_settings(values: JsonObject) -> Settings:
-    """Returns the page's settings, with defaults for those that it did not send."""
+    """Returns the settings that the page sent, with defaults for missing ones."""
     unknown = [name for name in values if name not in Settings.__dataclass_fields__]
     if unknown:
         raise ValueError(f"There is no setting {unknown[0]!r}. Settings: {', '.join(Settings.__dataclass_fields__)}.")
@@ -100,7 +100,7 @@ def parse_settings(values: JsonObject) -> Settings:
 
 @cache
 def sets_here() -> tuple[str, ...]:
-    """Returns the data sets on this computer: the demo downloads none."""
+    """Returns the names of the data sets on this computer. The demo downloads none."""
     return tuple(name for name in SETS if datasets.locate(name) is not None)
 
 
@@ -112,19 +112,19 @@ def load(name: str) -> DemoData:
 
 
 def build(settings: Settings) -> Sequential:
-    """Builds and compiles the net, from pixels 0..255 to probabilities."""
+    """Builds and compiles the net, which maps pixels 0..255 to class probabilities."""
     model = Sequential([Input((SIDE, SIDE, 1)), Rescaling(1 / 255), *NETS[settings.net][1]()], name=settings.net)
     compile_net(model, settings.optimizer, settings.learning_rate)
     return model
 
 
 def compile_net(model: Sequential, optimizer: str, learning_rate: float) -> None:
-    """Compiles the net with a new optimizer; the weights stay."""
+    """Compiles the net with a new optimizer. The weights are unchanged."""
     model.compile(optim.BY_NAME[optimizer](learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
 
 
 def options() -> JsonObject:
-    """Returns all choices, for the page's lists."""
+    """Returns everything that a user can choose, for the lists on the page."""
     return {"nets": {name: title for name, (title, _) in NETS.items()},
             "data": {name: datasets.info(name).title for name in sets_here()},
             "optimizers": OPTIMIZERS, "batch_sizes": BATCH_SIZES, "rates": RATES,

@@ -1,13 +1,13 @@
-"""`Curve`: records measurements during training, in at most a few hundred points."""
+"""`Curve`: records measurements during training as at most 600 points."""
 
 import threading
 from typing import NamedTuple
 
-MOST = 600  # maximum number of points; beyond it, neighbours are merged
+MOST = 600  # maximum number of points; when it is exceeded, pairs of neighbours are merged
 
 
 class Mark(NamedTuple):
-    """A reader's position in a curve: its number of points, after this many merges."""
+    """A reader's position in a curve: the numbers of merges and of points at its last reading."""
 
     curve: "Curve"
     generation: int
@@ -15,7 +15,7 @@ class Mark(NamedTuple):
 
 
 class Curve:
-    """Points `[step, value, ...]`, each a mean since the previous point. Only one thread adds."""
+    """Points `[step, value, ...]`. Values are means since the previous point. One thread adds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,7 +24,7 @@ class Curve:
         self._generation = 0  # number of merges
 
     def add(self, step: int, weight: float, *values: float) -> None:
-        """Adds mean values up to this step. weight: their weight, such as a number of images."""
+        """Adds a point of means since the previous point. weight: its weight in later merges."""
         with self._lock:
             self._points.append([step, *values])
             self._weights.append(weight)
@@ -32,10 +32,10 @@ class Curve:
                 self._join()
 
     def read_points(self, mark: Mark | None = None) -> tuple[int, list[list[float]], Mark]:
-        """Returns the new points since a mark: their position, the points, and the next mark.
+        """Returns the index of the first new point, the new points, and the mark for the next call.
 
-        All points are new to a reader without a mark, or with the mark of another curve or from
-        before a merge.
+        New points are those added since `mark`. All points are new without a mark, with a mark of
+        another curve, or after a merge.
         """
         with self._lock:
             valid = mark is not None and mark.curve is self and mark.generation == self._generation
@@ -43,7 +43,7 @@ class Curve:
             return begin, self._points[begin:], Mark(self, self._generation, len(self._points))
 
     def _join(self) -> None:
-        """Merges points in pairs. An unpaired last point stays."""
+        """Merges points in pairs. An unpaired last point is unchanged."""
         old = self._points
         points = []
         weights = []

@@ -1,4 +1,4 @@
-"""Sends the net's progress as server-sent events: `state`, `points`, `view`, a few per second."""
+"""Sends the net's progress as server-sent events: `state`, `points` and `view`."""
 
 import json
 import time
@@ -9,9 +9,9 @@ from ...files.json_text import JsonObject
 from .curve import Mark
 from .learning import Session
 
-LEAST = 0.1  # seconds between two messages
+LEAST = 0.1  # minimum seconds between two messages
 HEARTBEAT = 5.0  # seconds between keep-alive lines, which detect a closed browser
-MOST = 24  # maximum number of windows
+MOST = 24  # maximum number of browser windows
 
 
 def stream(handler: Any, session: Session) -> None:
@@ -36,7 +36,7 @@ def stream(handler: Any, session: Session) -> None:
 
 
 class News:
-    """Collects the changes that one window has not received yet."""
+    """Collects the changes that one browser window has not received yet."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -45,7 +45,7 @@ class News:
         self._marks: dict[str, Mark] = {}  # marks by curve name
 
     def text(self) -> str:
-        """Returns the pending events, or a comment if nothing is new."""
+        """Returns the pending events as server-sent events, or a comment if nothing is new."""
         session = self._session
         version = self._session.version
         if version == self.version:

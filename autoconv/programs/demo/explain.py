@@ -1,7 +1,7 @@
 """Explains one number of a feature map: its window, the products, their sum, bias and ReLU.
 
-NumPy computes all of it in float64 from the arrays of one `Look`, so it can be checked by hand. The
-layers' results agree up to float32 rounding.
+NumPy computes each step in float64 from the arrays of one `Look`, so a reader can check it by hand.
+The layers' results agree up to float32 rounding.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ...arguments import shapes
 from ...files.json_text import JsonObject
 from ...layers import Conv2D, Dense, Flatten, Layer, MaxPooling2D, Rescaling
 
-LARGEST = 12  # number of a dense layer's products that are listed individually
+LARGEST = 12  # number of products of a dense layer that are listed individually
 Explained = JsonObject
 
 
@@ -27,7 +27,7 @@ class LayerState(NamedTuple):
 
 
 def explain(state: LayerState, place: tuple[int, ...]) -> Explained:
-    """Explains how `y[place]` is computed. Raises ValueError if the index is out of range."""
+    """Explains how the output `y[place]` is computed. Raises ValueError for an invalid index."""
     shape = state.y.shape
     if len(place) != len(shape) or not all(0 <= i < n for i, n in zip(place, shape)):
         raise ValueError(f"{state.layer.name} has the shape {shape}, so it has no number at {place}.")
@@ -37,7 +37,7 @@ def explain(state: LayerState, place: tuple[int, ...]) -> Explained:
 
 
 def _convolution(state: LayerState, row: int, column: int, filter: int) -> Explained:
-    """Sums each channel's window times the filter's kernel, then adds all channels and the bias."""
+    """Sums the products of window and filter per channel, and adds the channels and the bias."""
     layer: Any = state.layer
     kernel, bias = state.weights
     window = shapes.window(state.x.shape[:2], layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate)
@@ -52,7 +52,7 @@ def _convolution(state: LayerState, row: int, column: int, filter: int) -> Expla
 
 
 def _pooling(state: LayerState, row: int, column: int, channel: int) -> Explained:
-    """Finds the window's maximum; of equal ones the first, which receives the gradient."""
+    """Finds the window's maximum. Of equal maxima, the first receives the gradient."""
     layer: Any = state.layer
     window = shapes.pool_window(state.x.shape[:2], layer.pool_size, layer.strides, layer.padding)
     rows, columns, values = _window(state.x[..., channel : channel + 1], window, row, column, -np.inf)
@@ -61,7 +61,7 @@ def _pooling(state: LayerState, row: int, column: int, channel: int) -> Explaine
 
 
 def _dense(state: LayerState, unit: int) -> Explained:
-    """Lists the largest products, the others' sum, and the bias; for a softmax all sums."""
+    """Lists the largest products, the sum of the rest, the bias, and a softmax's exponentials."""
     layer: Any = state.layer
     kernel, bias = state.weights
     products = state.x.astype(np.float64) * kernel[:, unit]
@@ -93,7 +93,7 @@ _KINDS: dict[type, Callable[..., Explained]] = {
 
 def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
             fill: float = 0.0) -> tuple[list[int], list[int], np.ndarray]:
-    """Returns the rows and columns of a window, and its values."""
+    """Returns a window's row indices, column indices and values, with `fill` outside the input."""
     rows = [row * window.sh + i * window.dh - window.top for i in range(window.kh)]
     columns = [column * window.sw + j * window.dw - window.left for j in range(window.kw)]
     values = np.full((window.kh, window.kw, x.shape[2]), fill, np.float32)
@@ -105,7 +105,9 @@ def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
 
 
 def _number(value: Any) -> float:
-    """Returns a float32's shortest decimal. Raises ValueError for NaN, which JSON lacks."""
+    """Converts a number to float: a float32 by its shortest decimal form. Raises ValueError for NaN
+    and infinity.
+    """
     if not np.isfinite(value):
         raise ValueError("A number here is NaN or infinite: the net is broken. Start a new one.")
     return float(str(value)) if isinstance(value, np.float32) else float(value)

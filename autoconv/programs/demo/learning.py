@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class Session:
-    """Trains one net. Every change raises `version` and wakes the threads in `wait`.
+    """Trains one net. Every change increments `version` and wakes the threads in `wait`.
 
-    Its phases: "new", "starting", "learning", "paused", "finished", "failed". Commands may come
-    from any thread; code that reads the weights must run through `do`.
+    `phase` is "new", "starting", "learning", "paused", "finished" or "failed". The commands are
+    thread-safe. Code that reads the weights must be passed to `do`.
     """
 
     settings: choices.Settings
@@ -37,13 +37,13 @@ class Session:
         self.closed = False
         self.image = 0  # index of the test image on display
         if threads is not None:
-            self._worker.do(lambda: devices.set_num_threads(threads))  # per thread
+            self._worker.do(lambda: devices.set_num_threads(threads))  # a setting of the calling thread
         self._worker.do(lambda: self._make(choices.parse_settings({})))
 
     # Commands.
 
     def build_net(self, values: JsonObject) -> None:
-        """Builds a new net with these settings. Raises ValueError for invalid settings."""
+        """Builds a new net with the given settings. Raises ValueError for invalid settings."""
         settings = choices.parse_settings(values)
         with self._commands:
             self._worker.stop()
@@ -63,7 +63,7 @@ class Session:
                 self._set(phase="paused")
 
     def resume(self) -> None:
-        """Resumes the training; a finished net is trained for the same number of epochs again."""
+        """Resumes the training. A finished net is trained again for the same number of epochs."""
         with self._commands:
             if self._worker.is_busy:
                 self._worker.resume()
@@ -80,7 +80,7 @@ class Session:
             self._set(phase="paused")
 
     def set_rate(self, value: Any) -> None:
-        """Changes the learning rate from the next step on."""
+        """Changes the learning rate for the next steps. Raises ValueError for an invalid rate."""
         rate = choices.check_rate(value)
 
         def change() -> None:
@@ -92,7 +92,7 @@ class Session:
             self._worker.do(change)
 
     def set_optimizer(self, name: Any, rate: Any) -> None:
-        """Changes to a new optimizer, without state; the weights stay."""
+        """Replaces the optimizer by a new one without state. The weights are unchanged."""
         with self._commands:
             new = replace(self.settings, optimizer=name, learning_rate=choices.check_rate(rate))
             was_busy = self._worker.is_busy
@@ -105,7 +105,7 @@ class Session:
                 self._learn(is_paused)
 
     def look_at(self, number: Any) -> None:
-        """Displays another test image."""
+        """Displays the test image with this index. Raises ValueError for an invalid index."""
         if type(number) is not int or not 0 <= number < len(self.data.x_test):
             raise ValueError(f"There are {len(self.data.x_test):,} test images. Received: image {number!r}.")
 
@@ -127,7 +127,7 @@ class Session:
     # Access to the state.
 
     def do(self, function: Callable[[], T]) -> T:
-        """Calls a function while no step runs. All code that reads the weights needs this."""
+        """Calls a function while no step is running, and returns its result."""
         return self._worker.do(function)
 
     def state(self) -> JsonObject:
@@ -143,7 +143,7 @@ class Session:
                 "made": self.net_count, "tested": TEST_IMAGES, "test_accuracy": self.test_accuracy}
 
     def wait(self, version: int, seconds: float) -> int:
-        """Waits for a newer version, at most this many seconds. Returns the current version."""
+        """Waits at most `seconds` until `self.version` differs from `version`, and returns it."""
         with self._change:
             self._change.wait_for(lambda: self.version != version, seconds)
             return self.version
@@ -183,7 +183,7 @@ class Session:
         reporter = Reporter(self, self._worker)
         epochs = -(-(self.goal - self.steps) // self._steps_per_epoch())
         try:
-            self._worker.run_calls()  # a training may start paused
+            self._worker.run_calls()  # blocks if the training starts paused
             if self._worker.stopping:
                 return
             self.model.fit(data.x_train, data.y_train, self.settings.batch_size, epochs, verbose=0, callbacks=reporter)
@@ -198,11 +198,11 @@ class Session:
         return -(-len(self.data.x_train) // self.settings.batch_size)
 
     def take_view(self) -> None:
-        """Records the net's current outputs for the image; called between two steps."""
+        """Records the net's current outputs for the displayed image. Called between two steps."""
         self.view = {"step": self.steps, **self.views.describe(self.data.x_test[self.image])}
 
     def test(self, count: int) -> None:
-        """Measures the accuracy on the first test images in chunks, between other calls."""
+        """Measures the accuracy on the first `count` test images. Runs waiting calls in between."""
         right = 0
         for i in range(0, count, TEST_IMAGES):
             answers = self.model.predict_on_batch(self.data.x_test[i : min(i + TEST_IMAGES, count)])

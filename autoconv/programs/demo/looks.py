@@ -15,7 +15,7 @@ MOST_LOOKS = 16  # maximum number of looks; each needs less than a megabyte
 
 
 class Look:
-    """An image, its outputs and copies of the weights, so that the training can continue."""
+    """An image, its outputs, and copies of the weights that later training does not change."""
 
     def __init__(self, model: Sequential, image: np.ndarray, outputs: list[np.ndarray]) -> None:
         inputs = [image.astype(np.float32), *outputs]
@@ -24,7 +24,7 @@ class Look:
         self.description = {"picture": pack(image[..., 0]), **describe_layers(model, outputs)}
 
     def explain(self, layer: str, place: tuple[int, ...]) -> Explained:
-        """Calls `explain.explain`. Raises ValueError for an unknown layer or index."""
+        """Explains one output of a layer. Raises ValueError for an unknown layer or index."""
         if layer not in self._states:
             raise ValueError(f"There is no layer {layer!r}. Layers: {', '.join(self._states)}.")
         return explain(self._states[layer], place)
@@ -40,7 +40,7 @@ class Looks:
         self._numbers = itertools.count(1)
 
     def take(self, image: np.ndarray) -> JsonObject:
-        """Records a look at an image (28, 28) of bytes. The result has its number for `explain`."""
+        """Records a look at an image (28, 28) of bytes. "look" in the result is its number."""
         session = self._session
         pixels = image[..., None]
         look, steps = session.do(lambda: (Look(session.model, pixels, session.views.compute(pixels)), session.steps))
@@ -52,7 +52,7 @@ class Looks:
         return {"look": number, "step": steps, **look.description}
 
     def explain(self, number: int, layer: str, place: tuple[int, ...]) -> Explained:
-        """Explains a number. Raises ValueError for a look, layer or index that does not exist."""
+        """Explains one output of a layer. Raises ValueError for an unknown look, layer or index."""
         look = self._looks.get(number)
         if look is None:
             raise ValueError("This view of the image is no longer available. Choose the image again.")

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from .learning import Session
     from .worker import Worker
 
-REPORT = 0.2  # seconds between two views of the training net
+REPORT = 0.2  # minimum seconds between two reports
 TEST = 1.0  # minimum seconds between two tests
-SHARE = 0.01  # maximum fraction of the time for tests
+SHARE = 0.01  # maximum fraction of the time that is spent on tests
 SMOOTH = 0.4  # weight of the latest interval in the displayed speed
 TEST_IMAGES = 500  # number of images per test
 
 
 class Reporter(Callback):
-    """Adds a point to the curves and takes a view five times per second; tests occasionally."""
+    """Adds a curve point and records a view five times per second. Tests at most every second."""
 
     def __init__(self, session: "Session", worker: "Worker") -> None:
         self._session = session
@@ -29,7 +29,7 @@ class Reporter(Callback):
         self._test_seconds = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._samples = 0  # images of this epoch up to the last point
+        self._samples = 0  # number of this epoch's images up to the last point
         self._sums = (0.0, 0.0)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -45,7 +45,7 @@ class Reporter(Callback):
             self._report(now, samples)
         before = time.perf_counter()
         worker.run_calls()
-        self._start += time.perf_counter() - before  # waiting does not count as training time
+        self._start += time.perf_counter() - before  # time spent in the calls is not training time
         if worker.stopping or session.steps >= session.goal or not self._is_finite():
             self.model.stop_training = True
 

@@ -1,6 +1,6 @@
-"""Answers the page's requests: each route reads its arguments and returns plain data.
+"""Answers the page's requests. Each route checks its arguments and returns data for JSON.
 
-All received values are checked here or in the session: a ValueError is answered with status 400.
+All received values are checked here or in the session. A ValueError is answered with status 400.
 """
 
 import base64
@@ -58,7 +58,7 @@ class Routes:
         return answer
 
     def _images(self, arguments: Arguments) -> JsonObject:
-        """Returns one test image of each class; page N shows each class's N-th images."""
+        """Returns one test image of each class: on page N, the class's N-th image."""
         data = self._session.data
         page = _whole(arguments, "page")
         numbers = []
@@ -69,7 +69,7 @@ class Routes:
                 "pictures": [pack(data.x_test[number, ..., 0]) for number in numbers]}
 
     def _draw(self, arguments: Arguments, body: bytes) -> JsonObject:
-        """Classifies a drawing of `width` x `height` bytes, row by row."""
+        """Classifies a drawing. The body has one byte per pixel, row by row."""
         width, height = (_whole(arguments, name, 1, LARGEST_SIDE) for name in ("width", "height"))
         if len(body) != width * height:
             raise ValueError(f"A drawing of {width} x {height} pixels needs one byte per pixel. Received: {len(body)}.")
@@ -79,7 +79,7 @@ class Routes:
         return {"step": steps, "ink": bool(picture.any()), "classes": self._session.data.classes, **view}
 
     def _look(self, arguments: Arguments, body: bytes) -> JsonObject:
-        """Inspects a test image, `{"image": number}`, or `{"picture": base64 of 28 x 28 bytes}`."""
+        """Inspects the test image `{"image": index}`, or `{"picture": 28 x 28 bytes as base64}`."""
         fields = _object(body)
         data = self._session.data
         if "picture" in fields:
@@ -112,7 +112,7 @@ def _fields(body: bytes, *names: str) -> list[Any]:
 
 
 def _whole(arguments: Arguments, name: str, least: int = 0, most: int = 10**9) -> int:
-    """Returns a whole number from the URL's arguments; 0 if it is missing."""
+    """Returns the whole number in an argument of the URL, or 0 if the argument is missing."""
     text = arguments.get(name, "0")
     if not (text.isascii() and text.isdigit() and len(text) < 10) or not least <= int(text) <= most:
         raise ValueError(f"{name} must be a whole number from {least} to {most}. Received: {text[:40]!r}.")

@@ -1,4 +1,4 @@
-"""`Demo`: the server. It is bound to this machine and answers only requests with its token."""
+"""`Demo`: the demo's HTTP server. It accepts only local connections and requests with its token."""
 
 import contextlib
 import errno
@@ -27,7 +27,7 @@ from .routes import Routes
 HOST = "127.0.0.1"
 TRIES = 20  # number of consecutive ports to try
 LARGEST_BODY = 1 << 19  # maximum bytes of a request's body
-LINGER = 0.5  # seconds to read the rest of a refused request
+LINGER = 0.5  # maximum seconds to wait for the rest of a refused request
 SILENCE = 10.0  # seconds after which an idle connection is closed
 
 ONCE = ("Host", "Origin", "Cookie", "Sec-Fetch-Site", "Content-Length", "Transfer-Encoding")
@@ -43,7 +43,7 @@ HEADERS = {"Content-Security-Policy": "default-src 'none'; script-src 'self'; st
 
 
 class RefusedError(Exception):
-    """A refused request, answered with only a status and a sentence."""
+    """Raised to refuse a request. The answer is the HTTP status and the reason."""
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
         super().__init__(reason)
@@ -58,7 +58,7 @@ class Demo(ThreadingHTTPServer):
     """
 
     daemon_threads = False  # makes `server_close` wait for the answering threads
-    allow_reuse_address = os.name != "nt"  # on Windows it would let two servers share one port
+    allow_reuse_address = os.name != "nt"  # on Windows, True would let two servers share one port
 
     def __init__(self, session: Session, port: int = PORT) -> None:
         self.session = session
@@ -71,7 +71,7 @@ class Demo(ThreadingHTTPServer):
         self._bind(port)
 
     def _bind(self, port: int) -> None:
-        """Binds the port, or the next free one."""
+        """Binds the server to the port or the next free one; for 0, to any free port."""
         for candidate in range(port, min(port + TRIES, 65536)) if port else (0,):
             try:
                 super().__init__((HOST, candidate), Handler)
@@ -83,14 +83,14 @@ class Demo(ThreadingHTTPServer):
             raise OSError(f"The ports {port} to {candidate} are in use. Choose another port with --port N.")
         self.port = int(self.server_address[1])
         self.hosts = {f"{name}:{self.port}" for name in (HOST, "localhost")}
-        self.cookie = f"autoconv-demo-{self.port}"  # browsers share cookies between ports
+        self.cookie = f"autoconv-demo-{self.port}"  # browsers share cookies between all ports
 
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}/?token={self.token}"
 
     def close(self) -> None:
-        """Ends the session, every connection and every thread. Call it after `serve_forever`."""
+        """Ends the session, all connections and all threads. Call it after `serve_forever`."""
         self.session.close()
         with self._guard:
             for connection in self._connections:
@@ -108,7 +108,7 @@ class Demo(ThreadingHTTPServer):
                 self._connections.discard(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignores disconnected browsers; other errors are answered with 500 where they occur."""
+        """Ignores errors of closed connections. `_answer` has handled all other errors."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -160,11 +160,11 @@ class Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{type(error).__name__}: {error}"})
 
     def _check_sender(self) -> None:
-        """Raises RefusedError unless the request is from this server's page, with its token."""
+        """Raises RefusedError unless the request comes from this server's page with its token."""
         self.address = ""
         self.arguments = {}
         hosts = self.headers.get_all("Host", [])
-        with contextlib.suppress(ValueError):  # an invalid address has no token
+        with contextlib.suppress(ValueError):  # an invalid URL has no token and is refused below
             parts = urlsplit(self.path)
             self.address = parts.path
             self.arguments = dict(parse_qsl(parts.query, max_num_fields=20))
@@ -200,7 +200,7 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(HTTPStatus.NOT_FOUND, "This address does not exist.")
 
     def _body(self) -> bytes:
-        """Reads the body. Refuses a body by its declared size, before reading it."""
+        """Returns the request's body. Raises RefusedError if its declared size is too large."""
         size = self.headers.get("Content-Length", "")
         if "Transfer-Encoding" in self.headers or not (size.isascii() and size.isdigit()):
             raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "A body needs a Content-Length.")
@@ -212,7 +212,7 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def _let_read(self) -> None:
-        """Reads the rest of a refused request, without which the client would miss the answer."""
+        """Reads the rest of a refused request, because otherwise the client may miss the answer."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(LINGER)
@@ -232,7 +232,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def begin(self, status: HTTPStatus, kind: str) -> None:
-        """Sends the status and the common headers, with the token as a cookie."""
+        """Sends the status and the common headers; with the page, also the token as a cookie."""
         self.send_response(status)
         self.send_header("Content-Type", kind)
         for name, value in HEADERS.items():

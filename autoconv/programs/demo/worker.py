@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 class Worker:
-    """`run` starts a job, which calls `run_calls` after each step; `do` runs a function between
-    two steps.
+    """Runs a job and calls in one thread. The job calls `run_calls` after each step; `do` runs a
+    function between two steps, so that it never sees partly updated weights.
 
-    So no reader sees half-changed weights. Only one thread runs kernels: OpenMP would create more
-    threads for each further one, and then let all threads sleep between two kernels.
+    Only one thread runs kernels. For a second one OpenMP would create more threads, and then all of
+    them would sleep between two kernels.
     """
 
     def __init__(self) -> None:
@@ -25,20 +25,20 @@ class Worker:
         self._job: Callable[[], None] | None = None
         self.is_paused = False
         self._steps = 0
-        self.stopping = False  # whether the job must end
+        self.stopping = False  # whether the job must end after its current step
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="autoconv demo: the net", daemon=True)
         self._thread.start()
 
     @property
     def is_busy(self) -> bool:
-        """Whether a job exists, even if it is paused."""
+        """Whether a job is running or paused."""
         return self._job is not None
 
     def do(self, function: Callable[[], T]) -> T:
-        """Calls a function in the worker's thread while no step runs, and returns its result.
+        """Calls a function in the worker's thread while no step is running. Returns its result.
 
-        Raises the function's errors, and TimeoutError if a step or an earlier call takes too long.
+        Raises the function's errors, and TimeoutError if the result takes longer than PATIENCE.
         """
         if threading.current_thread() is self._thread:
             return function()
@@ -55,7 +55,7 @@ class Worker:
             raise TimeoutError("The net is busy: its current step takes too long.") from error
 
     def run(self, job: Callable[[], None], start_paused: bool = False) -> None:
-        """Starts a job; no other job may exist."""
+        """Starts a job. There must not be another job."""
         with self._change:
             self._job = job
             self.stopping = False
@@ -64,7 +64,7 @@ class Worker:
             self._change.notify_all()
 
     def run_calls(self) -> None:
-        """Runs the waiting calls; the job calls it after each step. Fast if none waits."""
+        """Runs the waiting calls, and blocks while the job is paused. The job calls it per step."""
         while self._calls or (self.is_paused and not self.stopping):
             self._answer()
             with self._change:
@@ -100,7 +100,7 @@ class Worker:
             self.is_paused = False
 
     def close(self) -> None:
-        """Ends the job and the thread."""
+        """Ends the job and the worker's thread."""
         self.stop()
         with self._change:
             self._closing = True

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH = 345  # in SVG units: about a phone's width, so that text keeps its size on it
+WIDTH = 345  # chart width in SVG units: about a phone's width, so that text is not scaled there
 ROW, TOP = 38, 4
 
 
 class Bar(NamedTuple):
-    """One bar, with `low` and `high` as a whisker. kind: "first", "other", "faint" or "plain"."""
+    """One bar, with a whisker from `low` to `high`. kind: "first", "other", "faint" or "plain"."""
 
     label: str
     value: float
@@ -21,7 +21,7 @@ class Bar(NamedTuple):
 
 
 def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
-    """Draws horizontal bars, label and value above each. most: the value of a full bar."""
+    """Draws horizontal bars, with label and text above each. most: the value of a full bar."""
     most = most or max([*(r.high or 0 for r in rows), *(r.value for r in rows)], default=1) or 1
     height = TOP + ROW * len(rows)
     parts = [_open(title, height)]
@@ -42,7 +42,7 @@ def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
 
 
 def lines(title: str, series: Mapping[str, Sequence[float]], across: str) -> str:
-    """Draws at most four series over x = 1, 2, 3, ... across: label of x. NaN leaves a gap."""
+    """Draws at most four series over x = 1, 2, 3, ... across: label of x. NaN is left out."""
     left, right, top, bottom = 44, WIDTH - 8, 12, 190
     values = [v for row in series.values() for v in row if math.isfinite(v)] or [0.0]
     low, high = min(values), max(values)
@@ -90,7 +90,7 @@ def _place(points: Sequence[tuple[float, float, str]]) -> list[str]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Returns four to eight round numbers between `low` and `high`."""
+    """Returns three to eight round numbers between `low` and `high`, at equal distances."""
     power = 10.0 ** math.floor(math.log10((high - low) / 4))
     step = next(power * n for n in (10, 5, 2, 1) if (high - low) / (power * n) >= 3)
     return [round(step * i, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

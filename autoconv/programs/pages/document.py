@@ -1,4 +1,4 @@
-"""Builds a page and its parts as HTML. Text is escaped; arguments named html are not."""
+"""Builds a page and its parts as HTML. Text is escaped, except in `html`, `body` and `cards`."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ __all__ = ["card", "document", "escape", "facts", "numbers", "picture", "section
 
 
 def document(title: str, body: Sequence[str]) -> str:
-    """Returns a whole page with its style sheet. body: parts in HTML."""
+    """Returns a whole page with its style sheet. body: the HTML of the page's parts."""
     style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -40,12 +40,12 @@ def card(title: str, html: str) -> str:
 
 
 def numbers(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a collapsible table."""
+    """Returns a collapsible table with the summary "Numbers"."""
     return f'<details><summary>Numbers</summary><div class="scroll">{table(head, rows)}</div></details>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table; the first column is left-aligned, the numbers right-aligned."""
+    """Returns a table. The first column is left-aligned, the other columns are right-aligned."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
@@ -54,7 +54,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def facts(rows: dict[str, str]) -> str:
-    """Returns a list of names and values; empty values are left out."""
+    """Returns a list of names and values. Empty values are left out."""
     return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows.items() if v) + "</dl>"
 
 
