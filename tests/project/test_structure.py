@@ -7,12 +7,12 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 53_000,
+    "lines": 53_100,
     "lines without kernels, commands and ONNX": 27_350,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 56,
-    "lines over 100 columns": 3_345,
+    "lines over 100 columns": 3_320,
     "assignments of a tuple to a tuple": 940,
     "Any": 2_225,
     "classes that override __setattr__": 2,
