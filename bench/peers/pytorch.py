@@ -23,7 +23,7 @@ from ..specs import (
     Scale,
     Shape,
     Spec,
-    after,
+    output_shape,
 )
 from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
@@ -57,7 +57,7 @@ def network(layers: Sequence[Spec], shape: Shape) -> nn.Sequential:
     modules: list[nn.Module] = []
     for layer in layers:
         modules += _modules(layer, shape)
-        shape = after(layer, shape)
+        shape = output_shape(layer, shape)
     return nn.Sequential(*(module for module in modules if not isinstance(module, nn.Identity)))
 
 

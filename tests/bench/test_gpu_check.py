@@ -638,7 +638,7 @@ def test_the_command_runs_all_phases_and_keeps_what_each_found(fakes, command, m
         targets.Speed("lecture", 2, "train", ("torch-cuda", "torch-cuda-graph", "jax-cuda"), 1e-6, 1e-5),))
     monkeypatch.setattr(workloads, "ON_GPU", 1.0)
     monkeypatch.setattr(gpu_phases, "ROUND_SECONDS", 0.01)
-    monkeypatch.setattr(gpu_phases.datasets, "where", lambda name: None)
+    monkeypatch.setattr(gpu_phases.datasets, "locate", lambda name: None)
     monkeypatch.setattr(gpu_tests, "run", lambda *given: {"status": "passed", "passed": 7, "failed": 0, "skipped": 1})
     kernel = {"workload": "lecture", "kind": "conv forward", "layer": "1x1", "bound": "arithmetic", "gflops": 9.0,
               "fraction": {"median": 0.9}}

@@ -43,7 +43,7 @@ def spoiled(tmp_path_factory):
 def test_a_folder_is_learned_tested_and_recognised(folder, tmp_path):
     out = autoconv_("train", folder, *QUICK, "--out", tmp_path / "run", "--json", tmp_path / "r.json")
     results = json.loads((tmp_path / "r.json").read_text())
-    for text in ("3 classes, 48 training and 12 test images, resized to 20 x 24 x 3", "20% of the pictures held out",
+    for text in ("3 classes, 48 training and 12 test images, resized to 20 x 24 x 3", "20% of the pictures, drawn",
                  "--validation-split", "photos,", "test accuracy 1.0000"):
         assert text in out.stdout
     wanted = {"model": "photos", "optimizer": "adam", "batch_size": 32, "train_images": 48, "test_images": 12,
