@@ -92,9 +92,9 @@ def find_kernels(target: Any, pairs: list[tuple[str, str]]) -> list[tuple[Any, n
 
 
 def _convolution(target: Any, mode: str, name: str) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Runs the convolution with the tile `name`, even if it does not suit the shapes. A product that
-    lacks this tile uses the tile "single". Returns the names of the kernels that ran, and their
-    results.
+    """Runs the convolution with the tile `name`, even if it does not suit the shapes. If
+    a matrix product has no tile of this name, the tile "single" is used. Returns the names of the
+    kernels that ran, and their results.
     """
     def choose(several: tuple[tiles.Tile, ...], *_: Any) -> int:
         names = [tile.name for tile in several]

@@ -25,7 +25,7 @@ EPOCHS, STEPS = 5, 15
 
 
 def make(folder: Path, size: int) -> None:
-    """Writes JPEG files that show waves in 12 directions, the classes, with 200 files per class."""
+    """Writes JPEG files of waves in 12 directions: each direction is a class with 200 files."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size]
     for c in range(CLASSES):

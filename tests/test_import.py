@@ -58,7 +58,7 @@ def test_every_public_name_is_there(name):
 
 
 def test_modules_answer_under_the_names_of_version_0_1():
-    with pytest.warns(DeprecationWarning, match=r"autoconv\.device is autoconv\.kernels\.device"):
+    with pytest.warns(DeprecationWarning, match=r"autoconv\.device is now autoconv\.kernels\.device"):
         assert ac.device.get("cpu").name == "cpu"
     with pytest.raises(AttributeError, match="no attribute 'devise'"):
         ac.devise  # noqa: B018

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
 Pair = int | Sequence[int]
 
-LARGEST = 2**31 - 1  # largest allowed number in a window, and side of a padded image
+LARGEST = 2**31 - 1  # upper limit for each field of a Window and for the sides of a padded image
 
 
 class Window(NamedTuple):

@@ -33,7 +33,7 @@ def read_array(file: IO[bytes], length: int) -> np.ndarray:
     while position < remaining and (step := file.readinto(memoryview(data)[position:])):  # type: ignore[attr-defined]
         position += step
     if position < remaining:
-        raise ValueError(f"it is truncated: {remaining} bytes are promised. Received: {position}")
+        raise ValueError(f"it is truncated: its header promises {remaining} bytes, but only {position} follow")
     return np.ndarray(shape, dtype, data, order="F" if fortran else "C")
 
 

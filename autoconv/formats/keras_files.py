@@ -140,7 +140,8 @@ def _build_model(config: Any, size: int, label: str, custom_objects: CustomObjec
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise ValueError(f"The architecture in {label} cannot be read: {error}.") from error
     if not isinstance(description, dict) or not {"class_name", "config"} <= set(description):
-        raise ValueError(f"The architecture in {label} cannot be read: it must be an object with a class and a config.")
+        raise ValueError(f"The architecture in {label} cannot be read: it must be a JSON object with the keys "
+                         "class_name and config.")
     build = config.get("build_config") or {}
     description["input_shape"] = description["config"].get("build_input_shape") or build.get("input_shape")
     return architecture.build(description, [], size // 4 + 1, label, custom_objects)

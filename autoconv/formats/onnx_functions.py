@@ -1,7 +1,7 @@
 """Exports activations, tensor methods and the functions in `functional` to ONNX.
 
-An emitter adds the ONNX nodes of one function. It accepts the builder and the function's arguments,
-with a `Value` in place of each tensor.
+An emitter adds the ONNX nodes of one function. An emitter accepts the builder and the
+function's arguments, with a `Value` in place of each tensor.
 """
 
 from collections.abc import Callable, Sequence

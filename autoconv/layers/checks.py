@@ -165,7 +165,7 @@ def known_channels(layer: "Layer", input_shape: Shape) -> int:
                          f"axis={axis} received: {input_shape}.")
     if rank < 2 or input_shape[axis] is None:
         label = "last axis" if axis == -1 else f"axis {axis}"
-        raise ValueError(f"Layer {layer.name!r} needs an input with a known size of its {label}. Received: "
+        raise ValueError(f"The {label} of the input of layer {layer.name!r} must have a known size. Received shape: "
                          f"{input_shape}.")
     channels = int(input_shape[axis] or 0)
     if channels < 1:

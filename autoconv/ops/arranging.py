@@ -66,7 +66,7 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     x = operand(x)
     shape = tuple(shape)
     if np.broadcast_shapes(x.shape, shape) != shape:
-        raise ValueError(f"broadcast_to repeats x along axes of size 1. Received: shape {x.shape} for {shape}.")
+        raise ValueError(f"x of shape {x.shape} cannot be broadcast to {shape}: only axes of size 1 can be repeated.")
     return where(np.ones(shape, bool), x, x)
 
 

@@ -38,8 +38,8 @@ def tensordot(x1: TensorLike, x2: TensorLike,
         axes_a = tuple(range(len(a.shape) - axes, len(a.shape)))
         axes_b = tuple(range(axes))
     if [a.shape[i] for i in axes_a] != [b.shape[i] for i in axes_b]:
-        raise ValueError(f"The axes of a product must have the same sizes. Received shapes: {tuple(a.shape)} and "
-                         f"{tuple(b.shape)}, summed over the axes {axes_a} and {axes_b}.")
+        raise ValueError("The axes that are summed over must have the same sizes in both arrays. Received shapes: "
+                         f"{tuple(a.shape)} and {tuple(b.shape)}, summed over the axes {axes_a} and {axes_b}.")
     names = [[f"a{i}" for i in range(len(a.shape))], [f"b{i}" for i in range(len(b.shape))]]
     for i, j in zip(axes_a, axes_b):
         names[1][j] = names[0][i]

@@ -171,7 +171,7 @@ class Optimizer(Stateful):
         """Builds the optimizer before its first step; later calls change the set of trained parameters."""
         if not self.built:
             self.build(parameters)
-        Optimizer.build(self, parameters)  # a user's own build() may not call it
+        Optimizer.build(self, parameters)  # because a user's own build() might not call this method
 
     @property
     def slots(self) -> tuple[str, ...]:

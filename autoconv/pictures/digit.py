@@ -6,7 +6,7 @@ SIDE, BOX = 28, 20  # MNIST scales the ink into 20 x 20 pixels, and centres it b
 _SMALL = 96  # maximum side of the reduced copy in which paper and ink are separated, in pixels
 _MARGIN = 8  # margin around the digit for a second, enlarged pass, in pixels of that copy
 _FAINT = 8  # a picture is blank if its strongest ink is below this value
-_INK = 95.0  # mean sum of the ink of MNIST's digits, in white pixels; thinner strokes are thickened
+_INK = 95.0  # mean amount of ink in an MNIST digit, in units of a white pixel
 
 
 def as_mnist(gray: np.ndarray) -> np.ndarray:

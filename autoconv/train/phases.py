@@ -329,7 +329,7 @@ def pieces(space: Workspace) -> list[Phase]:
 
 
 def obstacle(space: Workspace, phase: str, reason: str | None) -> str | None:
-    """Returns the reason why a phase cannot be recorded, or None. `reason` is the model's own reason."""
+    """Returns the reason why a phase cannot be recorded, or None. `reason` says why the model cannot be."""
     work = space.work
     if work.own_method is not None and phase != "load":
         return f"{type(space.model).__name__} runs its own {work.own_method}()"

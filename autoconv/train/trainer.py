@@ -169,7 +169,7 @@ class Trainer:
         return {kind: dict(reasons) for kind, reasons in self.running.steps.reasons.items()}
 
     def graph_report(self) -> dict[str, dict[str, Any]]:
-        """Reports the CUDA graphs of each kind of step that was repeated on a GPU ("train", "test", "predict").
+        """Returns a report on the CUDA graphs of each kind of step ("train", "test", "predict") replayed on a GPU.
         `captured` is true if all graphs were captured, `graphs` is their number, and `nodes` the number of kernels
         in the largest graph. If a capture failed, `reason` says why; the kernels are then launched one by one.
         """

@@ -29,7 +29,7 @@ class Work(NamedTuple):
     sums: Sums | None = None
     optimizer: Any = None
     ranks: Ranks = ALONE
-    own_method: str | None = None  # name of an overridden method, because of which the step runs through Python
+    own_method: str | None = None  # the overridden method that makes the step run through Python
 
 
 class Workspace:

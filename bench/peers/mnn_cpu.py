@@ -1,4 +1,4 @@
-"""Runs inference with MNN, which converts the exported net, in float32 (precision "high")."""
+"""Runs inference in float32 (precision "high") with MNN, which first converts the exported net."""
 
 import subprocess
 import sys

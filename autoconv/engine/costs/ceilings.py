@@ -20,7 +20,7 @@ class Ceilings:
         self._x = np.array([0.999, 0.001], np.float32)
         self._start = np.full((self._tasks, self._k.items(self._x.dtype)), 0.5, np.float32)
         self._y = np.empty_like(self._start)
-        self._rounds = 50_000  # loop passes per call, enough to hide the call overhead also on a busy machine
+        self._rounds = 50_000  # loop passes per call: the call overhead is negligible even on a busy machine
         self._rounds *= timing.repetitions(self._multiply_add, ROUND)
         self._copies: dict[int, tuple[Callable[[], None], int]] = {}
 

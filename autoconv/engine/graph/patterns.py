@@ -112,8 +112,8 @@ _WORDS: dict[type, Any] = {
 
 def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None,
                   training: bool) -> Callable[[], Tensor | None] | None:
-    """Returns a call of one op that computes these layers' result for x, and for `term` if they add it;
-    None if no op does. The call itself returns None if a normalization finds that the op cannot be used.
+    """Returns a function that computes the result of these layers for x (plus `term`, if they add it) with
+    a single op; None if there is no such op. The function returns None if a normalization cannot use the op.
     """
     pattern = find_pattern(layers)
     if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or term is None or needs_gradients(x, term))):

@@ -37,8 +37,8 @@ OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfu
 
 # Helpers are compiled into the kernels that call them. Python and C never call them, so they
 # need no wrappers. An `inline` helper counts no references to its arrays: that would take two
-# atomic additions per array, on a cache line that threads share. So it can neither create nor
-# return arrays; an `allocating` helper can do both.
+# atomic additions per array, on a cache line that threads share. So an `inline` helper can
+# neither create nor return arrays; an `allocating` helper can do both.
 _HELPER: Any = functools.partial(numba.njit, **OPTIONS, no_cpython_wrapper=True)
 inline, allocating = _HELPER(_nrt=False, pipeline_class=HelperCompiler), _HELPER(_nrt=True)
 

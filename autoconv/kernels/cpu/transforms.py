@@ -24,10 +24,12 @@ from numba.extending import intrinsic
 from ...arguments.shapes import Window
 from .simd import INDEX, _Flat, _load, _multiply_add
 
-# Factors of each matrix, from right to left, keyed by the number of rows of a register tile.
 _A, _B = 3 / 4, 3 / 2
 _P, _Q = _A**2, _B**2  # the points a and -a share their even and odd terms
 _F, _H = 2 * _P * (_P - _Q), 2 * _Q * (_Q - _P)
+
+# Each transform, as the factors of its matrix, the rightmost first. The key is the number of rows
+# of a register tile.
 PATCH = {  # B', which transforms patches
     4: (((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),),
     16: (((_P * _Q, 0, -_P - _Q, 0, 1, 0), (0, 0, -_Q, 0, 1, 0), (0, -_Q, 0, 1, 0, 0),

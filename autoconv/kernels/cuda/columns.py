@@ -41,8 +41,9 @@ class Spread(NamedTuple):
 
 
 def spread(rows: int, columns: int, summing: bool = False) -> Spread:
-    """Returns the grid for a matrix of `columns` columns, or groups of four columns. The grid
-    depends only on the shape, not on the GPU, so that every GPU computes the same partial sums.
+    """Returns the grid for a matrix with `rows` rows and `columns` columns, or `columns` groups of
+    four columns. The grid depends only on the shape, not on the GPU, so that every GPU computes the
+    same partial sums.
     """
     pieces = max(1, -(-columns // LANES))
     lanes = max(1, -(-columns // pieces))

@@ -83,8 +83,8 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], is_po
 
 def _filling_windows(tile: Tile, layout: Layout, copy: Callable) -> Callable:
     """Returns fill(smem, start, m, end, dy, first, columns, group, length), which loads the windows
-    of one stage's pixels, from pixel m on. It replaces `gather.filling_gradients`; here dy = (y,
-    winner, dy).
+    of one stage's pixels, from pixel m on. This function is used instead of
+    `gather.filling_gradients`. `fill` expects a tuple (y, winner, gradient) as its argument `dy`.
     """
     chunks = tile.columns // 4
     pieces, width, b_start, window = tile.depth // 4 * chunks, tile.columns, layout.b, layout.b_row

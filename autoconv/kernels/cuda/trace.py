@@ -40,7 +40,7 @@ class CudaTrace(trace.Trace):
         with trace.suspend_recording():
             self._memory = arrays.put(gpu, self._numbers)
         self._plans: dict[tuple[str, ...], list[Launch]] = {}
-        self.views: dict[Any, Any] = {}  # the elements of `_memory` as each dtype
+        self.views: dict[Any, Any] = {}  # views of `_memory`'s elements, by dtype
         self._graphs: dict[tuple[str, ...], Callable[[], None] | None] = {}
         self._all_series: dict[tuple[str, ...], _Series] = {}
         self._replays: set[tuple[str, ...]] = set()
