@@ -28,7 +28,7 @@ def assemble(kernel, dtype, *capabilities):
 
 # Kernels for float32 that compute in float64 as well, and mean it: sums over many items, numbers that are rounded once.
 DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._sums", "norm._moments", "norm._products",
-          "norm._parameter_grads", "norm._coefficients", "norm._fold", "norm._moving_average", "norm_add._passed",
+          "norm._parameter_grads", "norm._coefficients", "norm._fold", "norm._moving_average", "norm_add._masked",
           "update._rmsprop", "update._ada", "update._lion", "update._moving_average", "update._nadam",
           "update._square_sums", "update._shrink", "step._accumulate", "step._close_step", "joint._", "image._draws",
           "random._gaussian_noise")
