@@ -1,6 +1,4 @@
-"""`Layer`: a function with weights. The methods are in the order of a layer's life: creation,
-description, build and calls, then weights and state.
-"""
+"""Defines `Layer`. Its methods are in the order of a layer's life, from creation to weights and state."""
 
 import inspect
 from collections import Counter
@@ -246,9 +244,7 @@ class Layer(Stateful):
     # Building.
 
     def _run_build(self, *shapes: Any, **kwargs: Any) -> None:
-        """Runs the `build` of the layer's class and records the shapes. As in Keras,
-        `layer.build(...)` calls this method. Building again creates new weights.
-        """
+        """Runs the class's `build`, which creates new weights, and records the shapes. `layer.build` calls it."""
         if self.built:
             self._weights.clear()
             self.built, self.channels = False, None
@@ -487,9 +483,7 @@ class Layer(Stateful):
         return [w.numpy() for w in self.weights]
 
     def set_weights(self, weights: list[Any]) -> None:
-        """Sets the weights from a list as `get_weights` returns it. Raises ValueError, changing
-        nothing, if it does not fit.
-        """
+        """Sets the weights from a list like the one that `get_weights` returns. Raises ValueError if shapes differ."""
         mine, values = self.weights, [np.asarray(devices.detach(w)) for w in weights]
         if [w.shape for w in mine] != [v.shape for v in values]:
             raise ValueError(
