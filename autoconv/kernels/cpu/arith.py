@@ -18,8 +18,8 @@ from .products import N, add_rows
 from .simd import lanes
 
 Array = np.ndarray
-FEW = 1 << 14  # elements that one thread sums in the time that a second thread needs to start
-LARGE = 1 << 20  # elements that do not fit in a core's caches; two cores read these faster than one
+FEW = 1 << 14  # number of elements that one thread sums while a second thread starts
+LARGE = 1 << 20  # number of elements beyond a core's caches, which two cores add faster than one
 
 
 def _wrap_ufunc(ufunc: Callable) -> Callable[..., None]:
@@ -126,7 +126,7 @@ def sum(a: Array, axes: tuple[int, ...], out: Array, divisor: float = 1) -> None
 
 @record_calls
 def row_max(a: Array, index: Array, out: Array) -> None:
-    """out = the maximum of each row of a (rows, m), index = its first position; NaN is maximal."""
+    """out = each row's maximum in a (rows,m), index = its first position. NaN counts as largest."""
     np.argmax(a, axis=1, out=index)
     out[...] = a[np.arange(len(a)), index]
 

@@ -1,4 +1,4 @@
-"""Measures this machine's peak speed in multiply-adds from registers and in copying memory. These
+"""Measures this machine's peak speed for multiply-adds on registers and for copying memory. These
 two speeds are upper limits for all other kernels.
 
 The measurements use the same compiler, vectors and threads as the other kernels. So the fraction of

@@ -14,7 +14,7 @@ from llvmlite import binding
 
 from ..kernel import find_kernels
 
-# kernels per garbage collection; a collection takes as long as compiling a small kernel
+# number of kernels per garbage collection, which takes as long as compiling a small kernel
 SHARE = 12
 
 # turns off highlighting in error messages, most of which Numba discards while it infers types
@@ -23,7 +23,7 @@ os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 
 def main() -> None:
     gc.disable()
-    # stops Numba from registering a callback for every LLVM call; it would notify no listeners
+    # stops Numba from registering callbacks that would run at each LLVM call and do nothing
     binding.ffi.register_lock_callback = lambda *_: None
     importlib.import_module(f"{__package__}.jit").make_ready()
     gc.freeze()  # imported objects are never garbage

@@ -13,8 +13,8 @@ COMPRESSES = simd.VECTOR_BYTES == 64
 @intrinsic
 def append_nonzero(typingctx, value, values, places, i, first, step):
     """values[i:] = the nonzero elements of the row `value`, which is one vector; places[i:] (int32)
-    = first + step * lane for each of them. Returns the number of nonzero elements. May also
-    overwrite up to one vector of elements after them.
+    = first + step * lane for each such element. Returns the number of nonzero elements. May also
+    overwrite up to one vector of elements after the last one written.
     """
     write = _compress if COMPRESSES else _store_lanes
 

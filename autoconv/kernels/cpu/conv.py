@@ -52,7 +52,7 @@ from .products import (
 from .tasks import piece
 from .ways import Way
 
-CHUNK_PIXELS = 96  # minimum number of output pixels in a chunk, so that few tiles have missing rows
+CHUNK_PIXELS = 96  # minimum number of output pixels in a chunk, so that few tiles are incomplete
 
 
 class Plan(NamedTuple):
@@ -60,9 +60,9 @@ class Plan(NamedTuple):
 
     samples: int  # number of samples in a chunk
     pixels: np.ndarray  # offset of each output pixel's window in the chunk
-    taps: np.ndarray  # offset of a window's element q = (kh, kw, c) from its first element
+    taps: np.ndarray  # offset of element q = (kh, kw, c) from a window's first element
     points: np.ndarray  # offset of kernel position (kh, kw) from the window's first element
-    runs: np.ndarray  # the taps as runs of consecutive elements: the offset of each run's start
+    runs: np.ndarray  # offset of the first element of each run; a run is a series of adjacent taps
     run_length: int  # number of elements in a run
     # rows and columns of an image with its border; the image's first row and column within them
     border: tuple[int, int, int, int]
@@ -102,7 +102,7 @@ def has_border(x, border):
 
 @allocating
 def read_chunk(x, first, count, border):
-    """Returns a flat array with `count` samples of x and the index where they start in it. The
+    """Returns a flat array with `count` samples of x, and the index of their first element. The
     array is x itself or, if images have a border, a scratch copy that includes the border.
     """
     _, h, w, c = x.shape
@@ -118,9 +118,9 @@ def read_chunk(x, first, count, border):
 
 @allocating
 def open_chunk(dx, first, count, border):
-    """Returns a flat array in which to sum up `count` samples of dx, and the index where they start
-    in it. This is dx itself or, if images have a border, an uninitialised scratch buffer that
-    includes it.
+    """Returns a flat array in which to sum up `count` samples of dx, and the index of their first
+    element. The array is dx itself or, if images have a border, an uninitialised scratch buffer
+    that includes the border.
     """
     size = border[0] * border[1] * dx.shape[3]
     if has_border(dx, border):
@@ -189,10 +189,10 @@ def _order_pixels(pixels, rows, columns, filters, column_major):
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
         " UniTuple(int64, 4))", parallel=True)
 def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, border):
-    """dx = b plus the contribution of every output pixel. At each of the `points`, a pixel
-    contributes to a run of elements: the channels of one pixel, or those of a row of taps. Rows of
-    taps of adjacent pixels overlap, so tiles then take pixels in column-major order. wt (points,
-    F/groups, run).
+    """dx = b plus the contribution of every output pixel. At each of the `points`, an output pixel
+    contributes to a run of elements of dx, which are the channels of one pixel or of a row of taps.
+    Rows of taps of adjacent output pixels overlap, so for such runs, tiles process output pixels in
+    column-major order. wt has shape (points, F/groups, run).
     """
     n, _, _, c = dx.shape
     (_, oh, ow, filters), map_size = dy.shape, dy.shape[1] * dy.shape[2]
@@ -218,7 +218,7 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, 
         " int64)", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, border, pieces):
     """Writes partial sums of dw to `partial` (parts, items*F) and of db to `partial_b` (parts, F),
-    each over a fraction of the samples. A partial sum of dw is split into pieces by its elements.
+    each over a fraction of the samples. `pieces` tasks compute each partial sum of dw.
     """
     (n, _, _, c), parts = x.shape, partial.shape[0]
     map_size, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
@@ -250,7 +250,7 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
 
 
 def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
-    """Computes `conv2d` for calls that need no gradient, with larger Winograd tiles if faster."""
+    """Computes `conv2d` if no gradient is needed, with larger Winograd tiles if that is faster."""
     _conv2d(x, w, b, y, window, groups, relu, scale, addend, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
 
 
@@ -321,7 +321,7 @@ def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:
     c = dx.shape[3]
     run = 1
     if groups == window.dw == 1 and c < matrix.width(dx.dtype):
-        run = window.kw  # a row of taps at a time fills more of a tile
+        run = window.kw  # a run is a row of taps, which fills more of a tile than a single tap
     wt = swap_axes(w.reshape(-1, run * w.shape[2], w.shape[3]), groups)
     p = plan(*dx.shape, w.shape[2], window)
     samples = tasks.choose_chunk_size(dx.shape[0], p.samples)

@@ -64,8 +64,8 @@ def _multiply_row(x, w, b, y, zero, columns, relu):
 @inline
 def _row(x, w, b, y, zero, filters, f, end, relu):
     """y[f:end] = x @ w[:, f:end] + b[f:end] for a single row x. Reading w takes most of the time.
-    It is fastest in long stretches of a row, so as many columns are computed at a time as registers
-    hold.
+    Reading long stretches of a row is fastest, so each pass computes as many columns as fit in the
+    registers.
     """
     long, row = simd.zeros(x, 1, LONG), simd.zeros(x, 1, N)
     src, columns = simd.steps(0, 0, 1, row), simd.width(long)
@@ -121,7 +121,7 @@ def _large_rows(n: int, filters: int, dtype: np.dtype) -> int:
 
 
 def dense_input_grad(dy, w, dx) -> None:
-    """dx (N,C) = dy (N,F) @ w (C,F).T. Transposes w if F <= N, otherwise dy and dx."""
+    """dx (N,C) = dy (N,F) @ w (C,F).T. Transposes w if F <= N, otherwise dy and the result."""
     (n, filters), c = dy.shape, w.shape[0]
     if n == 1:
         dense(w, dy.reshape(filters, 1), None, dx.reshape(c, 1))

@@ -104,7 +104,7 @@ def _weight_gradient(x, dy, partial, partial_b, rectangles, x_taps, w_taps, wind
 @inline
 def _outer(tile, x, src, k, x_steps, dy, j, dy_steps, size, dw, dst, total, columns, ahead):
     """dw[dst[t] + total + ...] += the sum over `size` (rows, columns) pixels of x[src[t] + k + ...]
-    * dy[j + ...]. Also prefetches the elements of x and dy that are `ahead` further on.
+    * dy[j + ...]. Also prefetches x and dy; `ahead` contains the distances, in elements.
     """
     acc = simd.load(tile, dw, dst, total, columns)
     for p in range(size[0]):

@@ -1,9 +1,9 @@
 """Computes sigmoid and tanh of one number with branch-free polynomials, so that LLVM vectorizes the
 loops that call them.
 
-The polynomials are for float32, for which `math.exp` would be a call per element. Over all float32
-numbers the error is below 2.5 units in the last place. For float64, the C library's functions are
-used. NaN stays NaN. The algorithm for exp is expf from Moshier's Cephes library.
+The polynomials are for float32; `math.exp` would need one function call per element. For all
+float32 numbers, the error is below 2.5 units in the last place. For float64, the C library's
+functions are used. NaN stays NaN. The algorithm for exp is expf from Moshier's Cephes library.
 """
 
 import math

@@ -3,8 +3,8 @@ pixels, and its rows hold filters.
 
 An example is LeNet-5's first layer with six filters. A band of rows of an image is copied, with its
 border, into a separate plane for each channel. Output pixel q, counted along the rows of a plane,
-reads q + tap for every tap, so 64 neighbouring pixels are a tile's columns. The few results in the
-border are dropped when the results are transposed, so that the filters of a pixel are adjacent.
+reads element q + tap of a plane for every tap. So a tile's columns are neighbouring pixels, here
+64. Finally, the results are transposed without the border, so that a pixel's filters are adjacent.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from .jit import allocating, inline, kernel
 from .tasks import piece
 
 M, N = simd.TILE
-BAND = 32  # output rows that are processed at a time
+BAND = 32  # number of output rows that are processed at a time
 LEAST, WASTE = 9, 1.5  # minimum number of taps; maximum ratio of computed to needed pixels
 
 

@@ -7,7 +7,7 @@ padding, a band of rows at a time is copied together with its border.
 
     forward             bias, scale, ReLU and 2x2 pooling in registers; prefetches y's next rows
     weight gradient     sums of nine window elements in registers along a row of pixels; no masks
-    ... before pooling  from the winners only: each lane takes its winner's pixel from two rows
+    ... before pooling  from the winners only; each lane selects its winner's pixel from two rows
 
 Sums have the same order for any number of threads. Outputs do not depend on the batch size.
 """
@@ -27,7 +27,7 @@ CHANNELS = (1, 3)
 # pixels in one row, and in both rows, of a tile with one vector of filters; larger tiles are slower
 PIXELS, TILE = 4, 8
 ITEMS, ALL = 9, 27  # window elements in a weight gradient's tile, and in a window of three channels
-BAND = 32  # rows that are processed at a time, before pooling
+BAND = 32  # number of output rows, before pooling, that are processed at a time
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
@@ -48,7 +48,7 @@ def winners_fit(c: int, dtype: np.dtype) -> bool:
 @allocating
 def read_rows(x, s, first, count, border):
     """Returns a flat array with `count` rows of image s and its border, from row `first` on, and
-    the index where these rows start.
+    the index of the first row's first element.
     """
     _, h, w, c = x.shape
     high, wide, top, left = border

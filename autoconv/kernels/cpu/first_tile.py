@@ -11,7 +11,7 @@ tables of offsets.
     acc = add_winners(acc, x, k, row, gradient, winner, j, rows)    the same for one 2x2 window,
                                                                     from its winners only
 
-No memory outside the given elements is accessed: a vector's lanes beyond them are masked.
+No memory outside the given elements is accessed, because a vector's lanes beyond them are masked.
 """
 
 from llvmlite import ir
@@ -82,8 +82,8 @@ def add_window(typingctx, acc, x, k, row, channels, w, j, gap):
 @intrinsic(prefer_literal=True)
 def add_outer(typingctx, acc, x, k, row, dy, j, step, rows, pixels):
     """acc[item, :] += the sum over p < pixels of x[k + p * c + item] * dy[j + p * step : ...]. The
-    items are the elements of `rows` contiguous rows of the window, which are `row` apart in x. The
-    number of channels c follows from the number of items.
+    items are the elements of `rows` adjacent rows of the window; in x, these are `row` elements
+    apart. The number of channels c follows from the number of items.
     """
     lines, count = _literals(rows, pixels)
     items = acc.rows // lines

@@ -3,8 +3,8 @@
 The forward pass computes only the pixels that the pooling reads. The four pixels of a window are
 four rows of a tile, whose maximum is computed in registers. The pooled value is stored, with one
 byte for the index of the maximum. The backward pass visits only the winner of each pooled
-gradient (sparse.py). If the convolution's windows are too narrow for that, it computes the ordinary
-product instead, with gradients of 0 at the three other pixels.
+gradient (sparse.py). If the convolution's windows are too narrow for that, the backward pass visits
+all four pixels, with gradients of 0 at the three that are not the winner.
 """
 
 from functools import lru_cache
@@ -35,7 +35,7 @@ from .ways import Way
 
 @lru_cache(maxsize=256)
 def _windows(n: int, h: int, w: int, channels: int, window: Window) -> np.ndarray:
-    """Returns the plan's `pixels`, with the four pixels of each 2x2 window next to each other."""
+    """Returns `pixels` of the `Plan`, reordered so that a 2x2 window's four pixels are adjacent."""
     p, (oh, ow) = plan(n, h, w, channels, channels, window), window.output_size(h, w)
     pixels = p.pixels.reshape(p.samples, oh, ow)[:, : oh // 2 * 2, : ow // 2 * 2]
     return np.ascontiguousarray(
@@ -124,8 +124,8 @@ def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, sample
         " int64[::1], int64, int64[::1], int64, UniTuple(int64, 4), int64)", parallel=True)
 def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, samples, runs, length, border, pieces):
     """Computes partial sums of dw (parts, F*items) and of db (parts, F) from the winners only, and
-    also dx, unless dx has no samples. Each partial sum is split into pieces: by filters for dw, and
-    by chunks for dx.
+    also dx, unless dx has no samples. The work of each partial sum is split into pieces, by filters
+    for dw and by chunks of samples for dx.
     """
     n, parts = x.shape[0], partial.shape[0]
     map_size, filters, items = y.shape[1] * y.shape[2], y.shape[3], runs.size * length
@@ -205,9 +205,9 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, mask_dx: bool = False) -> None:
-    """Computes dw (KH,KW,C,F), db (F,) and, unless it is None, dx (N,H,W,C) from dy
-    (N,OH//2,OW//2,F). With `mask_dx`, dx is 0 where x is not above 0; if a ReLU computed x, dx is
-    then the gradient with respect to the ReLU's input.
+    """Computes dw (KH,KW,C,F), db (F,) and, unless dx is None, dx (N,H,W,C) from dy
+    (N,OH//2,OW//2,F). With `mask_dx`, dx is 0 where x is not above 0. If a ReLU computed x, this dx
+    is the gradient with respect to the ReLU's input.
     """
     _gradients(x, w, y, winner, dy, dx, dw, db, window)
     if mask_dx:

@@ -1,5 +1,5 @@
-"""Compiles kernels for float32 or float64 on first use, and caches them on disk in a folder that is
-named by a hash of the sources.
+"""Compiles kernels for float32 or float64 on first use, and caches them on disk in a folder whose
+name contains a hash of the sources.
 """
 
 import functools
@@ -28,17 +28,17 @@ from ..locks import Lock, kernel_lock, release_on_exit
 from ..threads import take_number
 from .linking import HelperCompiler, KernelCompiler
 
-# These flags preserve the order of sums, NaN and infinity. With "reassoc", results of a newly
-# compiled kernel had other bits than those of the same kernel from the cache, because Numba
-# optimizes the two differently. simd.py emits the FMAs.
+# These flags preserve the order of sums, NaN and infinity. With "reassoc", a newly compiled kernel
+# and the same kernel from the cache had results with different bits, because Numba optimizes the
+# two differently. simd.py emits the FMAs.
 FASTMATH = {"nsz"}
 
 OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 # Helpers are compiled into the kernels that call them. Python and C never call them, so they
-# need no wrappers. An `inline` helper counts no references to its arrays: that would take two
-# atomic additions per array, on a cache line that threads share. So an `inline` helper can
-# neither create nor return arrays; an `allocating` helper can do both.
+# need no wrappers. An `inline` helper counts no references to its arrays. Counting would take two
+# atomic additions per array, on a cache line that threads share. Because it does not count, an
+# `inline` helper can neither create nor return arrays; an `allocating` helper can do both.
 _HELPER: Any = functools.partial(numba.njit, **OPTIONS, no_cpython_wrapper=True)
 inline, allocating = _HELPER(_nrt=False, pipeline_class=HelperCompiler), _HELPER(_nrt=True)
 
@@ -60,7 +60,7 @@ class CpuKernel(Kernel):
     def __init__(self, function: Callable, signature: str, name: str, parallel: bool, grain: int,
                  vector_bytes: int) -> None:
         super().__init__(function, signature, name)
-        function.__name__ = function.__qualname__ = name  # used in symbols, which must be unique
+        function.__name__ = function.__qualname__ = name  # part of symbol names, which must be unique
         self.parallel, self.vector_bytes = parallel, vector_bytes
         compiler: Any = functools.partial(KernelCompiler, grain)
         self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=compiler)(function)
@@ -128,7 +128,7 @@ class _DiskCache(NullCache):
         data = caching.read(self._file(types))
         if data is None:
             return None
-        rtsys.initialize(context)  # sets up memory allocation, all that a loaded kernel needs
+        rtsys.initialize(context)  # sets up memory allocation; a loaded kernel needs no more
         return CompileResult._rebuild(context, *pickle.loads(data))
 
     def save_overload(self, types: Any, result: Any) -> None:
@@ -138,8 +138,8 @@ class _DiskCache(NullCache):
 
 
 def record_calls(function: Callable) -> Callable:
-    """Makes a NumPy function's calls recordable, like a kernel's. It may write only to its
-    arguments.
+    """Makes calls of a function that uses NumPy recordable, like a kernel's calls. The function may
+    write only to its arguments.
     """
 
     @functools.wraps(function)
@@ -158,21 +158,21 @@ def record_calls(function: Callable) -> Callable:
 def kernel(signature: str, parallel: bool = False, grain: int = 1, vector_bytes: int = 0,
            name: str = "") -> Callable[[Callable], CpuKernel]:
     """Returns a decorator that makes a function a `CpuKernel`. `vector_bytes` is the vector size
-    that the kernel requires. `name` is the kernel's name, if several kernels have the same source.
+    that the kernel requires. `name` distinguishes kernels that have the same source.
     """
     return lambda function: CpuKernel(function, signature, name or function.__name__, parallel, grain, vector_bytes)
 
 
 @cache
 def _start_compilers() -> None:
-    """Starts compiler processes, which load while this process compiles, if the cache is empty."""
+    """If the cache is empty, starts compiler processes. They load while this process compiles."""
     folder = cache_folder()
     if folder is not None and caching.has_space(folder) and not any(folder.glob(f"*{caching.KERNEL}")):
         _compilers.start(AHEAD)
 
 
 def begin(pairs: TypedKernels) -> bool:
-    """Starts compiling kernels in other processes; returns False if this one must compile them."""
+    """Starts compiling kernels in other processes. Returns False if this process must do it."""
     return kernels.begin(pairs, cache_folder, lambda: _compilers)
 
 

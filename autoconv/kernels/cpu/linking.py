@@ -22,8 +22,8 @@ from .loops import add_serial_branch
 
 
 class KernelCompiler(Compiler):
-    """A subclass of Numba's compiler for kernels. The functions and loops that a kernel uses become
-    `_Part` libraries. Loops of at most `grain` iterations run in one thread.
+    """The compiler of kernels, derived from Numba's. The functions and loops that a kernel uses
+    become `_Part` libraries. Loops of at most `grain` iterations run in one thread.
     """
 
     def __init__(self, grain: int, typing: Any, target: Any, library: Any, *rest: Any) -> None:
@@ -53,8 +53,8 @@ class KernelCompiler(Compiler):
 
 
 class HelperCompiler(Compiler):
-    """A subclass of Numba's compiler for helpers that count no references. Such a helper must not
-    return an array, because the caller would free memory that is still in use.
+    """The compiler of helpers that count no references, derived from Numba's. Such a helper must
+    not return an array, because the caller would free memory that is still in use.
     """
 
     def define_pipelines(self) -> list[Any]:
@@ -65,7 +65,7 @@ class HelperCompiler(Compiler):
 
 
 class _Kernel(JITCodeLibrary):
-    """Numba's code library, for a single kernel."""
+    """The code of a single kernel, as a code library of Numba."""
 
     def _optimize_functions(self, ll_module: Any) -> None:
         """Optimizes functions as Numba does, but skips the dozens of declarations in each part. For
@@ -83,8 +83,8 @@ class _Kernel(JITCodeLibrary):
 
     def serialize_using_object_code(self) -> tuple[str, str, tuple[bytes, bytes]]:
         """Serializes the machine code, with empty functions of the same names in place of the LLVM
-        IR. Loading the IR would take longer than loading the machine code. It would be needed only
-        to link a kernel into other code, which never happens.
+        IR. Loading the IR would take longer than loading the machine code. The IR would be needed
+        only to link a kernel into other code, which never happens.
         """
         self._ensure_finalized()
         stubs, void = ir.Module(), ir.FunctionType(ir.VoidType(), ())

@@ -6,18 +6,18 @@ longer if other programs are running. Many kernels of a small net take less time
 
 from llvmlite import ir
 
-WRAPPER, LAUNCH = "parallel.gufunc.wrapper", "numba_parallel_for"  # names in generated code
+WRAPPER, LAUNCH = "parallel.gufunc.wrapper", "numba_parallel_for"  # names in Numba's code
 
 
 def add_serial_branch(module: ir.Module, grain: int) -> None:
-    """Makes a loop that Numba distributes over its threads check first whether it has more than
-    `grain` iterations. If not, all iterations run in the calling thread.
+    """Inserts a branch before a loop that Numba distributes over its threads. If the loop has at
+    most `grain` iterations, all of them run in the calling thread.
 
     Numba wraps the loop in `module` in a call of launch(body, arguments, shape, ...), which makes
     each thread call body(arguments, shape, steps, data). shape[0] is the number of threads.
     arguments[0] contains the first and the last iteration of each thread. If there are fewer
     iterations than threads, the threads without iterations have (1, 0). The original wrapper also
-    takes Python's GIL briefly, which kernels do not need.
+    acquires Python's GIL briefly, which kernels do not need.
     """
     launch = module.globals.get(LAUNCH)
     if module.name != WRAPPER or launch is None:

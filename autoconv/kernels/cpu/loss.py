@@ -14,7 +14,7 @@ from numba import prange
 from .jit import kernel, record_calls
 from .pointwise import sigmoid, softmax
 
-FEW = 64  # rows of about ten classes that one thread completes before a second could start
+FEW = 64  # number of rows of about ten classes that one thread completes while a second starts
 EPSILON = 1e-7  # as in Keras: probabilities are clipped to [EPSILON, 1 - EPSILON]
 
 
@@ -33,7 +33,7 @@ def one_hot(labels, out):
 
 @record_calls
 def categorical(t, x, loss):
-    """loss = -sum(t log p), with p = x / sum(x), clipped to [EPSILON, 1 - EPSILON]."""
+    """loss = -sum(t log p), where p is x / sum(x), clipped to [EPSILON, 1 - EPSILON]."""
     p = np.clip(_shares(x)[0], EPSILON, 1 - EPSILON)
     np.sum(t * np.log(p), axis=-1, out=loss)
     np.negative(loss, out=loss)
@@ -41,7 +41,7 @@ def categorical(t, x, loss):
 
 @record_calls
 def categorical_grad(t, x, dy, dx):
-    """dx = dy (dp - sum(dp p)) / S, S = sum(x), p = x / S, dp = -t / p, or 0 if p was clipped."""
+    """dx = dy (dp - sum(dp p)) / S. S = sum(x), p = x / S, dp = -t / p, or 0 where p is clipped."""
     p, total = _shares(x)
     dp = _zero_clipped(p, -t / np.clip(p, EPSILON, 1 - EPSILON))
     np.subtract(dp, np.sum(dp * p, axis=-1, keepdims=True), out=dx)
@@ -67,7 +67,7 @@ def _categorical_logits(t, x, loss):
 
 
 def categorical_logits(t, x, loss):
-    """loss = -sum(t log_softmax(x)), with 0 * -inf = 0."""
+    """loss = -sum(t log_softmax(x)), where 0 * -inf counts as 0."""
     _categorical_logits(_rows(t), _rows(x), loss.reshape(-1))
 
 
@@ -90,14 +90,14 @@ def categorical_logits_grad(t, x, dy, dx):
 
 @record_calls
 def binary(t, x, loss):
-    """loss = -mean(t log p + (1 - t) log(1 - p)), with p = x clipped to [EPSILON, 1 - EPSILON]."""
+    """loss = -mean(t log p + (1 - t) log(1 - p)); p is x, clipped to [EPSILON, 1 - EPSILON]."""
     p = np.clip(x, EPSILON, 1 - EPSILON)
     np.mean(-t * np.log(p) - (1 - t) * np.log(1 - p), axis=-1, out=loss)
 
 
 @record_calls
 def binary_grad(t, x, dy, dx):
-    """dx = dy (p - t) / (p (1 - p)) / C, or 0 where x was clipped to p."""
+    """dx = dy (p - t) / (p (1 - p)) / C, where p is the clipped x. dx is 0 where x was clipped."""
     p = np.clip(x, EPSILON, 1 - EPSILON)
     dx[...] = _zero_clipped(x, (p - t) / (p * (1 - p)))
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
@@ -105,7 +105,7 @@ def binary_grad(t, x, dy, dx):
 
 @record_calls
 def binary_logits(t, x, loss):
-    """loss = mean(max(x, 0) - x t + log(1 + exp(-|x|))), a stable `binary` of sigmoid(x)."""
+    """loss = mean(max(x, 0) - x t + log(1 + exp(-|x|))), a stable `binary` for logits x."""
     with np.errstate(invalid="ignore"):
         np.mean(np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x))), axis=-1, out=loss)
 

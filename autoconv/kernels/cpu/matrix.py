@@ -1,10 +1,10 @@
 """Matrix products with many rows, for 1x1 convolutions and their gradients. The weights are packed
-for the caches.
+into panels, which suit the caches.
 
-In the weights, the rows of a tile's columns are `filters` elements apart, so a pass over them
-touches as many pages as the weights have rows. Packing copies the columns of each tile to one
-stretch of memory (a panel). The kernels also prefetch the next rows of x and y: a tile reads six
-rows at once, which the processor's own prefetching does not follow.
+Unpacked, the rows of a tile's columns of the weights are `filters` elements apart, so a pass over
+them touches up to one memory page per row. Packing copies the columns of each tile to one stretch
+of memory (a panel). The kernels also prefetch the next rows of x and y. The processor does not do
+this itself, because a tile reads six rows at once.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ ROWS = 96  # maximum number of rows in a task
 # minimum number of rows for packing the weights; packing costs the time of a few rows and a call
 PACKED = 2048
 SQUARE = 16  # minimum number of rows and columns for transposing a matrix in registers
-AHEAD = 2  # the prefetched rows are this many tiles ahead
+AHEAD = 2  # distance of the prefetched rows, in tiles
 # rows that a weight gradient processes at a time, and number of rows between two prefetches
 STRETCH, FEW = 96, 12
 
@@ -118,7 +118,7 @@ def _multiply(x, w, panels, scale, b, y, starts, runs, tasks, relu):
 @inline
 def _copy_panel(row, dy, k, filters, count, panel, sums, f, fresh):
     """Copies `count` rows of dy, which begin at dy[k] and are `filters` elements apart, to `panel`
-    contiguously. Also adds these rows to sums[f : + a row], which is set to zero first if `fresh`.
+    contiguously. Also adds them to the row of sums that begins at sums[f], or at 0 if `fresh`.
     """
     columns, total = simd.width(row), row
     if not fresh:
@@ -133,7 +133,7 @@ def _copy_panel(row, dy, k, filters, count, panel, sums, f, fresh):
 @kernel("(T[:,::1], T[:,::1], T[:,::1], T[:,::1], int64)", parallel=True)
 def _outer(x, dy, partial, partial_b, pieces):
     """Writes partial sums of dw to `partial` (parts, C*F) and of db to `partial_b` (parts, F), each
-    over a fraction of the rows. The columns of each partial sum are split into pieces.
+    over a fraction of the rows. `pieces` tasks compute the columns of each partial sum.
 
     For a stretch of rows, one tile's columns of dy are copied contiguously, and stay in the L1
     cache for all channels. Meanwhile, the kernel prefetches the next stretch of x and dy, a few
@@ -186,7 +186,7 @@ def width(dtype) -> int:
 
 
 def pays(filters: int, dtype) -> bool:
-    """Returns whether these loops are faster: the columns must fill at least the narrow tile."""
+    """Returns whether these loops are faster, which they are if columns fill the narrow tile."""
     return bool(filters >= NARROW_N * simd.lanes(dtype))
 
 

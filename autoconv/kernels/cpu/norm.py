@@ -1,7 +1,7 @@
 """Computes batch normalization over the rows of (M, C), with one channel per column.
 
-The op fixes the number of partial sums over rows, so their bits do not depend on the threads. A
-partial sum adds a few rows at a time in vector registers, and then adds these sums in float64.
+The op fixes the number of partial sums over rows, so results have the same bits for any number of
+threads. A partial sum adds a few rows at a time in vector registers, and these sums in float64.
 """
 
 import math
@@ -18,8 +18,8 @@ from .pointwise import relu_grad  # noqa: F401 (re-exported)
 from .products import bias, ones
 from .rowwise import VECTORS
 
-WIDE = 64  # elements: adjacent short rows are merged to a multiple of this length, to fill vectors
-DEPTH = 32  # merged rows that are summed in the dtype of x; longer sums are in float64
+WIDE = 64  # adjacent short rows are merged into rows of a multiple of this length, to fill vectors
+DEPTH = 32  # number of merged rows that are summed in the dtype of x; longer sums are in float64
 
 
 @allocating
@@ -34,7 +34,7 @@ def repeat(row, times):
 
 @inline
 def count_repeats(channels):
-    """Returns how many rows to merge to fill vectors, or fewer if the merged row is too long."""
+    """Returns the number of rows to merge to fill vectors, or fewer to limit the merged length."""
     times = WIDE // math.gcd(channels, WIDE)
     return times if times * channels <= 8 * WIDE else max(1, WIDE // channels)
 
@@ -47,7 +47,7 @@ def share(rows, p, count):
 
 @inline
 def add_folded(wide, out):
-    """out (C,) float64 += the sum of the consecutive rows of length C in the merged row `wide`."""
+    """out (C,) float64 += the sum of the rows of length C that were merged into the row `wide`."""
     for r in range(wide.size // out.size):
         for c in range(out.size):
             out[c] += wide[r * out.size + c]
@@ -55,7 +55,7 @@ def add_folded(wide, out):
 
 @inline
 def deviations(x, i, stop, center, sums, squares):
-    """Sums x - center and its square per column of x[i : stop], in rows as long as `center`."""
+    """Sums x - center and its square per column of x[i : stop]. A row is as long as `center`."""
     zero, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(zero)):
         columns, pos = min(simd.width(zero), wide - j), i + j
@@ -89,7 +89,7 @@ def moments(x, parts, mean, variance):
         sums, squares = np.empty(center.size, x.dtype), np.empty(center.size, x.dtype)
         total, square, block = np.empty(channels), np.empty(channels), DEPTH * center.size
         parts[0, p], parts[1, p] = 0, 0
-        for turn in range(-1, ((end - begin) * channels + block - 1) // block):  # turn -1: first mean
+        for turn in range(-1, ((end - begin) * channels + block - 1) // block):  # turn -1 finds a mean
             i = begin * channels + max(turn, 0) * block
             stop = min(i + block, end * channels)
             size = max((stop - i) // channels, 1)
@@ -146,7 +146,7 @@ def normalize(x, mean, scale, shift, relu, y, addend=None) -> None:
 
 @inline
 def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
-    """Sums dy and dy (x - center) per column of [i : stop], in rows as long as `center`."""
+    """Sums dy and dy (x - center) per column of [i : stop]. A row is as long as `center`."""
     zero, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(zero)):
         columns, pos, total, product = min(simd.width(zero), wide - j), i + j, zero, zero
@@ -277,11 +277,11 @@ def moving_average(average, batch, momentum) -> None:
 
 @record_calls
 def combine_moments(gather, count, mean, variance, share):
-    """Combines the moments of all ranks. Each replay of a recorded step sends messages, too."""
+    """Combines the moments of all ranks. Each replay of a recorded step combines them again."""
     across.combine_moments(gather, count, mean, variance, share)
 
 
 @record_calls
 def sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total):
-    """Sums dgamma and dbeta over all ranks. Each replay of a recorded step sends messages, too."""
+    """Sums dgamma and dbeta over all ranks. Each replay of a recorded step sums them again."""
     across.sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total)

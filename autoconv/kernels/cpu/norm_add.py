@@ -20,7 +20,7 @@ from .rowwise import VECTORS
 def masked_sums(x, y, dy, second_dy, has_second_dy, i, stop, center, masked_dy, sums, products):
     """masked_dy = dy, or dy + second_dy if `has_second_dy`, where y > 0, otherwise 0. For each
     column, `sums` receives the sum of masked_dy, and `products` the sum of masked_dy * (x -
-    center). The sums include the elements [i : stop], in rows as long as `center`.
+    center). The sums are over the elements [i : stop], whose rows are as long as `center`.
     """
     zero, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(zero)):
@@ -44,8 +44,8 @@ def masked_sums(x, y, dy, second_dy, has_second_dy, i, stop, center, masked_dy, 
 @kernel("(T[:,::1], T[:,::1], T[:,::1], T[:,::1], boolean, T[::1], T[::1], float64[:,:,::1], T[:,::1], T[::1], T[::1])",
         parallel=True)
 def parameter_grads_add(x, y, dy, second_dy, has_second_dy, mean, inverse, parts, masked_dy, dgamma, dbeta):
-    """masked_dy = dy, or dy + second_dy if `has_second_dy`, where y > 0, otherwise 0; dgamma = sum
-    of masked_dy (x - mean) inverse, and dbeta = sum of masked_dy, both over rows.
+    """masked_dy = dy, or dy + second_dy if `has_second_dy`, where y > 0, otherwise 0. Sums over
+    rows: dgamma = sum(masked_dy (x - mean) inverse), dbeta = sum(masked_dy).
     """
     (rows, channels), count, times = x.shape, parts.shape[1], norm.count_repeats(x.shape[1])
     pixels, results, target = flatten(x), flatten(y), flatten(masked_dy)

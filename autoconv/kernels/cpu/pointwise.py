@@ -15,12 +15,12 @@ from . import exponential
 from .jit import CpuKernel, inline, kernel, record_calls
 from .tasks import loops, piece
 
-# elements, and calls of exp, that one thread completes before a second thread could start
+# numbers of elements and of exp calls that one thread completes while a second thread starts
 FEW, FEW_CALLS = 1 << 13, 1 << 10
 
 
 def _elementwise(name: str, f: Callable) -> CpuKernel:
-    """Returns the kernel y = f(x), f(a, b) or f(a, b, c) for flat arrays."""
+    """Returns a kernel that computes y = f(x), f(a, b) or f(a, b, c) for flat arrays."""
 
     def apply_unary(x, y):
         for i in prange(y.size):

@@ -13,7 +13,7 @@ from .products import bias, ones
 from .stencil import backward_axis, clip_window, forward_axis, stencil
 from .tasks import loops, piece
 
-FEW = 1 << 12  # results of 2x2 windows that one thread computes before a second could start
+FEW = 1 << 12  # number of 2x2 windows that one thread processes while a second thread starts
 SIDE_BY_SIDE = Window(2, 2, 2, 2)  # the usual pooling: 2x2 windows without overlap or padding
 
 

@@ -22,7 +22,7 @@ from .stencil import prefetch
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
-ONE_RUN = np.zeros(1, np.int64)  # `runs` for a row of an ordinary matrix, which is a single run
+ONE_RUN = np.zeros(1, np.int64)  # value of `runs` for ordinary matrices, whose rows are one run
 # For weight gradients with more columns than one tile: the minimum number of window elements for
 # copying dy, and the number of pixels that are copied at a time.
 MANY, STRETCH = 64, 48
@@ -91,7 +91,7 @@ def gathered_product(
 
     If `fresh`, the sum starts from b[f:end], otherwise from y. `relu` replaces negative sums by 0.
     w and y have rows of `filters` elements. `scale`, unless it is empty, multiplies the sum before
-    b is added; such a sum must be `fresh`.
+    b is added, and requires `fresh`.
     """
     wide = simd.zeros(x, M, N)
     narrow = simd.zeros(x, NARROW_M, NARROW_N)
@@ -125,7 +125,7 @@ def gathered_product(
 def _product_part(
     tile, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, part, fresh, relu
 ):
-    """Computes columns f to f + `part` of `gathered_product`; the tile is at least as wide."""
+    """Computes columns f to f + `part` of `gathered_product` with a tile that is wide enough."""
     for p in range(0, count, NARROW_M):
         dst = simd.steps(filters, p, count, tile)
         acc = tile
@@ -173,7 +173,7 @@ def pooled_product(x, start, windows, count, runs, run_length, w, scale, b, y, w
 
 @inline
 def _pool_part(tile, x, start, windows, count, runs, run_length, w, scale, b, y, winner, y_start, filters, f, part):
-    """Computes columns f to f + `part` of `pooled_product`; the tile is at least as wide."""
+    """Computes columns f to f + `part` of `pooled_product` with a tile that is wide enough."""
     for q in range(0, count, POOL_NARROW_M // 4):
         src = tile2x2.windows(windows, q, count, tile)
         acc = tile if scale.size > 0 else simd.add_row(tile, b, f, part)
@@ -273,7 +273,7 @@ def _outer_tile(wide, x, start, pixels, taps, items, q, panel, dw, dw_start, fil
 
 @inline
 def _outer_part(tile, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, part, fresh):
-    """Computes columns f to f + `part` of `gathered_outer`; the tile is at least as wide."""
+    """Computes columns f to f + `part` of `gathered_outer` with a tile that is wide enough."""
     for q in range(0, items, NARROW_M):
         dst = simd.steps(filters, q, items, tile)
         acc = tile if fresh else simd.load(tile, dw, dst, dw_start + f, part)

@@ -4,7 +4,7 @@
     total = like                                   zeros
     for i in ...:
         total = add(total, row(like, x, i + j, columns))
-    put(total, sums, j, columns)                   sums[j : j + columns] = the sums down x's columns
+    put(total, sums, j, columns)                   sums[j : j + columns] = the sums of x's columns
 
 The same loop over arrays would keep its sums in memory, at half the speed or less.
 """
@@ -15,14 +15,14 @@ from numba.extending import intrinsic
 
 from . import simd
 
-# vectors in a row: five such rows and their results fit in the registers
+# number of vectors in a row; the registers hold five such rows and their results
 VECTORS = 4 if simd.VECTOR_BYTES == 64 else 2
 
 
 def _visit_columns(builder, tile, columns, visit):
     """Emits code that returns `visit(None)` if all columns of the tile exist, otherwise
-    `visit(columns)`. Processors do not prefetch for masked loads and stores, so these take several
-    times as long from memory.
+    `visit(columns)`. Processors do not prefetch for masked loads and stores, so masked accesses to
+    memory take several times as long.
     """
     is_whole = builder.icmp_signed(">=", columns, simd.INDEX(tile.vectors * tile.lanes))
     results = []
@@ -69,7 +69,7 @@ def full(typingctx, like, number):
 
 @intrinsic
 def row(typingctx, like, x, i, columns):
-    """Returns the row x[i : i + columns] with the shape of the tile `like`, and zeros beyond."""
+    """Returns the row x[i : i + columns] with the shape of the tile `like`, padded with 0."""
 
     def codegen(context, builder, signature, args):
         flat = simd._Flat(context, builder, x, args[1])

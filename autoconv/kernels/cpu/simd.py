@@ -1,7 +1,7 @@
 """The register tile: a block of vectors in the processor's registers, as a Numba type.
 
     acc = zeros(x, M, N)                    M rows of N vectors, all zero
-    src = rows(offsets, i, count, acc)      the M numbers offsets[i : i + M]: where each row reads
+    src = rows(offsets, i, count, acc)      offsets[i : i + M], at which the tile's M rows read
     acc = fma(acc, x, src, k, w, j)         acc[m, :] += x[src[m] + k] * w[j : j + N*lanes]
     store(acc, y, dst, j, columns)          y[dst[m] + j : ... + columns] = acc[m, :columns]
 
@@ -26,7 +26,7 @@ from numba.extending import intrinsic, models, register_model
 from .jit import target
 
 # Vector width in bytes, and two tiles (M, N), for targets with AVX-512, with AVX2, and for all
-# others. They have 32, 16 and 16 vector registers. The narrow tile, half as wide and with more
+# others. These have 32, 16 and 16 vector registers. The narrow tile, half as wide and with more
 # rows, is for the columns that remain when no further wide tile fits. RUN_VECTORS is the number of
 # vectors per row for tiles of up to three rows whose rows are stretches of memory (`axpy`).
 if "avx512f" in target()[1]:
@@ -112,7 +112,7 @@ def _mask(builder, tile, vector, columns):
 
 
 def _call(builder, name, result, arguments):
-    """Calls an LLVM intrinsic; llvmlite's own helper does not support vector types."""
+    """Emits a call of an LLVM intrinsic. llvmlite's own helper does not support vector types."""
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(result, [a.type for a in arguments]), name)
     return builder.call(function, arguments)
@@ -145,7 +145,7 @@ def _store(builder, flat, tile, value, index, columns, vector):
 
 @intrinsic(prefer_literal=True)
 def zeros(typingctx, like, m, n):
-    """Returns an m x n tile of zeros, with the element type of the array `like`."""
+    """Returns a tile of zeros: m rows of n vectors, with the element type of the array `like`."""
     tile = TileType(like.dtype, *_literals(m, n))
 
     def codegen(context, builder, signature, args):
@@ -396,7 +396,7 @@ def store(typingctx, acc, y, dst, j, columns):
 
 @intrinsic
 def relu(typingctx, acc):
-    """max(acc, 0); NaN stays NaN."""
+    """Returns max(acc, 0). NaN stays NaN."""
 
     def codegen(context, builder, signature, args):
         total = args[0]

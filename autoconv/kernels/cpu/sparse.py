@@ -1,8 +1,8 @@
 """Gradients of a convolution followed by 2x2 max pooling, computed from nonzero elements only.
 
 Each pooled pixel q of filter f passes its gradient g to one of four pixels, so at most a quarter of
-the convolution's output gradient is nonzero. For each nonzero element, a number times a stretch of
-memory is added (simd.axpy):
+the convolution's output gradient is nonzero. For each nonzero element g, the kernels add g times a
+stretch of memory (simd.axpy):
 
     dwt[f, :]             +=  g * (the window of x at the winner)
     dx's window at the winner  +=  g * w[:, f]

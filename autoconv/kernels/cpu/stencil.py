@@ -17,8 +17,8 @@ from . import simd, vectors
 from .flat import flatten
 from .jit import inline, kernel
 
-PIXELS = 6  # adjacent pixels of a row whose sums are in registers at a time
-EDGE = 4  # vectors of channels at a time for border pixels, each of which has its own taps
+PIXELS = 6  # number of adjacent pixels of a row whose sums are in registers at a time
+EDGE = 4  # vectors of channels per tile at the borders, where a tile has only one pixel
 CACHE_LINE = 16  # number of float32 elements in a cache line
 
 

@@ -1,5 +1,5 @@
-"""Computes a step's work apart from layers, losses and updates: batches, accuracies and running
-sums. Work that almost every step needs is compiled; NumPy does the rest.
+"""Assembles batches and computes accuracies and running sums: a step's work apart from layers,
+losses and updates. Work that almost every step needs is compiled; NumPy does the rest.
 
 `first` is the position of a batch in the epoch's order. `first` and all other numbers that change
 from step to step are dynamic scalars.
@@ -82,7 +82,7 @@ def categorical_accuracy(t, x, out):
 
 @record_calls
 def binary_accuracy(t, x, threshold, out):
-    """For each element: out (M*C,) = 1 if `x > threshold` equals the target, 0 or 1; else 0."""
+    """For each element: out (M*C,) = 1 if `x > threshold` equals the target (0 or 1), else 0."""
     np.equal(x.reshape(-1) > threshold, t.reshape(-1), out=out)
 
 

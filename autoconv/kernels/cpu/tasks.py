@@ -6,8 +6,8 @@ samples, which are added in order. The number of partial sums follows from shape
 have the same bits for any number of threads. A partial sum must be written, read and added up. That
 is worthwhile if the partial sum is long and if all partial sums stay in a core's cache.
 
-If there are fewer partial sums than threads, the result of each partial sum is split into blocks,
-like that of a forward pass. No sum depends on these blocks, so the threads may decide their number.
+If there are fewer partial sums than threads, each partial sum is split into blocks of elements. No
+sum depends on these blocks, so the number of blocks may depend on the number of threads.
 """
 
 from math import lcm
@@ -18,8 +18,8 @@ from .jit import inline
 
 # maximum, usual and minimum number of partial sums, but never more than samples
 MOST, USUAL, LEAST = 32, 8, 2
-ROWS = 512  # minimum number of pixels or rows per partial sum, if there are more than LEAST
-# maximum number of elements of all partial sums together, if there are more than USUAL
+ROWS = 512  # minimum number of pixels or rows per partial sum, if there are more than LEAST sums
+# maximum number of elements of all partial sums together, if there are more than USUAL sums
 ROOM = 1 << 17
 # number of multiply-adds that one thread computes in the time that a second thread needs to start
 SMALL = 3 << 17

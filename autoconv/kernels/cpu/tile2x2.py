@@ -1,6 +1,6 @@
-"""2x2 windows on the register tile (simd.py): four of its rows are the four pixels of a window.
+"""2x2 windows on the register tile (simd.py): four rows of the tile are a window's four pixels.
 
-    src = windows(offsets, i, count, acc)            where the rows read: windows i, i + 1, ...
+    src = windows(offsets, i, count, acc)            the rows' offsets: windows i, i + 1, ...
     best = window_max(acc)                           best[q, :] = the largest of acc[4q : 4q + 4, :]
     store_winners(acc, best, out, dst, j, columns)   out[dst[q] + j : ... + columns] = the index of
                                                      that row among the four
@@ -59,7 +59,7 @@ def window_max(typingctx, acc):
 @intrinsic
 def store_winners(typingctx, acc, best, out, dst, j, columns):
     """Stores the index 0 to 3 of the row that contains the maximum, for each element of `best` =
-    window_max(acc), as bytes. On a tie, the first row counts; NaN counts as the maximum.
+    window_max(acc), as bytes. On a tie, this is the first row. NaN counts as the maximum.
     """
 
     def codegen(context, builder, signature, args):

@@ -14,7 +14,7 @@ from numba import prange
 from ..formulas import updates
 from .jit import CpuKernel, inline, kernel, record_calls
 
-FEW = 1 << 17  # parameters that one thread updates in the time that a second thread needs to start
+FEW = 1 << 17  # number of parameters that one thread updates while a second thread starts
 
 _TEMPLATE = """
 def {name}({parameters}):
@@ -82,7 +82,7 @@ def clip(gradient, limit):
 
 @record_calls
 def shrink(gradient, limit):
-    """Scales `gradient` to an L2 norm of at most `limit`; no bit depends on the thread count."""
+    """Scales `gradient` to an L2 norm of at most `limit`. The bits do not depend on threads."""
     norm = math.sqrt(float((gradient * gradient).sum()))
     if norm > limit:
         gradient *= limit / norm

@@ -1,5 +1,5 @@
-"""Selects the loops that compute a convolution. The choice depends on its shape, not on the size of
-the batch or the number of threads, so an image's results are bit-for-bit equal in any batch.
+"""Selects the loops that compute a convolution. The choice depends on the convolution's shape, not
+on the batch size or the thread count, so an image's results are bit-for-bit equal in any batch.
 
     FIRST      3x3, one or three channels                first_layer.py
     SQUARES    3x3, 32 or more channels and filters      winograd.py, winograd_grad.py
@@ -23,11 +23,11 @@ from . import few_filters, first_layer, matrix, winograd, winograd_rows, winogra
 # minimum of channels times filters for which Winograd's algorithm is faster than the sparse
 # products of the winners
 SPARSE = 64 * 128
-# minimum of channels times filters for which Winograd's algorithm saves much time in training, in
-# the forward pass of a pooled layer
+# minimum of channels times filters for which Winograd's algorithm saves much time in the forward
+# pass of a pooled layer in training
 LIGHT = 64 * 64
-# minimum number of columns for which a first layer's loops save more than it costs to compile one
-# more kernel at the first start
+# minimum number of output columns for which the loops of first_layer.py save more time than it
+# takes to compile their kernel at the first start
 LARGE = 64
 
 Size = tuple[int, int]
@@ -111,8 +111,8 @@ def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype
 
 def _product(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype, side: int,
              use_rows: bool) -> Way | None:
-    """Selects SQUARES, ROWS or PIXELS, or returns None. If both of Winograd's methods are faster,
-    ROWS has the shorter transforms, and SQUARES with 4x4 outputs saves the most products.
+    """Selects SQUARES, ROWS or PIXELS, or returns None. If SQUARES and ROWS are both possible,
+    selects ROWS for tiles of 2x2 outputs if c <= f, because its transforms are shorter.
     """
     if winograd.pays(c, f, size, window, groups) and not (use_rows and side == 2 and c <= f):
         return Way.SQUARES

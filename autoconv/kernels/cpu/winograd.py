@@ -1,6 +1,6 @@
-"""3x3 convolutions of stride 1 by Winograd's F(2x2,3x3): 16 products instead of 36 for four outputs
-and a pair of channels. For calls that need no gradient, larger layers use F(4x4,3x3): 36 products
-instead of 144 for sixteen outputs.
+"""3x3 convolutions of stride 1 by Winograd's F(2x2,3x3), with 16 products instead of 36 for four
+outputs, per channel and filter. For calls that need no gradient, larger layers use F(4x4,3x3), with
+36 products instead of 144 for sixteen outputs.
 
 The image is divided into tiles of 2x2 outputs, each computed from a patch of 4x4 pixels. Element i
 of all patches (i = 0..15) is a matrix (tiles, C), element i of all kernels a matrix (C, F), and
@@ -44,14 +44,14 @@ LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 8, 1.2
 MANY, LIGHT = 16, 64 * 64
 # Number of tiles in a task, keyed by a tile's side: a multiple of both register tiles' rows.
 TILES = {2: 54, 4: 18}
-# number of channels of U that a task transforms at a time: with V and M, they stay in the L2 cache
+# number of channels of U that a task transforms at a time, so that U, V and M stay in the L2 cache
 DEPTH = 32
 LOW = 4  # number of rows of a third register tile, which is used for few tiles
 # maximum number of tiles for which each task transforms U for its own columns; with more tiles, all
 # of U is transformed first
 FEW = 64
-# padding, in elements, after each matrix of a task's own U; without it, the matrices would share
-# cache sets
+# padding, in elements, after each matrix of a task's own U; without it, the matrices would compete
+# for cache sets
 APART = 16
 
 
@@ -132,8 +132,8 @@ def _transform(tile, w, c, f, rotate, scale, k, count, panel, part, u, u_start, 
 
 @inline
 def _transform_row(tile, w, scale, u, rotate, k):
-    """u = U of one channel, in panels with the wide register tile's columns: (panel, items, C,
-    columns).
+    """u (panel, items, C, columns) = U of one channel. Each panel is as wide as the wide register
+    tile.
     """
     _, c, f = w.shape
     width, items = simd.width(simd.zeros(w, 1, N)), transforms.side(tile) ** 2

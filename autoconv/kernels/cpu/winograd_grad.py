@@ -3,7 +3,7 @@
     V = B' d B of each patch    dM = A dy A' of each tile    dU[i] = sum over tiles of V[i]' dM[i]    dw = G' dU G
 
 Sums over tiles have a fixed order, so results are bit-for-bit equal for any number of threads.
-Results that are not finite, or whose values have too wide a range, are computed again directly
+Results that are not finite, or whose inputs have too wide a range, are computed again directly
 (winograd_ranges.py).
 """
 
@@ -56,8 +56,8 @@ def _add_outer(tile, height, v, k, count, items, dm, j, columns, du, dst, fresh)
 
 @inline
 def _measure(x, k, c, columns, first, stop, total, part, ranges, fresh):
-    """Measures the ranges of values in a fraction of the pixels. This is the same fraction as that
-    of tiles `first` to `stop` among `total` tiles.
+    """Runs `winograd_ranges.measure` for a fraction of the pixels, which corresponds to tiles
+    `first` to `stop` of all `total` tiles.
     """
     pixels = x.size // c
     begin, end = pixels * first // total, pixels * stop // total

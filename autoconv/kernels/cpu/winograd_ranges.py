@@ -2,8 +2,8 @@
 
 Winograd's algorithm adds up a patch's pixels before it multiplies them. An element of dw is then a
 difference of sums that contain products of other elements. So one large activation in the same tile
-as one large gradient makes the other taps lose precision. The decision depends on the magnitudes of
-the pixels x of each channel:
+as one large gradient makes the other taps lose precision. The elements to recompute are chosen by
+the magnitudes of the pixels x of each channel:
 
     spread = sum |x| / max |x|         1 for a single large value, the number of pixels if all are equal
     power  = sum |x|^2 / max |x|^2     between spread^2 / pixels and spread
@@ -12,9 +12,9 @@ In units of the largest product max |x| max |dy|, the sum of an element's absolu
 shifts of x against dy, has the mean spread(x) spread(dy) / pixels and a variance of at most
 power(x) power(dy) / pixels. If the mean minus `DEVIATIONS` standard deviations is below `ENOUGH`,
 the elements of this channel and vector of filters are computed again by their definition, as are
-elements that are not finite. docs/kernels.md states the error bound. The kernels measure x and dy
-while these are in the cache. Which elements are computed again depends on values only, never on the
-threads.
+elements that are not finite. docs/kernels.md states the error bound. The kernels find these sums
+of x and dy while both are in the cache. The elements to recompute depend on values only, never on
+the threads.
 """
 
 import math
@@ -29,9 +29,9 @@ from .jit import allocating, inline, kernel
 ENOUGH = 4.0
 DEVIATIONS = 5.0
 SMALLEST_SQUARE = 1e-30
-PIXELS = 4  # pixels that are measured at a time
-LINES = 3 * PIXELS  # rows per partial sum: maximum, sum and sum of squares of every fourth pixel
-CHANNELS = 4  # channels in a task of `_replace`: adjacent channels share cache lines
+PIXELS = 4  # number of pixels that `measure` reads at a time
+LINES = 3 * PIXELS  # rows of a result: maximum, sum and sum of squares, each of every fourth pixel
+CHANNELS = 4  # number of channels in a task of `_replace`; adjacent channels share cache lines
 CHAIN = 64  # pixels whose products form a separate partial sum
 
 

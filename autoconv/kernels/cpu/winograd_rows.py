@@ -96,10 +96,10 @@ def _open_row(vec, x, image, i, high, wide, c, left, pairs, v, dst, size):
 
 @inline
 def _products(tile, height, v, rows, part, first, c, u, m, x, addend, y, ahead):
-    """m (4, height, F) = M of the pairs of one tile, from pair `first` on. `rows` contains the
-    positions in v of V of the three rows of pixels that the tile reads; each V has four parts.
-    `ahead` describes the stretches of x, y and `addend` that are needed next. Each of four steps
-    prefetches a quarter of them.
+    """m (4, height, F) = M of the pairs of one tile, from pair `first` on. The tile reads three
+    rows of pixels, whose transforms V begin in the array v at the positions `rows`. `ahead`
+    describes the stretches of x, y and `addend` that are needed next. Each of four steps prefetches
+    a quarter of these stretches.
     """
     lanes, filters = simd.width(simd.zeros(v, 1, 1)), simd.width(tile)
     j, out, block = 0, simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)

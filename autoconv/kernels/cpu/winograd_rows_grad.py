@@ -6,7 +6,7 @@ winograd_rows.py.
     dU[i] = sum over pairs of V[i] D[i]    dw = (dU0 + (dU1 + dU2) / 2, (dU1 - dU2) / 2, (dU1 + dU2) / 2 - dU3)
 
 A row of pixels is multiplied by the three rows of gradients whose windows read it. The tile's rows
-are channels, and its vectors are the three rows of taps, so each number of V is used three times.
+are channels, and its vectors are the three rows of taps, so each element of V is used three times.
 """
 
 import numpy as np
@@ -22,8 +22,8 @@ from .tasks import piece
 from .winograd_ranges import measure
 from .winograd_rows import transform_row
 
-# number of pairs whose products a tile of dU adds before the next tile; they come from whole rows,
-# and from at least two
+# number of pairs whose products are added to a tile of dU before the next tile is computed; these
+# pairs form whole rows, at least two
 PAIRS = 64
 CHANNELS = 8 if simd.VECTOR_BYTES == 64 else 4  # rows of the tile; a row has three vectors
 SMALLEST = 8  # minimum number of outputs in a row
