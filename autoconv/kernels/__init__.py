@@ -1,3 +1,3 @@
-"""Kernels are functions that read arrays and write arrays. The CPU and the GPU have one folder
-each. The functions that ops call have the same files, names and signatures in both folders.
+"""Kernels are functions that read and write arrays. One folder contains the CPU's kernels, another
+the GPU's. Files and functions that ops use have the same names and signatures in both folders.
 """

@@ -1,6 +1,6 @@
 """Combines the statistics of normalization layers over all ranks. The CPU and GPU kernels both call
 this code, which computes with NumPy on the host. `gather` returns one array per rank, in rank
-order, so all ranks compute the same bits.
+order, so the results are bit-for-bit equal on all ranks.
 """
 
 from collections.abc import Callable
@@ -31,8 +31,8 @@ def combine_moments(gather: Gather, count: int, mean: Any, variance: Any, share:
 def sum_gradients(gather: Gather, share: np.ndarray, dgamma: Any, dbeta: Any, dgamma_total: Any,
                   dbeta_total: Any) -> None:
     """dgamma_total, dbeta_total (C,) = dgamma and dbeta summed over all ranks, times `share`.
-    `input_grad` divides these sums by this rank's row count. The factor `share` makes the quotient
-    the mean over all ranks' rows.
+    `input_grad` later divides these sums by this rank's row count. Because of the factor `share`,
+    the quotients are means over the rows of all ranks.
     """
     sums = np.stack([np.asarray(dgamma, np.float64), np.asarray(dbeta, np.float64)])
     total = np.stack(gather(sums)).sum(0) * share[0]

@@ -3,9 +3,9 @@
 Allocating fresh memory pages takes longer than many kernels, and each step needs arrays of the same
 sizes as the previous step. So each block of memory is owned by a `Buffer`, and every array or view
 of the block keeps that buffer alive as its base. When the last array is freed, the buffer is freed
-too, and its memory returns to the pool. The buffer stays alive for any reference: from the user's
-code, a view of a view, a memoryview, another package or another thread. The pool itself counts no
-references.
+too, and its memory returns to the pool. Any reference keeps the buffer alive, also one from a view
+of a view, a memoryview, the user's code, another package or another thread. The pool itself counts
+no references.
 """
 
 import ctypes
@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 ALIGNMENT = 64  # number of bytes in a cache line, and in the widest vector registers
-# a pool that needs new memory first frees the sizes that it has not used for this many steps
+# before a pool allocates memory, it frees the block sizes that were unused for this many steps
 KEPT = 16
 
 
 class Idle(list):
-    """A list of the free memory blocks of one size. `kind` is the ctypes class of their buffers."""
+    """A list of the free memory blocks of one size. `kind` is the buffers' ctypes class."""
 
     __slots__ = ("__weakref__", "itself", "kind", "step")
 
@@ -52,8 +52,8 @@ class Memory:
 
 
 class Loan(weakref.ref):
-    """A weak reference from a buffer to itself, which holds the buffer's memory. The reference's
-    callback returns the memory to the pool when the buffer is freed.
+    """A weak reference from a buffer to itself. It stores the buffer's `memory`, which its callback
+    returns to the pool when the buffer is freed.
 
     Only the buffer refers to its loan, so the callback runs exactly once, when the last reference
     to the buffer is deleted. If the buffer is in a reference cycle, Python's garbage collector does
@@ -68,10 +68,10 @@ class Loan(weakref.ref):
 
 def _give_back(loan: Loan) -> None:
     """Returns a loan's memory to its pool. Python may call this function in any thread and at any
-    point, so the function acquires no lock; `list.append` is atomic.
+    point, so the function acquires no lock. It needs none, because `list.append` is atomic.
     """
     idle = loan.memory.idle()
-    if idle is not None:  # otherwise the pool no longer keeps blocks of this size
+    if idle is not None:  # None if the pool no longer keeps blocks of this size
         idle.append(loan.memory)
 
 
@@ -80,9 +80,9 @@ class Pool:
     shapes and dtypes of the arrays.
 
     A pool keeps the memory that its steps requested. Before it allocates a new block, it frees the
-    blocks of all sizes that none of the last `KEPT` steps requested, so steps whose shapes keep
-    changing do not fill the pool. When the pool is freed, all its unused blocks are freed too. A
-    copy of a pool starts empty.
+    blocks of all sizes that none of the last `KEPT` steps requested. So the pool does not keep
+    growing if shapes differ from step to step. When the pool is freed, all its unused blocks are
+    freed too. A copy of a pool starts empty.
     """
 
     def __init__(self) -> None:

@@ -51,7 +51,7 @@ def make_folder(name: str) -> Path | None:
             return folder
     except OSError as error:
         if any(folder.glob(f"*{KERNEL}")):
-            return folder  # its kernels can still be read; the first failed write prints a warning
+            return folder  # its kernels can be read; the first failed write of a kernel warns
         _warn_unwritable(folder, error)
         return None
 

@@ -1,6 +1,6 @@
 """Compiles kernels into the disk cache in several processes, because Numba compiles only one kernel
-at a time in a process. There is at most one compiling process per core, and its memory is freed
-when it ends.
+at a time in a process. There is at most one compiling process per core. When such a process ends,
+the memory that the compiler used is freed.
 """
 
 import atexit
@@ -40,13 +40,13 @@ class Compilers:
     def _forget(self) -> None:
         self._feeders: dict[subprocess.Popen, threading.Thread] = {}
         self._pending: deque[str] = deque()  # kernels that no process has started to compile
-        self._requests: dict[str, Future[bool]] = {}  # requested kernels that are not compiled yet
+        self._requests: dict[str, Future[bool]] = {}  # futures of kernels not compiled yet, by name
         self._condition = interruptible_condition()
 
     def start(self, count: int) -> None:
-        """Starts compiling processes until `count` of them exist, but at most one per core."""
+        """Starts compiler processes until `count` of them exist, but at most one per core."""
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-        # these errors are raised if the system allows no further process or thread
+        # both errors mean that the system allows no further process or thread
         with self._condition, contextlib.suppress(OSError, RuntimeError):
             while len(self._feeders) < min(os.cpu_count() or 1, count):
                 process = subprocess.Popen(
@@ -82,8 +82,8 @@ class Compilers:
 
     def wait(self, names: Iterable[str], report: Callable[[int], None] = lambda done: None) -> None:
         """Waits until the requested kernels among `names` are compiled, and calls `report(done)`
-        after each kernel. If a process failed to compile a kernel, the caller must compile it, and
-        then sees the compiler's error.
+        after each kernel. If a process failed to compile a kernel, the caller must compile this
+        kernel itself, which raises the compiler's error.
         """
         done = 0
         with self._condition:

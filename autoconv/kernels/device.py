@@ -141,7 +141,7 @@ class Device(ABC):
     def on_low_memory(self, release: Callable[[], object]) -> None:
         """Registers the bound method `release`, which frees memory. If an allocation fails, the
         device calls `release` and tries again. The device does not keep the method's object alive.
-        A device without `keeps_steps` never calls `release`.
+        If `keeps_steps` is False, the device never calls `release`.
         """
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
@@ -225,7 +225,7 @@ class CpuDevice(Device):
         self.module("jit").begin(list(missing))
 
     def import_ahead(self) -> None:
-        # NumPy's random modules import each other: two threads importing them may block each other
+        # NumPy's random modules import each other, so two importing threads may block each other
         importlib.import_module("numpy.random")
         threading.Thread(target=self.module, args=("jit",)).start()
 
@@ -260,7 +260,7 @@ class CpuDevice(Device):
         return True
 
     def on_low_memory(self, release: Callable[[], object]) -> None:
-        """Does nothing, because this device has no `keeps_steps`."""
+        """Does nothing, because this device keeps no recorded steps."""
 
     def fresh(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         return aligned_empty(shape, dtype)

@@ -69,8 +69,8 @@ class Kernel(ABC):
 
     @property
     def size(self) -> int:
-        """Returns the number of bytecode bytes in the kernel and its helpers. Compile time grows
-        with this number.
+        """Returns the size of the Python bytecode of the kernel and its helpers, in bytes. Compile
+        time grows with this number.
         """
         return _code_size(self.function, set())
 
@@ -111,8 +111,8 @@ def kernels_in(value: object) -> Iterator[Kernel]:
 
 
 def begin(pairs: TypedKernels, folder: Callable[[], Path | None], compilers: Callable[[], Compilers]) -> bool:
-    """Starts compiling kernels into the cache folder in other processes. Returns False if other
-    processes cannot be used or are not worthwhile; then this process must compile the kernels.
+    """Starts compiling kernels into the cache folder in other processes. If other processes cannot
+    be used or are not worthwhile, returns False, and this process must compile the kernels.
     """
     longest_first = sorted((k for k in pairs if k[0].is_ours), key=lambda k: k[0].size, reverse=True)
     path = folder() if len(longest_first) > 1 else None

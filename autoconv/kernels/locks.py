@@ -16,9 +16,9 @@ class Lock(type(threading.RLock())):  # type: ignore[misc]
     """A reentrant lock that a KeyboardInterrupt never leaves held.
 
     With `threading.RLock`, Python 3.14 may raise KeyboardInterrupt after `__enter__` has acquired
-    the lock and before the `with` block begins, so the lock is never released. This class's
-    `__enter__` is Python code, and no interrupt is raised between its return and the block. The
-    inherited `__exit__` is C code, and no interrupt is raised before it runs.
+    the lock and before the `with` block begins, so the lock is never released. In this class,
+    `__enter__` is a Python function, and no interrupt is raised between its return and the block.
+    The inherited `__exit__` is a C function, and no interrupt is raised before it runs.
     """
 
     def __enter__(self) -> bool:
@@ -43,9 +43,9 @@ def interruptible_condition() -> threading.Condition:
 
 @contextmanager
 def release_on_exit(*locks: Any) -> Iterator[None]:
-    """Releases these locks after the `with` block, except locks that this thread held before the
-    block. Use it around another package's code that acquires these reentrant locks, because an
-    interrupt in that code may leave them held.
+    """Releases these reentrant locks after the `with` block, except locks that this thread held
+    before the block. The block calls another package's code that acquires the locks. An interrupt
+    in that code may leave the locks held.
     """
     free = [lock for lock in locks if not lock._is_owned()]
     try:

@@ -11,8 +11,8 @@ def set_precision(precision: str) -> None:
 
     "tf32", the default, uses tensor cores: factors are rounded to 10 bits of mantissa, sums stay
     float32, and results are accurate to about 3 digits. PyTorch's convolutions and TensorFlow do
-    the same by default. "highest" uses float32 throughout. The setting has no effect on the CPU,
-    for float64, or on GPUs with a compute capability below 8.0: factors are never rounded there.
+    the same by default. "highest" uses float32 throughout. Factors are never rounded on the CPU,
+    in float64, or on GPUs with a compute capability below 8.0, whatever the setting.
     Raises ValueError for any other value.
     """
     global _current

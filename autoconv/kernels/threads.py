@@ -1,8 +1,8 @@
 """Manages the number of threads that kernels use. `Team` replays recordings on fewer threads while
 other programs need the processors.
 
-Numba stores a separate number of threads for each Python thread. A number set by one Python thread
-applies to all of them: each Python thread adopts the new number before it next starts kernels.
+Numba stores a separate number of threads for each Python thread. In autoconv, all Python threads
+use the latest number that any of them set. Each adopts this number before it next starts kernels.
 OpenMP's threads do not survive a fork, and OpenMP ends a forked process that uses them. So with
 OpenMP, kernels run on one thread in a forked process. A fork waits for the kernel lock, so the
 child process never sees a half-finished kernel.
@@ -10,8 +10,8 @@ child process never sees a half-finished kernel.
 A parallel loop ends when its slowest thread ends. If another program occupies one thread's
 processor, all threads wait for that thread in every loop, and a step is faster on fewer threads.
 The elapsed time is the only measure of this effect that works on every system. A search runs some
-replays on fewer or more threads and keeps the fastest number of threads. A search that finds no
-better number is repeated only rarely. If replays become slow, a search starts earlier. Results have
+replays on fewer or more threads and keeps the fastest number of threads. After a search that finds
+no better number, the next search starts much later, or earlier if replays become slow. Results have
 the same bits for any number of threads.
 """
 
@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 from .locks import kernel_lock
 
-# A search measures replays for PHASE seconds per number of threads. Between searches, a window of
-# replays is WINDOW seconds long.
+# A search measures replays for PHASE seconds per number of threads. Between searches, the speed of
+# replays is checked after every WINDOW seconds of replays.
 PHASE, WINDOW = 0.02, 0.05
 # A recording is no longer timed after more than SURE replays of less than BRIEF seconds each.
 BRIEF, SURE = 1e-4, 16
@@ -46,8 +46,8 @@ FORGOTTEN = 3.0  # after this many seconds without a replay, the user's own numb
 
 
 class _Number:
-    """A number of threads that was set. `is_forked` means that a fork set it. Each setting is a new
-    object, even if the number stays the same.
+    """A setting of the number of threads. `is_forked` is True if a fork caused the setting. Each
+    setting is a new object, even if the number stays the same.
     """
 
     def __init__(self, threads: int, is_forked: bool = False) -> None:
@@ -163,7 +163,7 @@ class Phase(NamedTuple):
 
 
 class Team:
-    """Chooses the number of threads for replays. It is at most the user's own number
+    """Chooses the number of threads for replays. The choice never exceeds the user's own number
     (NUMBA_NUM_THREADS or `set_num_threads`), which is restored after each replay. The caller of
     `begin` and `end` must hold the `kernel_lock`.
 
@@ -177,7 +177,7 @@ class Team:
         self._usage = usage
         self._get = get
         self._put = put
-        # how often the number has changed; a pace measured before the last change is not valid
+        # count of changes to the number of threads; a `Pace` from before the last change is invalid
         self.changes = -1
         self._last = 0.0  # time when the last replay ended
         self._settle(None)
@@ -283,8 +283,8 @@ class Team:
 
     def _decide(self, now: float) -> None:
         """Adopts the best number of threads that a search found. The search measured the current
-        number twice, first and last, and the shorter time counts, so that a single slow moment does
-        not decide the result.
+        number twice, first and last. The shorter of these two times is used, so that a single slow
+        moment does not decide the result.
         """
         first, *candidates, last = self._phases
         present = min(first.times, last.times)

@@ -56,9 +56,9 @@ def suspend_recording() -> Any:
 
 
 class Dynamic:
-    """A scalar argument of a recorded call. Each replay draws a new `value` for it, which only the
-    recorded call reads. The class has no arithmetic, because the result of an operation would not
-    change when a new value is drawn.
+    """A scalar argument of a recorded call. Each replay draws a new `value`, which the call then
+    receives. The class supports no arithmetic, because the result of an operation would not change
+    when a new value is drawn.
     """
 
     __slots__ = ("dtype", "value")
@@ -79,7 +79,7 @@ def call_resolved(function: Callable, arguments: tuple) -> None:
 
 class Section:
     """A section of a trace. It consists of the recorded calls `(function, arguments)`, in order,
-    and of the draws of dynamic scalars, which a replay does before the calls.
+    and of functions that draw the values of dynamic scalars. A replay runs these functions first.
 
     reason: why the section is incomplete, or None if a replay repeats all of its work.
     """
@@ -131,9 +131,9 @@ class DryRun:
 
 
 class Graphs:
-    """Statistics on the graphs captured from a trace's sections: the number of graphs, the node
-    count of the largest graph, and the reason for a failed capture. Traces of the same work share
-    one `Graphs` object.
+    """Statistics on the CUDA graphs that were captured from a trace's sections: the number of
+    graphs, the node count of the largest graph, and the reason for a failed capture. Traces of the
+    same work share one `Graphs` object.
     """
 
     def __init__(self) -> None:
@@ -184,8 +184,8 @@ class Trace:
         self._paces.clear()
 
     def dynamic(self, section: Section, draw: Callable[[], Any], dtype: DTypeLike, count: int) -> Any:
-        """Returns placeholders for the `count` numbers that `draw()` returns. They can be passed to
-        kernels.
+        """Returns placeholders for the `count` numbers that `draw()` returns. Placeholders can be
+        passed to kernels.
         """
         scalars = [Dynamic(dtype) for _ in range(count)]
         section.draws.append((draw, scalars))
@@ -220,8 +220,8 @@ class Trace:
                     on_call()
 
     def cut(self, name: str, places: list[int]) -> list[str]:
-        """Splits a section into several, each beginning at one of the call indices in `places`,
-        which are in ascending order. Returns the names of the new sections.
+        """Splits a section before each of the call indices in `places`, which are in ascending
+        order. Returns the names of the new sections.
         """
         whole = self.sections.pop(name)
         names = []

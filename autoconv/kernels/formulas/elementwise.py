@@ -1,4 +1,4 @@
-"""Defines functions of one, two or three elements by name. Each one is a kernel on both devices.
+"""Defines functions of one, two or three elements. Both devices have each one under its name.
 
 GPUs compile all formulas; the CPU compiles `ACTIVATIONS` and uses NumPy for almost all others.
 Constants in formulas have an argument's dtype, because 0.0 would be float64 on a GPU.

@@ -1,4 +1,4 @@
-"""Finds the source of each pixel of a transformed image. `source` defines a transform's numbers t.
+"""Finds the source of each pixel of a transformed image. A transform is 8 numbers t; see `source`.
 
 Coordinates, borders and interpolation follow TensorFlow's ImageProjectiveTransformV3, which Keras's
 layers call. Constants have the coordinates' dtype, because 0.0 would be float64 on a GPU.
@@ -10,7 +10,7 @@ import numpy as np
 
 CONSTANT, NEAREST, REFLECT, WRAP = 0, 1, 2, 3  # fill modes for pixels outside the image
 FLIP, ROTATION, TRANSLATION, ZOOM, CROP = 0, 1, 2, 3, 4
-FAR = 2**30  # maximum absolute coordinate: larger ones might overflow an integer
+FAR = 2**30  # maximum absolute value of a coordinate; larger values might overflow an integer
 
 
 def round_down(c):
@@ -20,9 +20,9 @@ def round_down(c):
 
 
 def rotation(degrees):
-    """Returns the cosine and sine of an angle. Uses their series within 45 degrees only, so
-    multiples of 90 degrees are exact. On a GPU, library functions would need memory in addition to
-    registers.
+    """Returns the cosine and sine of an angle. Their Taylor series are used for angles up to 45
+    degrees only, so multiples of 90 degrees are exact. On a GPU, library functions would need
+    memory in addition to registers.
     """
     T = type(degrees)
     quarters = round_down(degrees / T(90) + T(1) / T(2))
@@ -38,9 +38,9 @@ def rotation(degrees):
 
 def set_transform(d, n, kind, h, w, t):
     """t[n] = the transform of images (h, w) for the draws d[0, n] (vertical) and d[1, n]
-    (horizontal). FLIP: a draw of at most 1/2 flips the image. ROTATION: d[0, n] is the angle in
-    degrees. TRANSLATION: offsets down and right, as fractions of h and w. ZOOM: size of the visible
-    part, relative to the image. CROP: first row and column, rounded down.
+    (horizontal). FLIP: a draw of at most 1/2 flips that axis. ROTATION: d[0, n] is the angle in
+    degrees. TRANSLATION: the draws are offsets down and right, as fractions of h and w. ZOOM: they
+    are the visible fractions of h and w. CROP: rounded down, they are the first row and column.
     """
     T = t.dtype.type
     a, b, half = d[0, n], d[1, n], T(1) / T(2)
@@ -84,7 +84,7 @@ def map_coordinate(c, size, fill_mode):
 
 
 def read_transform(t, n):
-    """Returns the eight numbers of sample n's transform; a single transform serves all samples."""
+    """Returns the 8 numbers of sample n's transform. If t has one transform, all samples use it."""
     n = min(n, t.shape[0] - 1)
     return t[n, 0], t[n, 1], t[n, 2], t[n, 3], t[n, 4], t[n, 5], t[n, 6], t[n, 7]
 
@@ -93,7 +93,7 @@ def source(t, i, j, h, w, fill_mode, bilinear):
     """Returns the source of pixel (i, j): row (t3 j + t4 i + t5) / s and column
     (t0 j + t1 i + t2) / s, with s = t6 j + t7 i + 1. Splits both into floor and fractional part.
 
-    Without interpolation, the source is the nearest pixel. Row -2 means outside the image.
+    Without interpolation, the source is the nearest pixel. Row -2 marks a source outside the image.
     """
     T = type(t[0])
     zero, one, half = T(0), T(1), T(1) / T(2)
@@ -115,7 +115,7 @@ def source(t, i, j, h, w, fill_mode, bilinear):
         if row <= -half or column <= -half:
             return -2, -2, zero, zero
         return np.int64(row + half), np.int64(column + half), zero, zero
-    r, c = np.int64(row + one) - 1, np.int64(column + one) - 1  # floors: coordinates exceed -1
+    r, c = np.int64(row + one) - 1, np.int64(column + one) - 1  # rounded down, as both exceed -1
     return r, c, row - T(r), column - T(c)
 
 
@@ -125,7 +125,7 @@ def pixel(x, n, i, j, c, fill_value):
 
 
 def blend(a, b, c, d, v, u):
-    """Interpolates between pixels a, b and, below them, c, d, by v downwards and u to the right."""
+    """Interpolates bilinearly: u to the right, from a to b and c to d, then v down between them."""
     one = type(u)(1)
     upper = (one - u) * a + u * b
     lower = (one - u) * c + u * d

@@ -2,8 +2,8 @@
 generator of these words.
 
 Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Philox's key is
-the seed's two words. Its counter is the two words of the block number and the two words of the
-stream. Each block consists of four random words.
+the seed's two words. Its counter consists of the block number's two words and the stream's two
+words. Each block consists of four random words.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 ROUNDS = 10
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57  # factors of the counter's words in each round
 WEYL = 0x9E3779B9, 0xBB67AE85  # the key's increments per round: golden ratio, sqrt(3) - 1
-HALF, LOWEST = np.uint64(32), np.uint64(8)  # bits per word; low bits that `uniform` ignores
+HALF, LOWEST = np.uint64(32), np.uint64(8)  # bits per word; lowest bits, which `uniform` ignores
 STEP = 2.0**-24
 
 
@@ -40,7 +40,7 @@ def normal(word):
                   + 4.2313330701600911252e1) * r + 1.0)
         return q * above / below
     r = math.sqrt(-math.log(p if q < 0 else 1.0 - p))
-    # AS 241's third pair of polynomials, for r > 5, is never needed: a 32-bit word gives r < 5
+    # AS 241's third pair of polynomials, for r > 5, is never needed, as r < 5 for a 32-bit word
     r -= 1.6
     above = (((((((7.74545014278341407640e-4 * r + 2.27238449892691845833e-2) * r + 2.41780725177450611770e-1) * r
                  + 1.27045825245236838258) * r + 3.64784832476320460504) * r + 5.76949722146069140550) * r

@@ -1,7 +1,7 @@
 """Defines how each optimizer updates one weight. Both devices build their kernels from `RULES`.
 
 A formula accepts the weight w, its gradient g, the slots, and then numbers of the same dtype. It
-returns the new weight and the new slots. An optional slot is None if the optimizer lacks it.
+returns the new weight and the new slots. If an optimizer lacks a slot, its formula receives None.
 """
 
 import inspect
@@ -39,7 +39,7 @@ class Rule(NamedTuple):
         return "_".join((self.name, *(slot for slot in slots if slot in self.optional)))
 
     def source(self, template: str, name: str, slots: tuple[str, ...], numbers: tuple[str, ...]) -> str:
-        """Returns a kernel's source from a device's `template`. `numbers` are expressions."""
+        """Fills in a device's `template` of a kernel's source; `numbers` are source expressions."""
         parameters = ("w", "g", *slots, *self.rates, *self.constants, "decay_factor")
         slot_items = (f"{slot}[i]" if slot in slots else "None" for slot in self.slots)
         results = {f"{array}[i]": f"result[{n}]" for n, array in enumerate(("w", *self.slots))
@@ -49,7 +49,7 @@ class Rule(NamedTuple):
             targets=", ".join(results), results=", ".join(results.values()))
 
     def arguments(self, values: tuple) -> tuple[str, tuple, tuple, tuple, Any]:
-        """Splits the arguments after w and g into kernel name, slots, rates, constants, decay."""
+        """Converts the arguments after w and g to kernel name, slots, rates, constants, decay."""
         count, end = len(self.slots), len(self.slots) + len(self.rates)
         name, slots = self.name, values[:count]
         if self.optional:
@@ -114,7 +114,7 @@ def adam(w, g, m, v, alpha, new_m, new_v, epsilon):
 
 @rule(slots=3, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, 1.0 - beta_2, epsilon))
 def adam_max(w, g, m, v, largest, alpha, new_m, new_v, epsilon):
-    """Runs Adam with the largest v to date (Reddi et al., "On the convergence of Adam", 2018)."""
+    """Updates w like `adam`, with the largest v of all steps (AMSGrad: Reddi et al., 2018)."""
     m += (g - m) * new_m
     v += (g * g - v) * new_v
     largest = max(largest, v)
