@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .. import activations
 from ..arguments import names, shapes
 from ..arguments.checked import Setting
+from ..arguments.shapes import Padding, Pair
 from ..engine.symbolic import Shape
 
 if TYPE_CHECKING:
@@ -173,14 +174,15 @@ def known_channels(layer: "Layer", input_shape: Shape) -> int:
     return channels
 
 
-def pool_output(input_shape: Shape, pool_size: Any, strides: Any, pad: Any) -> Shape:
+def pool_output(input_shape: Shape, pool_size: Pair, strides: Pair, pad: Padding) -> Shape:
     """Returns the output sizes (N, OH, OW) of pooling for images of `input_shape`. An unknown size gives None."""
     h, w = (_ANY_SIZE if n is None else n for n in input_shape[1:3])
     out = shapes.pool_window((h, w), pool_size, strides, pad).output_size(h, w)
     return (input_shape[0], *(None if n is None else o for n, o in zip(input_shape[1:3], out)))
 
 
-def window_output(input_shape: Shape, kernel: Any, strides: Any, pad: Any, dilation: Any, kernel_name: str) -> Shape:
+def window_output(input_shape: Shape, kernel: Pair, strides: Pair, pad: Padding, dilation: Pair,
+                  kernel_name: str) -> Shape:
     """Returns the output sizes (N, OH, OW) of a convolution for images of `input_shape`. An unknown size gives None."""
     h, w = (_ANY_SIZE if n is None else n for n in input_shape[1:3])
     out = shapes.window((h, w), kernel, strides, pad, dilation, kernel_name).output_size(h, w)

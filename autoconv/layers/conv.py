@@ -5,6 +5,7 @@ from typing import Any
 from .. import functional as F
 from .. import initializers
 from ..arguments import shapes
+from ..arguments.shapes import Padding, Pair
 from ..engine.tensor import Tensor
 from ..engine.variable import Variable
 from . import checks
@@ -22,7 +23,7 @@ class _Convolution(Layer):
     strides_of_dilated = False  # whether strides and dilation may both exceed 1, as in Keras
 
     def _set_up(
-        self, kernel_size: Any, strides: Any, padding: Any, data_format: str | None, dilation_rate: Any,
+        self, kernel_size: Pair, strides: Pair, padding: Any, data_format: str | None, dilation_rate: Pair,
         activation: Any, use_bias: bool, bias_initializer: Any,
     ) -> None:
         self.data_format = data_format
@@ -31,7 +32,8 @@ class _Convolution(Layer):
             raise ValueError("`strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: "
                              f"strides={self.strides} and dilation_rate={self.dilation_rate}. functional.conv2d "
                              "supports both.")
-        self.padding, self.use_bias = padding, bool(use_bias)
+        self.padding = padding
+        self.use_bias = bool(use_bias)
         self.activation = activation
         self.bias_initializer = initializers.get(bias_initializer)
 
@@ -68,8 +70,8 @@ class Conv2D(_Convolution):
     regularized_weights = ("kernel", "bias")
 
     def __init__(
-        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: Any = "valid",
-        data_format: str | None = None, dilation_rate: Any = (1, 1), groups: int = 1, activation: Any = None,
+        self, filters: int, kernel_size: Pair, strides: Pair = (1, 1), padding: Padding = "valid",
+        data_format: str | None = None, dilation_rate: Pair = (1, 1), groups: int = 1, activation: Any = None,
         use_bias: bool = True, kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
         **kwargs: Any,
     ) -> None:
@@ -111,8 +113,8 @@ class DepthwiseConv2D(_Convolution):
     regularized_weights = ("depthwise", "bias")
 
     def __init__(
-        self, kernel_size: Any, strides: Any = (1, 1), padding: Any = "valid", depth_multiplier: int = 1,
-        data_format: str | None = None, dilation_rate: Any = (1, 1), activation: Any = None, use_bias: bool = True,
+        self, kernel_size: Pair, strides: Pair = (1, 1), padding: Padding = "valid", depth_multiplier: int = 1,
+        data_format: str | None = None, dilation_rate: Pair = (1, 1), activation: Any = None, use_bias: bool = True,
         depthwise_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -148,8 +150,8 @@ class SeparableConv2D(_Convolution):
     regularized_weights = ("depthwise", "pointwise", "bias")
 
     def __init__(
-        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: Any = "valid",
-        data_format: str | None = None, dilation_rate: Any = (1, 1), depth_multiplier: int = 1, activation: Any = None,
+        self, filters: int, kernel_size: Pair, strides: Pair = (1, 1), padding: Padding = "valid",
+        data_format: str | None = None, dilation_rate: Pair = (1, 1), depth_multiplier: int = 1, activation: Any = None,
         use_bias: bool = True, depthwise_initializer: Any = "glorot_uniform",
         pointwise_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", **kwargs: Any,
     ) -> None:
@@ -189,9 +191,10 @@ class Conv2DTranspose(_Convolution):
     regularized_weights = ("kernel", "bias")
 
     def __init__(
-        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "valid", output_padding: Any = None,
-        data_format: str | None = None, dilation_rate: Any = (1, 1), activation: Any = None, use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", **kwargs: Any,
+        self, filters: int, kernel_size: Pair, strides: Pair = (1, 1), padding: str = "valid",
+        output_padding: Pair | None = None, data_format: str | None = None, dilation_rate: Pair = (1, 1),
+        activation: Any = None, use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros", **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.filters = checks.positive(filters, "filters")

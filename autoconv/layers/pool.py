@@ -3,6 +3,7 @@
 from typing import Any
 
 from .. import functional as F
+from ..arguments.shapes import Padding, Pair
 from ..engine.tensor import Tensor
 from . import checks
 from .layer import Layer, Shape
@@ -17,7 +18,7 @@ class _Pooling(Layer):
     data_format = checks.DataFormat()
     pool_size, strides = checks.pair(), checks.pair()
 
-    def _set_up(self, pool_size: Any, strides: Any, padding: Any, data_format: str | None) -> None:
+    def _set_up(self, pool_size: Pair, strides: Pair | None, padding: Padding, data_format: str | None) -> None:
         self.data_format = data_format
         self.pool_size = pool_size
         self.strides = pool_size if strides is None else strides
@@ -33,8 +34,8 @@ class MaxPooling2D(_Pooling):
     recordable = True
 
     def __init__(
-        self, pool_size: Any = (2, 2), strides: Any = None, padding: Any = "valid", data_format: str | None = None,
-        name: str | None = None, **kwargs: Any,
+        self, pool_size: Pair = (2, 2), strides: Pair | None = None, padding: Padding = "valid",
+        data_format: str | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
         self._set_up(pool_size, strides, padding, data_format)
@@ -49,8 +50,8 @@ class AveragePooling2D(_Pooling):
     recordable = True
 
     def __init__(
-        self, pool_size: Any, strides: Any = None, padding: Any = "valid", data_format: str | None = None,
-        name: str | None = None, **kwargs: Any,
+        self, pool_size: Pair, strides: Pair | None = None, padding: Padding = "valid",
+        data_format: str | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
         self._set_up(pool_size, strides, padding, data_format)

@@ -1,5 +1,6 @@
 """Layers that reshape, permute, repeat, pad, crop or enlarge their input."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -57,7 +58,7 @@ class Reshape(Layer):
     recordable = True
     target_shape = checks.Setting(_target_shape)
 
-    def __init__(self, target_shape: Any, **kwargs: Any) -> None:
+    def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.target_shape = target_shape
 
@@ -83,7 +84,7 @@ class Permute(Layer):
     one_input = True
     recordable = True
 
-    def __init__(self, dims: Any, **kwargs: Any) -> None:
+    def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dims = dims
 
@@ -93,7 +94,7 @@ class Permute(Layer):
         return self._dims
 
     @dims.setter
-    def dims(self, dims: Any) -> None:
+    def dims(self, dims: Sequence[int]) -> None:
         if sorted(dims) != list(range(1, len(dims) + 1)):
             raise ValueError("Invalid permutation argument `dims` for Permute Layer. The set of indices in `dims` must "
                              f"be consecutive and start from 1. Received dims={dims}")

@@ -184,15 +184,15 @@ class _Best(_Counts):
         return number(type(self)._best(*counts)[feasible].max(initial=0.0))
 
 
-def _precision(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
+def _precision(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> np.ndarray:
     return ratio(tp, tp + fp)
 
 
-def _sensitivity(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
+def _sensitivity(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> np.ndarray:
     return ratio(tp, tp + fn)
 
 
-def _specificity(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
+def _specificity(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> np.ndarray:
     return ratio(tn, tn + fp)
 
 
@@ -241,7 +241,8 @@ class AUC(_Counts):
         self.multi_label = multi_label
         self.num_labels = num_labels
         self.label_weights = None if label_weights is None else np.asarray(label_weights, np.float64)
-        self.from_logits, self._inner = from_logits, None if thresholds is None else inner
+        self.from_logits = from_logits
+        self._inner = None if thresholds is None else inner
         super().__init__([-1e-7, *inner, 1 + 1e-7], name or "auc", dtype)
         if multi_label:
             self._fit((self.num_thresholds, num_labels or 1))

@@ -238,7 +238,7 @@ def broadcast_weights(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.n
     return values, np.broadcast_to(weights, values.shape)
 
 
-def ratio(a: Any, b: Any) -> Any:
+def ratio(a: Any, b: Any) -> np.ndarray:
     """a / b, or 0 if b is 0."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)
