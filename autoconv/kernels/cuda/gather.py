@@ -92,7 +92,7 @@ def find_tap(k, divisors):
 
 def make_row_locator(tile: Tile, is_pooled: bool) -> Callable:
     """Returns locate(places, count, channel, sizes, steps, divisors), which computes the pixels of
-    this block's rows. `places` has four elements in shared memory per row. Three of them describe
+    this block's rows. `places` has four elements in shared memory per row. The first three describe
     what tap (0, 0) reads: the index of the element in that channel, the pixel's row and its column.
     Shared memory holds `places`, because the sums need the registers.
 

@@ -44,7 +44,7 @@ class TileChoices(NamedTuple):
     bytes, and 16 bytes per row if windows are gathered.
 
     - wide, tall, large, narrow: the most arithmetic per loaded byte, for 128, 64, 64 and 32
-      columns. On tensor cores, each warp of such a tile computes 64 rows, so that a number from shared
+      columns. On tensor cores, each warp of these computes 64 rows, so that a number from shared
       memory is used in more products.
     - medium: used if the larger tiles give too few blocks even with split sums.
     - small: used if medium tiles give too few blocks as well. Such a block is often the only one on
