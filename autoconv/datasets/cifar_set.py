@@ -1,7 +1,7 @@
-"""Reads the batches of CIFAR-10's python or binary version, from a folder or from the tar.gz.
+"""Reads the batches of CIFAR-10's python or binary version, from a folder or a tar.gz archive.
 
 Both versions have five training batches and a test batch, of 10,000 images each. A record of the
-binary version is a label and 3072 bytes: a red, a green and a blue plane of 32 x 32 pixels.
+binary version is one byte for the label and 3 x 1024 bytes for the red, green and blue pixels.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ FOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py")
 ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
 LARGEST = RECORDS * (PIXELS + 1) + (1 << 21)  # maximum bytes of a batch file, in either version
 MOST = 10 * LARGEST  # maximum bytes of the whole archive, unpacked
-HEADERS = 1 << 20  # maximum bytes of an archive's headers; Python 3.14 reads them in pieces
+HEADERS = 1 << 20  # maximum bytes of the headers in an archive, in total
 
 
 def locate(path: Path) -> list[Path]:
@@ -71,7 +71,7 @@ def load(path: Path, entry: Entry, custom: bool) -> tuple[Part, Part]:
 
 
 def _unpack(archive: Path) -> dict[str, bytes]:
-    """Reads the six batch files in the tar.gz into memory, without writing them to the disk."""
+    """Reads the six batch files in a tar.gz archive into memory, without writing files."""
     import gzip
     import tarfile
 
@@ -87,7 +87,7 @@ def _unpack(archive: Path) -> dict[str, bytes]:
                     name = member.name.rsplit("/", 1)[-1]
                     if member.isreg() and not member.issparse() and name in PYTHON + BINARY and member.size <= LARGEST:
                         stream.budget += member.size
-                        contents[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
+                        contents[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # a file
     except Exception as error:  # tarfile raises many exception types
         raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error
     for names in (BINARY, PYTHON):

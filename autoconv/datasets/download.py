@@ -1,8 +1,8 @@
 """Downloads the files of a data set from the first working mirror, and checks their digests.
 
 Pooch, which only this module imports, receives the bytes in a separate thread, because time-outs
-do not end host name look-ups or downloads of one byte per second. The calling thread watches the
-bytes arrive and gives up if they stop.
+stop neither slow host name look-ups nor downloads of one byte per second. The calling thread
+checks that bytes keep arriving, and gives up if they stop.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ from .known_sets import Digest, Entry, mirrors
 
 PATIENCE = 20.0  # maximum seconds in total to wait for mirrors that send nothing
 STALL = 6.0  # maximum seconds to wait for one mirror that sends nothing
-CHUNK = 1 << 14  # bytes; a mirror that sends fewer bytes within STALL seconds counts as silent
+CHUNK = 1 << 14  # bytes per write; a mirror that sends less in STALL seconds counts as silent
 STALE = 3600.0  # seconds after which a killed download's leftovers are removed
 
 
 class MirrorError(OSError):
-    """A mirror sent no file, or a file that differs from the published one."""
+    """A mirror sent no file, or a file that differs from the published file."""
 
 
 def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
     """Downloads the files of a data set that `folder` lacks. Returns one line per failed mirror, or
-    [] if all files are present.
+    [] if `folder` now has all files.
 
     A file is moved to `folder` after its digest is checked. patience: the maximum seconds to wait,
     in total, for mirrors that send nothing. A download that makes progress may take any time.
@@ -95,7 +95,7 @@ def _transfer(url: str, part: Path, wait: float) -> None:
     def work() -> None:
         try:
             download(url, sink, None)
-        except Exception as error:  # passed to the watching thread
+        except Exception as error:  # the calling thread reports it
             errors.append(error)
         finally:
             for response in responses:  # Pooch leaves failed responses open
@@ -113,7 +113,7 @@ def _transfer(url: str, part: Path, wait: float) -> None:
     if errors:
         error = errors[0]
         reason = error.strerror if isinstance(error, OSError) else None
-        if not reason:  # the reason inside a Requests error, without the wrapping classes
+        if not reason:  # Requests wraps the reason in several exceptions
             inner = error.args[0] if error.args else error
             reason = str(getattr(inner, "reason", inner)).rsplit("(Caused by ", 1)[-1][:200]
         raise MirrorError(f"{url.rsplit('/', 1)[-1]}: {reason}")

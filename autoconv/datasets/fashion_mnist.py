@@ -6,8 +6,8 @@ from .finding import Part, load
 
 
 def load_data(path: str | os.PathLike | None = None) -> tuple[Part, Part]:
-    """Returns `(x_train, y_train), (x_test, y_test)`, as in Keras. The 60,000 and 10,000 images are
-    uint8 (N, 28, 28), 0 for black and 255 for white. The labels 0..9 are uint8 (N,).
+    """Returns `(x_train, y_train), (x_test, y_test)`, as in Keras. The 60,000 training and 10,000
+    test images are uint8 (N, 28, 28), 0 for black and 255 for white. The labels are uint8 (N,).
 
     path: a folder or file from which to read the data set, see `mnist.load_data`.
     """

@@ -17,8 +17,8 @@ FORMATS: dict[str, ModuleType] = {"idx": idx_set, "cifar": cifar_set}
 
 
 def load(name: str, path: str | os.PathLike | None = None, patience: float = PATIENCE) -> tuple[Part, Part]:
-    """Returns `(x_train, y_train), (x_test, y_test)` as uint8 arrays. The `load_data` of each data
-    set documents their shapes.
+    """Returns `(x_train, y_train), (x_test, y_test)` as uint8 arrays. The data set's own
+    `load_data` documents the arrays' shapes.
 
     If `path` is given, no other place is read. Otherwise a built-in set is read from the package,
     and any other set from AUTOCONV_DATA, the cache or the mirrors, in this order. patience: the
@@ -53,8 +53,8 @@ def load(name: str, path: str | os.PathLike | None = None, patience: float = PAT
 
 def locate(name: str, path: str | os.PathLike | None = None) -> Path | None:
     """Returns the folder or file that `load(name, path)` would read, or None if `load` would
-    download the set or, with a `path`, fail. Checks only whether files exist. Raises ValueError for
-    an unknown name.
+    download the set, or would fail because `path` lacks it. Checks only whether files exist. Raises
+    ValueError for an unknown name.
     """
     entry = info(name)
     if path is not None:
@@ -88,7 +88,7 @@ def _has_set(form: ModuleType, place: Path, reasons: list[str], source: str) -> 
 
 
 def _load_path(entry: Entry, path: Path) -> tuple[Part, Part]:
-    """Returns the data set in the folder or file `path`, with any image shape and any classes."""
+    """Loads the data set at `path`. An IDX set may have other classes and image sizes."""
     try:
         return FORMATS[entry.format].load(path, entry, True)
     except DatasetNotFound as error:

@@ -46,7 +46,7 @@ def looks_like_html(start: bytes) -> bool:
 
 
 def check_growth(size: int, path: Path) -> None:
-    """Raises DatasetCorrupt if a packed file unpacks to more bytes than packed images would."""
+    """Raises DatasetCorrupt if `size`, the unpacked bytes of a packed file, exceeds the limit."""
     most = max(SMALL, GROWTH * path.stat().st_size)
     if size > most:
         raise DatasetCorrupt(path, f"a packed file of its length may unpack to {most:,} bytes at most", f"{size:,}")
@@ -54,7 +54,7 @@ def check_growth(size: int, path: Path) -> None:
 
 def _read_stream(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
                  length: int | None) -> np.ndarray:
-    """Reads an IDX stream. start: its first bytes; length: its size in bytes, or None if packed."""
+    """Reads an IDX stream. start: its first bytes. length: its size in bytes, None if packed."""
     header = file.read(4 + 4 * ndim)
     magic = bytes([0, 0, 8, ndim])
     if header[:4] != magic:
@@ -78,7 +78,7 @@ def _read_stream(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: 
 
 
 def _take(file: IO[bytes] | gzip.GzipFile, count: int) -> bytearray:
-    """Reads at most `count` bytes in pieces, so that wrong sizes in a header allocate no memory."""
+    """Reads at most `count` bytes in chunks, so that a wrong count allocates no excess memory."""
     body = bytearray()
     while len(body) < count and (piece := file.read(min(CHUNK, count - len(body)))):
         body += piece

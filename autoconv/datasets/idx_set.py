@@ -40,7 +40,7 @@ def locate(path: Path) -> list[Path]:
 def load(path: Path, entry: Entry, custom: bool) -> tuple[Part, Part]:
     """Returns `(x_train, y_train), (x_test, y_test)`: uint8 (N, height, width) and uint8 (N,).
 
-    custom: whether the images' shape and the classes may differ from the entry's.
+    custom: whether the set may have another image shape and other classes than `entry`.
     Raises DatasetNotFound for a missing file, DatasetCorrupt for an invalid file.
     """
     files = locate(path)
@@ -87,7 +87,7 @@ def _check_pair(images: np.ndarray, labels: np.ndarray, file: Path) -> None:
 
 
 def _check_shapes(arrays: list[np.ndarray], files: list[Path], shape: tuple[int, ...] | None) -> None:
-    """Raises DatasetCorrupt unless all images have the size `shape`, or one size if it is None."""
+    """Raises DatasetCorrupt unless all images have this shape, or the same shape if it is None."""
     for images, file in ((arrays[0], files[0]), (arrays[2], files[2])):
         size = shape or arrays[0].shape[1:]
         if images.shape[1:] != size or 0 in size:
@@ -96,7 +96,7 @@ def _check_shapes(arrays: list[np.ndarray], files: list[Path], shape: tuple[int,
 
 
 def _check_labels(arrays: list[np.ndarray], files: list[Path], classes: int, custom: bool) -> None:
-    """Raises DatasetCorrupt for a label without a class. `custom` adds a training set's classes."""
+    """Raises DatasetCorrupt for an unknown label. With `custom`, each training label is valid."""
     if custom:
         classes = max(classes, int(arrays[1].max()) + 1)
     for labels, file in ((arrays[1], files[1]), (arrays[3], files[3])):

@@ -1,4 +1,4 @@
-"""Reads the registry of data sets, `datasets/registry.json`: files, mirrors, published digests."""
+"""Reads the registry of data sets, `datasets/registry.json`, with files, mirrors and MD5s."""
 
 import json
 import os
@@ -15,7 +15,7 @@ NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
 
 @dataclass(frozen=True)
 class Digest:
-    """A published MD5 in hex. It covers the unzipped "contents" or the whole "archive" (`over`)."""
+    """A published MD5 in hex. `over`: "contents" (the unzipped file) or "archive" (the file)."""
 
     over: str
     md5: str
@@ -26,8 +26,8 @@ class Digest:
 class Entry:
     """A data set in the registry.
 
-    format: "idx" or "cifar"; shape: the shape of one image; classes: the names of the labels 0, 1,
-    ...; mirrors: base URLs in the order in which they are tried, none for a built-in set.
+    format: "idx" or "cifar". shape: the shape of one image. classes: the names of the labels 0, 1,
+    ... mirrors: base URLs in the order in which they are tried, () for a built-in set.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Entry:
 
 
 def data_folder() -> Path:
-    """Returns the folder of `registry.json` and `digits/`: `_data` in a wheel, else `datasets`."""
+    """Returns the folder with `registry.json` and `digits`: `_data` in a wheel, else `datasets`."""
     here = Path(__file__).resolve().parent
     places = (here / "_data", here.parents[1] / "datasets")
     for place in places:
@@ -61,7 +61,7 @@ def data_folder() -> Path:
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Returns every data set in the registry, by name."""
+    """Returns the entries of all data sets in the registry, keyed by name."""
     registry = json.loads((data_folder() / "registry.json").read_text(encoding="utf-8"))
     return {name: _entry(name, fields) for name, fields in registry["sets"].items()}
 
@@ -73,7 +73,7 @@ def _entry(name: str, fields: dict) -> Entry:
 
 
 def info(name: str) -> Entry:
-    """Returns a data set's entry. For an unknown name, raises ValueError with the closest name."""
+    """Returns a data set's entry. For an unknown name, raises ValueError and suggests one."""
     return lookup("dataset", name, entries())
 
 
@@ -81,7 +81,7 @@ def mirrors(entry: Entry) -> tuple[str, ...]:
     """Returns the base URLs of the data set's files, each ending in "/", in order of preference.
 
     `AUTOCONV_MIRRORS` (base URLs, separated by blanks) replaces the registry's mirrors. Each of its
-    URLs has one folder per data set, such as http://host/data/mnist/. The digests stay the same.
+    URLs has one folder per data set, such as http://host/data/mnist/. The MD5s are still checked.
     """
     bases = os.environ.get("AUTOCONV_MIRRORS", "").split()
     return tuple(f"{base.rstrip('/')}/{entry.name}/" for base in bases) or entry.mirrors

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-OPCODES = (  # accepted opcodes, of the protocols 2 to 4
+OPCODES = (  # accepted opcodes of the pickle protocols 2 to 4
     b"\x80\x95.",  # PROTO, FRAME, STOP
     b"NJKMUTXCB\x8c\x88\x89",  # None, ints, strings, bytes, True and False
     b"(}]tlaesu0)\x85\x86\x87",  # MARK, dicts, lists, tuples
     b"qrhj\x94",  # memo writes and reads
     b"c\x93Rb",  # GLOBAL, STACK_GLOBAL, REDUCE, BUILD
 )
-MOST = 200_000  # maximum opcodes; a batch has about 50,000
+MOST = 200_000  # maximum number of opcodes; a batch has about 50,000
 LARGEST = 2**31  # upper limit for the sizes of arrays, and for labels
 PYTHONS: Any = vars(pickle)["_Unpickler"]  # the C unpickler does not check memo indices
 
@@ -69,7 +69,7 @@ ADMITTED = {
 
 
 class _Opcodes(dict[int, Callable]):
-    """The handlers of the accepted opcodes, for at most `MOST` look-ups."""
+    """Maps the accepted opcodes to their handlers, and allows at most `MOST` look-ups."""
 
     def __init__(self) -> None:
         super().__init__({code: PYTHONS.dispatch[code] for code in b"".join(OPCODES)})
@@ -95,7 +95,7 @@ class _Unpickler(PYTHONS):
                               ord("u"): _Unpickler.load_setitems})
 
     def find_class(self, module: str, name: str) -> object:
-        """Returns the replacement of an accepted name. Raises UnsafePickle for any other name."""
+        """Returns the replacement for an accepted name. Raises UnsafePickle for any other name."""
         if (module, name) not in ADMITTED:
             raise UnsafePickle(f"a reference to {str(module)[:50]}.{str(name)[:50]}")
         return ADMITTED[module, name]
@@ -115,7 +115,7 @@ class _Unpickler(PYTHONS):
         super().load_setitems()
 
     def _check_keys(self, items: list) -> None:
-        """Raises UnsafePickle for a key that is not a string, as hashing a deep tuple can crash."""
+        """Raises UnsafePickle for a key other than a string, as hashing nested tuples can crash."""
         if not all(type(key) in (bytes, str) for key in items[::2]):
             raise UnsafePickle("a dict whose keys are not strings")
 

@@ -1,4 +1,4 @@
-"""Limits the weights that a model from a file may create to the numbers that the file contains."""
+"""Limits the number of weights that a model from a file creates to the number in the file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 LARGEST = 1 << 24  # maximum product of the sizes in one argument, such as Tile's repeats
-SPARE = 1 << 20  # extra weight elements, for custom layers whose weights are not in the file
+SPARE = 1 << 20  # additional weight elements, for custom layers whose weights are not in the file
 
 _remaining: ContextVar[list[int] | None] = ContextVar("numbers_left", default=None)
 
@@ -23,7 +23,7 @@ def limit_weights(count: int) -> Iterator[None]:
 
 
 def take(shape: tuple[int, ...], name: str) -> None:
-    """Counts a new weight before it is allocated. Raises ValueError if it exceeds the limit."""
+    """Counts a weight before its allocation. Raises ValueError if the weights exceed the limit."""
     remaining = _remaining.get()
     if remaining is None:
         return

@@ -74,7 +74,7 @@ def check_writable(path: Path) -> None:
 
 
 def _end_of_links(path: Path) -> Path:
-    """Follows symbolic links, except a link to an open file, such as /dev/stdout."""
+    """Follows symbolic links up to a link in /proc to an open file, as behind /dev/stdout."""
     with contextlib.suppress(FileNotFoundError):
         path.stat()
     while path.is_symlink() and not path.parent.resolve().is_relative_to("/proc"):
@@ -83,12 +83,12 @@ def _end_of_links(path: Path) -> Path:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether `path` is a device, a FIFO or a file that a process has open."""
+    """Whether `path` is a device, a FIFO or a link in /proc to an open file."""
     return path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def flush(path: Path) -> None:
-    """Waits until a file is on the disk. For a folder, waits for its list of files if possible."""
+    """Waits until a file is on the disk. For a folder, tries to wait for its list of files."""
     if not path.is_dir():
         with open(path, "rb+") as file:
             os.fsync(file.fileno())

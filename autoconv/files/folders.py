@@ -2,7 +2,7 @@
 
 A new folder is written next to the old folder, then one system call (Linux's renameat2) exchanges
 the two. If that fails, the new folder is moved into the old folder as `.replacement`. From then on
-its files replace the old files, and the next process moves them into the old folder.
+readers use its files instead of the old ones, and the next writer moves them into the old folder.
 """
 
 import contextlib
@@ -20,16 +20,16 @@ from . import atomic
 
 try:
     import fcntl
-except ImportError:  # Windows: folders of ended processes are not removed
+except ImportError:  # on Windows, leftover folders of ended processes are not removed
     fcntl = None  # type: ignore[assignment]
 
 REPLACEMENT = ".replacement"
-AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux's constants
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # constants of Linux's renameat2
 ATTEMPTS = 20  # maximum attempts at an operation that another process may disturb
 
 
 def user_cache() -> Path:
-    """Returns the folder AUTOCONV_CACHE_DIR, by default `autoconv` in the user's cache folder."""
+    """Returns AUTOCONV_CACHE_DIR, by default the folder `autoconv` in the user's cache folder."""
     if os.environ.get("AUTOCONV_CACHE_DIR"):
         return Path(os.environ["AUTOCONV_CACHE_DIR"]).expanduser()
     if sys.platform == "win32":
@@ -67,7 +67,7 @@ def place(folder: Path, name: str) -> Path:
 
 
 def stamp(folder: Path, names: Sequence[str]) -> tuple:
-    """Returns a value that changes if a file changes, so that a reader can detect changes."""
+    """Returns a value that differs after a change of any of the files `names` in `folder`."""
     stamps: list[tuple[int, ...]] = []
     for name in names:
         try:
@@ -84,14 +84,14 @@ def finish(folder: Path, names: Sequence[str]) -> None:
     if not new.is_dir():
         return
     for name in names:
-        with contextlib.suppress(FileNotFoundError):  # already moved
+        with contextlib.suppress(FileNotFoundError):  # the file was moved earlier
             os.replace(new / name, folder / name)
-    with contextlib.suppress(OSError):  # another process removed it, or created a new one
+    with contextlib.suppress(OSError):  # another process removed or refilled the folder
         new.rmdir()
 
 
 def sweep(folder: Path) -> None:
-    """Removes unfinished folders next to or in `folder`, unless a running process locks them."""
+    """Removes unfinished folders next to or in `folder` that no running process has locked."""
     if fcntl is None:
         return
     pattern = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)(-[0-9a-f]+)?{re.escape(atomic.SUFFIX)}")
@@ -99,7 +99,7 @@ def sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):
             for path in list(parent.iterdir()):
                 match = pattern.fullmatch(path.name)
-                # names without match[2] are from autoconv 0.1, which did not lock folders
+                # names without a random number (match[2]) are from autoconv 0.1, without locks
                 if match and path.is_dir() and (match[2] or not is_running(int(match[1]))):
                     with contextlib.suppress(OSError):
                         lock = _lock(path)
@@ -174,25 +174,25 @@ def _lock(path: Path) -> int | None:
 
 
 def _begin(folder: Path) -> tuple[Path, Hold]:
-    """Creates an empty folder next to or in `folder`, and locks it. Returns its path and lock."""
+    """Creates and locks an empty folder next to or in `folder`. Returns its path and its lock."""
     inside = folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK))
     for _ in range(ATTEMPTS):
         part = atomic.temporary_path(folder)
         part = folder / part.name if inside else part
-        with contextlib.suppress(BlockingIOError):  # another process is about to remove it
+        with contextlib.suppress(BlockingIOError):  # another process is removing `part`
             return part, Hold(part)
     raise OSError(errno.EBUSY, "other processes remove what is written there", str(folder))
 
 
 def _install(part: Path, folder: Path, names: Sequence[str]) -> None:
-    """Replaces the files in `folder` by the files in `part`, in one step if possible."""
+    """Replaces the files in `folder` with the files in `part`, in one step if possible."""
     if not folder.exists():
         try:
             os.rename(part, folder)
             atomic.flush(folder.parent)
             return
         except OSError:
-            if not folder.exists():  # otherwise another process created it meanwhile
+            if not folder.exists():  # if it exists, another process has created it
                 raise
     finish(folder, names)
     other_names = set(os.listdir(folder)) - {*names, part.name}
@@ -206,7 +206,7 @@ def _install(part: Path, folder: Path, names: Sequence[str]) -> None:
         try:
             os.rename(part, folder / REPLACEMENT)
             break
-        except OSError as error:  # another process's .replacement exists, or did until now
+        except OSError as error:  # another process's .replacement exists, or existed a moment ago
             if attempt == ATTEMPTS - 1 or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             finish(folder, names)

@@ -7,14 +7,14 @@ A byte of JSON can become 25 bytes of Python objects, and a byte of a compressed
 import json
 from typing import IO, Any
 
-JsonObject = dict[str, Any]  # a JSON object, or a dict to be written as one
+JsonObject = dict[str, Any]  # a parsed JSON object, or a dict to write as JSON
 
 LARGEST = 2**24  # maximum bytes of a JSON text
-VALUES = 500_000  # maximum number of values; 2,000 Keras layers have 200,000
+VALUES = 500_000  # maximum number of values; a Keras model of 2,000 layers has 200,000
 
 
 def parse(text: bytes | str, times: float = 1) -> Any:
-    """Parses JSON. Raises ValueError if it is damaged, too deep, or exceeds `times` the limits."""
+    """Parses JSON. Raises ValueError if it is invalid, too deep or over `times` the limits."""
     if len(text) > times * LARGEST:
         raise ValueError(f"its JSON has {len(text):,} bytes, and at most {int(times * LARGEST):,} are read")
     if isinstance(text, bytes):
@@ -29,6 +29,6 @@ def parse(text: bytes | str, times: float = 1) -> Any:
 
 
 def safetensors_header(file: IO[bytes], times: float = 1) -> Any:
-    """Parses the header of a safetensors file. Raises ValueError as `parse` does."""
+    """Parses the header of a safetensors file. Raises ValueError in the same cases as `parse`."""
     length = int.from_bytes(file.read(8), "little")
     return parse(file.read(min(length, int(times * LARGEST) + 1)), times)

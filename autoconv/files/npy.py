@@ -6,7 +6,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-HEADER = 10_000  # maximum bytes of a header; NumPy reads longer headers only if they are trusted
+HEADER = 10_000  # maximum bytes of a header, NumPy's default for untrusted files
 
 
 def read_array(file: IO[bytes], length: int) -> np.ndarray:

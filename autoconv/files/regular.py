@@ -1,4 +1,4 @@
-"""Opens untrusted files, for all readers of the package."""
+"""Opens untrusted files safely. All code in the package that reads such files uses this module."""
 
 import errno
 import os
@@ -8,10 +8,10 @@ from typing import IO
 
 
 def open_file(path: str | bytes | os.PathLike[str]) -> BufferedReader:
-    """Opens a regular file, or a link to one, for reading bytes. Raises OSError if it cannot be
-    opened, or if it is a FIFO, which may wait for a writer, or a device, which may be endless.
+    """Opens a regular file, or a link to one, for reading bytes. Raises OSError if the file
+    cannot be opened, or is a FIFO or a device, because reading from these may never end.
     """
-    mask = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # opens without waiting
+    mask = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # do not wait for a writer
     file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | mask))  # noqa: SIM115 - the caller closes it
     mode = os.fstat(file.fileno()).st_mode
     if stat.S_ISREG(mode):
@@ -23,7 +23,7 @@ def open_file(path: str | bytes | os.PathLike[str]) -> BufferedReader:
 
 
 def read_file(path: str | bytes | os.PathLike[str], limit: int = -1) -> bytes:
-    """Returns a file's first `limit` bytes, by default all. Raises OSError like `open_file`."""
+    """Returns a file's first `limit` bytes, by default all. Raises OSError as in `open_file`."""
     with open_file(path) as file:
         return file.read(limit)
 

@@ -7,7 +7,7 @@ SUFFIXES = (".safetensors", ".keras", ".h5", ".hdf5")
 
 
 def check(filepath: str | os.PathLike[str], weights_only: bool = False) -> str:
-    """Returns the suffix of a model or weights file. Raises ValueError if it is not supported."""
+    """Returns a model or weights file's suffix. Raises ValueError for an unsupported suffix."""
     path = Path(filepath)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"The name of a model file must end in {', '.join(SUFFIXES)}. Received: {str(path)!r}.")

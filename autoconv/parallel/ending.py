@@ -1,4 +1,4 @@
-"""Ends all ranks if an exception ends one of them, because the other ranks would wait for it."""
+"""Ends all ranks if an exception ends one of them, because the other ranks would wait forever."""
 
 import atexit
 import sys

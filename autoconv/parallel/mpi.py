@@ -1,4 +1,4 @@
-"""`MPI`: communication between the processes of mpiexec. Sums are computed here, in the order of ranks."""
+"""`MPI`: communication between processes that mpiexec started. Sums are added in rank order."""
 
 import os
 import pickle
@@ -14,19 +14,19 @@ from . import ending
 from .summing import Buffers, RankSum
 from .waiting import Watch
 
-STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set when mpiexec starts
-TAGS = 1 << 13  # tags per kind of message; MPI has more than twice as many
+STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set by mpiexec or srun
+TAGS = 1 << 13  # number of tags per kind of message; MPI allows more than twice this number
 
 
 class MPI(Ranks):
     """All processes of an mpi4py communicator, by default of MPI's COMM_WORLD.
 
-    bucket_bytes: the size of the pieces of the gradient that are summed during the backward pass.
-    timeout: the seconds without a message from a rank after which the other ranks raise
-    TimeoutError with its number; a callback on only one rank must take less time. compression:
-    None, or "float16", which halves the bytes by rounding. The same number of ranks gives the same
-    bits in each run. Raises RuntimeError if mpiexec started no other process, ExtraError if mpi4py
-    is missing, ValueError for invalid arguments.
+    bucket_bytes: the bytes of each piece of the gradient that is summed during the backward pass.
+    timeout: if a rank sends nothing for this many seconds, the other ranks raise TimeoutError with
+    its number. A callback on only one rank must take less time. compression: None, or "float16",
+    which halves the bytes by rounding. With the same number of ranks, each run computes the same
+    bits. Raises RuntimeError if mpiexec started no other process, ExtraError if mpi4py is missing,
+    ValueError for invalid arguments.
     """
 
     def __init__(self, comm: Any = None, bucket_bytes: int = 1 << 18, timeout: float = 600.0,
@@ -68,7 +68,7 @@ class MPI(Ranks):
         if isinstance(part, np.ndarray):
             self._begin(part, _is_ready, [part], 1)
             return
-        free = self._free_buffers[part.size, part.dtype]  # free buffers in pinned memory, which a GPU fills
+        free = self._free_buffers[part.size, part.dtype]  # free pinned host buffers
         host = free.pop() if free else part.allocate_pinned()
         self._busy_buffers.append(host)
         self._begin(host, part.begin_copy_to(host), [part], 1)

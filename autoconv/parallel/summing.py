@@ -13,14 +13,14 @@ import numpy as np
 
 AT_ONCE = 1 << 14  # bytes up to which a message's time hardly depends on its size
 
-Buffers = defaultdict[tuple[int, int, np.dtype], list[np.ndarray]]  # free receive buffers by shape
+Buffers = defaultdict[tuple[int, int, np.dtype], list[np.ndarray]]  # free receive buffers by shape and dtype
 
 
 class RankSum:
-    """Sums `host` (n,) over all ranks, in place. Then writes the sum, divided by `divisor`, to the
-    arrays `targets`, whose elements `host` contains one array after the other. is_ready: returns
-    whether the copy to `host` is complete. wire_dtype: the dtype that is sent, None for the array's
-    own. Uses the tags `tag` and `tag + 1`.
+    """Sums `host` (n,) over all ranks, in place. Then divides the sum by `divisor` and writes it to
+    the arrays `targets`, which `host` contains one after the other. is_ready: returns whether the
+    copy to `host` is complete. wire_dtype: the dtype of the messages, or None for the dtype of
+    `host`. Uses the tags `tag` and `tag + 1`.
     """
 
     def __init__(self, comm: Any, host: np.ndarray, is_ready: Callable[[], bool], targets: Sequence[Any],
@@ -83,7 +83,7 @@ class RankSum:
         parts = [*buffer]
         parts.insert(rank, outgoing[span])
         partial = parts[0]
-        for part in parts[1:-1]:  # partial sums are written to a receive buffer or `total`
+        for part in parts[1:-1]:  # a partial sum must not overwrite a later part
             out = total if rank == 0 else buffer[0] if self._wire_dtype is None else np.empty_like(total)
             partial = np.add(partial, part, out=out, dtype=total.dtype)
         np.add(partial, parts[-1], out=total, dtype=total.dtype)
@@ -95,7 +95,7 @@ class RankSum:
             yield from self._exchange(targets, [self._host[span]] * len(self._peers), self._tag + 1)
             return
         outgoing = self._host[span].astype(self._wire_dtype)
-        self._host[span] = outgoing  # rounded like the values that other ranks receive
+        self._host[span] = outgoing  # the same rounded values that other ranks receive
         buffer = self._take_buffer(max(each.stop - each.start for each in spans))
         views = [row[: part.size] for row, part in zip(buffer, targets)]
         yield from self._exchange(views, [outgoing] * len(self._peers), self._tag + 1)

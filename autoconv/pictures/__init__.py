@@ -1,4 +1,4 @@
-"""Shows a net in pictures: filters, feature maps, mistakes, influence of pixels; and image kernels.
+"""Draws a net's filters, feature maps, mistakes and influential pixels, and filters pictures.
 
 `filters`, `feature_maps`, `confusion`, `curves`, `occlusion` and `saliency` return matplotlib
 figures (extra `plots`). `kernels`, `activations`, `confusion_matrix`, `occlusion_map` and

@@ -4,17 +4,17 @@ import numpy as np
 
 SIDE, BOX = 28, 20  # MNIST scales the ink into 20 x 20 pixels, and centres it by mass in 28 x 28
 _SMALL = 96  # maximum side of the reduced copy in which paper and ink are separated, in pixels
-_MARGIN = 8  # margin around the digit for a second, enlarged pass, in pixels of that copy
-_FAINT = 8  # a picture is blank if its strongest ink is below this value
+_MARGIN = 8  # margin around the digit in the second pass, in pixels of the reduced copy
+_FAINT = 8  # a picture is blank if its strongest ink is below this value, of 255
 _INK = 95.0  # mean amount of ink in an MNIST digit, in units of a white pixel
 
 
 def as_mnist(gray: np.ndarray) -> np.ndarray:
-    """Returns the digit in a gray picture (H, W) of bytes in MNIST's form: (28, 28) bytes with
+    """Converts the digit in a gray picture (H, W) of bytes to MNIST's form: bytes (28, 28), with
     bright ink.
 
-    The paper may be bright or dark, with uneven shade, and the digit anywhere on it. The paper's
-    shade is subtracted, and the contrast is stretched. The ink's bounding box is scaled into
+    The paper may be bright or dark and unevenly lit, and the digit may be anywhere on it. The
+    paper's shade is subtracted, and the contrast is stretched. The ink's bounding box is scaled to
     20 x 20 pixels and centred by its mass, as in LeCun et al. (1998). For a picture without ink,
     the result is zeros. Raises ValueError for a wrong shape.
     """
@@ -41,7 +41,7 @@ def _find_digit(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     small = _shrink(picture, step)
     paper = _paper(small)
     ordered = np.sort(small - paper, axis=None)
-    count = max(ordered.size // 50, 1)  # the number of pixels to compare: 2%
+    count = max(ordered.size // 50, 1)  # compares the darkest 2% of pixels with the brightest 2%
     dark = -ordered[:count].sum() > ordered[-count:].sum()
     ink = np.maximum(255 * (1 - small / np.maximum(paper, 16)) if dark else small - paper, 0)
     threshold = _otsu(ink)
@@ -58,7 +58,7 @@ def _shrink(picture: np.ndarray, step: int) -> np.ndarray:
 
 
 def _paper(picture: np.ndarray) -> np.ndarray:
-    """Returns the paper's shade at each pixel: the median if it is even, else local medians."""
+    """Returns the paper's shade at each pixel: the median for even paper, else local medians."""
     usual = np.median(picture)
     if (np.abs(picture - usual) < 12).mean() > 0.75:
         return np.full_like(picture, usual)
@@ -83,7 +83,7 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def _figure(mask: np.ndarray) -> np.ndarray:
-    """Returns the mask of the digit only, without specks and objects at the edge."""
+    """Returns the mask of the digit without specks and, if possible, objects at the edge."""
     labels = np.arange(1, mask.size + 1).reshape(mask.shape) * mask
     while not np.array_equal(spread := _neighbours(labels).max(0) * mask, labels):
         labels = spread
@@ -97,14 +97,14 @@ def _figure(mask: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(values: np.ndarray) -> np.ndarray:
-    """Returns each pixel and its eight neighbours, (9, H, W); 0 outside the picture."""
+    """Returns each pixel and its eight neighbours, (9, H, W), with zeros outside the picture."""
     padded = np.pad(values, 1)
     h, w = values.shape
     return np.stack([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)])
 
 
 def _resize(rows: np.ndarray, count: int) -> np.ndarray:
-    """Resizes to `count` rows. Each is the mean of the old rows that it covers, by overlap."""
+    """Resizes to `count` rows. Each new row is the mean of the old rows, weighted by overlap."""
     places = np.linspace(0, len(rows), count + 1)
     sums = np.vstack([np.zeros_like(rows[:1]), np.cumsum(rows, 0)])
     whole = np.minimum(places.astype(int), len(rows) - 1)
@@ -113,7 +113,7 @@ def _resize(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _thicken(ink: np.ndarray) -> np.ndarray:
-    """Scales the ink to a maximum of 1, and thickens the strokes of a fine pen."""
+    """Scales the ink to a maximum of 1, and thickens thin strokes."""
     ink = np.pad(ink / max(ink.max(), 1e-6), 1)
     for _ in range(2):
         if ink.sum() > 0.6 * _INK:

@@ -1,7 +1,7 @@
 """Draws matplotlib figures: filters, feature maps, confusion, learning curves, influence of pixels.
 
-Each function returns a new `matplotlib.figure.Figure`, without pyplot. A notebook shows a figure in
-the last line of a cell. `figure.savefig("maps.png")` saves a figure. Needs the extra `plots`.
+Each function returns a new `matplotlib.figure.Figure`, without pyplot. A notebook shows the figure
+of a cell's last line. `figure.savefig("maps.png")` saves a figure. Needs the extra `plots`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None
     axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
     axes.set_yticks(range(len(names)), names)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        label.set_parse_math(False)  # a $ in a name is not a formula
+        label.set_parse_math(False)  # a $ in a class name must not start a formula
     axes.set(xlabel="taken for", ylabel="class")
     for i, j in zip(*np.nonzero(matrix)):
         colour = "white" if shares[i, j] > 0.5 else "black"
@@ -104,7 +104,7 @@ def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> 
 
 
 def stack_panels(parts: Sequence[Panel | Scores]) -> "Figure":
-    """Draws a figure of pictures and of bars for class scores, one below the other."""
+    """Draws pictures and bar charts of class scores in one figure, one below the other."""
     if not parts:
         raise ValueError("There is nothing to draw: the model has no convolution.")
     heights = [0.3 + 0.22 * len(p.values) if isinstance(p, Scores) else

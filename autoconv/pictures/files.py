@@ -22,7 +22,7 @@ def check_suffix(path: Path) -> None:
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
-    """Writes pixels 0..255, (H, W, 1) or (H, W, 3), as a file in the format of its suffix."""
+    """Writes pixels 0..255, (H, W, 1) or (H, W, 3), to a file in the format of its suffix."""
     check_suffix(path)
     image_module = pillow("Image")
     data = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Convolves pictures with small matrices (image kernels), using the convolution of the nets."""
+"""Convolves pictures with small matrices (image kernels), with the same code as nets."""
 
 import os
 import re
@@ -58,7 +58,7 @@ def _rows(text: str) -> list[list[float]]:
     """Parses a string into rows of numbers. Raises ValueError with the number of an invalid row."""
     text = text.replace(",", " ")
     rows = [row.split() for row in re.split(r"(?<=\s)/|/(?=\s)", text)]
-    if len(rows) == 1:  # "1 0/0 1" has no blanks; 1/3 1/3 1/3 is one row
+    if len(rows) == 1:  # "1 0/0 1" has two rows, but "1/3 1/3 1/3" is one row
         tight = [row.split() for row in text.split("/")]
         rows = tight if len({len(row) for row in tight}) == 1 else rows
     numbers: list[list[float]] = []
@@ -74,7 +74,7 @@ def _rows(text: str) -> list[list[float]]:
 
 def convolve(image: ImageLike, kernel: Kernel, padding: Padding = "valid", strides: Pair = 1,
              dilation_rate: Pair = 1) -> np.ndarray:
-    """Convolves each channel of a picture with a kernel. Returns float32 (OH, OW, C), not rounded.
+    """Convolves each channel of a picture with a kernel. Returns unrounded float32 (OH, OW, C).
 
     image: a file name, or numbers (H, W) or (H, W, C). kernel: see `matrix`. The other arguments
     are the same as in `F.conv2d`.
@@ -91,8 +91,8 @@ def filter(image: ImageLike, kernel: Kernel = "sharpen", padding: Padding = "val
     """Convolves a picture with a kernel. Returns bytes (OH, OW, C), or (OH, OW) for input (H, W).
 
     image: a file name, or pixels 0..255. kernel: see `matrix`. Values are rounded and clipped to
-    0..255. `absolute` first drops their sign. `scale` stretches them to 0..255. `convolve` returns
-    exact values. Raises ValueError for an invalid kernel or array, OSError for an unreadable file.
+    0..255. `absolute` drops the signs. `scale` stretches the values to 0..255. `convolve` does
+    not round. Raises ValueError for an invalid kernel or array, OSError for an unreadable file.
     """
     pixels = to_pixels(convolve(image, kernel, padding, strides, dilation_rate), absolute, scale)
     return pixels[..., 0] if not isinstance(image, (str, os.PathLike)) and np.ndim(image) == 2 else pixels

@@ -1,4 +1,4 @@
-"""Measures how pixels influence a net's answer, by hiding them or by the gradient of a score."""
+"""Measures each pixel's influence on a net's scores, by hiding pixels or by a gradient."""
 
 
 import numpy as np
@@ -9,7 +9,7 @@ from ..models import Model
 from .inside import batch_of_one, class_scores
 from .reading import ImageLike
 
-BATCH = 64  # number of images with a hidden patch per call of the model
+BATCH = 64  # number of images, each with a patch hidden, per call of the model
 
 
 def occlusion_map(model: Model, image: ImageLike, class_index: int | None = None,
@@ -66,7 +66,7 @@ def saliency_map(model: Model, image: ImageLike, class_index: int | None = None)
 
 
 def _starts(n: int, size: int, stride: int) -> list[int]:
-    """Returns the start indices of the patches on an axis of n pixels. The last one ends at n."""
+    """Returns the start indices of the patches on an axis of n pixels. The last patch ends at n."""
     return [*range(0, n - size, stride), n - size]
 
 

@@ -27,9 +27,9 @@ class Activation(NamedTuple):
 def activations(model: Model, image: ImageLike, layer: str | None = None) -> list[Activation]:
     """Returns the outputs of all layers for one image, in order, or only the outputs of `layer`.
 
-    image: an array (H, W) or (H, W, C), or a picture file. A file is read as by `autoconv predict`:
-    it is scaled to the model's size and colours; a model of ten digits receives only the digit in
-    it. Pixels are 0..255, or 0..1 if the model has no Rescaling layer. Raises ValueError for an
+    image: an array (H, W) or (H, W, C), or a picture file. A file is read as by `autoconv predict`,
+    in the model's size and colours. For a model of MNIST's digits, only the digit in the picture is
+    used. Pixels are 0..255, or 0..1 if the model has no Rescaling layer. Raises ValueError for an
     unknown layer or a wrong image, UnreadableImage for a file that is not a picture.
     """
     nodes = _nodes(model, layer)
@@ -55,8 +55,8 @@ def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
 
 
 def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
-    """Returns class probabilities (N, classes) of images. These are the model's outputs; if the
-    outputs are logits, their softmax, or the sigmoid of a single output.
+    """Returns class probabilities (N, classes) of images. These are the model's outputs. For
+    a model whose outputs are logits, they are the outputs' softmax, or the sigmoid of one output.
     """
     with no_grad():
         parts = [model(images[i : i + batch_size], training=False) for i in range(0, len(images), batch_size)]
@@ -70,7 +70,7 @@ def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
 
 
 def batch_of_one(model: Model, image: ImageLike) -> np.ndarray:
-    """Returns an image, an array (H, W) or (H, W, C) or a file, as a batch (1, H, W, C)."""
+    """Returns an image as a batch (1, H, W, C). image: an array (H, W) or (H, W, C), or a file."""
     if len(model.inputs) != 1:
         raise ValueError(f"The model must have one input. Received a model with {len(model.inputs)} inputs: "
                          f"{', '.join(model.input_names)}.")

@@ -1,4 +1,4 @@
-"""Builds a page about a net and images: filters, feature maps, scores, influence of pixels."""
+"""Builds a page about a net: filters, and maps, scores and influential pixels for images."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Inspection(NamedTuple):
 
 def inspect_image(model: Model, image: ImageLike, name: str, classes: Sequence[str],
                   layer: str | None = None) -> Inspection:
-    """Inspects an image in all layers, or in `layer`. Raises ValueError for an unknown layer."""
+    """Returns the panels for an image, or of one layer. Raises ValueError for an unknown layer."""
     panel = scores(model, image, classes)
     answer = max(panel.values, key=panel.values.__getitem__)
     return Inspection(name, image_panel(model, image), panel, map_panels(model, image, layer),
@@ -33,7 +33,7 @@ def inspect_image(model: Model, image: ImageLike, name: str, classes: Sequence[s
 
 
 def select_filters(model: Model, layer: str | None) -> list[Panel]:
-    """Returns the filters of all convolutions, or of `layer`; [] if the layer has no filters."""
+    """Returns the filters of all convolutions, or only of `layer`, or [] if it has no filters."""
     return [panel for panel in filter_panels(model) if layer is None or panel.title == f"{layer}: filters"]
 
 

@@ -32,8 +32,8 @@ def diverging(values: np.ndarray) -> np.ndarray:
 
 
 def maps(output: np.ndarray) -> np.ndarray:
-    """Draws a layer's output as a picture (H', W', 3). Maps (H, W, C) become tiles; other values
-    become squares.
+    """Draws a layer's output as a picture (H', W', 3). Maps (H, W, C) become tiles. Each number in
+    any other output becomes a square.
     """
     if output.ndim == 3:
         tiles = np.moveaxis(gray(output), 2, 0)
@@ -80,7 +80,7 @@ def grid(tiles: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:
 
 
 def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
-    """Returns an image (H, W, C) as bytes, its longer side enlarged to at least `least` pixels."""
+    """Returns an image (H, W, C) as bytes. Enlarges its longer side to at least `least` pixels."""
     if pixels.ndim != 3:
         return maps(pixels)
     is_bytes = pixels.dtype == np.uint8 or (pixels.min() >= 0 and 1 < pixels.max() <= 255)

@@ -1,4 +1,4 @@
-"""Figures for notebooks. This module needs matplotlib, so `figures` imports it only to draw."""
+"""Figures for notebooks. `figures` imports this module only to draw, as it needs matplotlib."""
 
 import io
 
@@ -6,7 +6,7 @@ from matplotlib import figure
 
 
 class Figure(figure.Figure):
-    """A matplotlib figure that a notebook shows as the last line of a cell, without pyplot."""
+    """A matplotlib figure that a notebook displays as a cell's last value, without pyplot."""
 
     def _repr_png_(self) -> bytes:
         data = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Captioned pictures of a net's filters, maps and scores, for figures and pages."""
+"""Creates captioned pictures of a net's filters, maps and scores, for figures and pages."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,12 +28,12 @@ class Scores(NamedTuple):
 
 
 def filter_panels(model: Model, layer: str | None = None) -> list[Panel]:
-    """Returns a panel of filters per convolution. Raises ValueError for a layer without filters."""
+    """Returns one panel per convolution. Raises ValueError for a layer without filters."""
     return [_filters(name, kernel) for name, kernel in kernels(model, layer).items()]
 
 
 def map_panels(model: Model, image: ImageLike, layer: str | None = None) -> list[Panel]:
-    """Returns a panel per layer with its output for an image. ValueError for an unknown layer."""
+    """Returns panels of all layer outputs for an image. Raises ValueError for an unknown layer."""
     panels = []
     for name, kind, output in activations(model, image, layer):
         what = "feature maps" if output.ndim == 3 else "values"
@@ -55,7 +55,7 @@ def scores(model: Model, image: ImageLike, classes: Sequence[str]) -> Scores:
 
 
 def influence_panels(model: Model, image: ImageLike, answer: str) -> list[Panel]:
-    """Returns panels of the pixels' influence, by hidden patches and by the score's gradient."""
+    """Returns two panels of the pixels' influence: by hiding patches and by the gradient."""
     fall = occlusion_map(model, image)
     gradient = saliency_map(model, image)
     return [Panel(f"evidence for {answer}: hidden patches", "decrease of its probability, "

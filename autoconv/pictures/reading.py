@@ -31,8 +31,8 @@ class Picture(NamedTuple):
 
 
 def read_for_model(model: Model, path: Path) -> np.ndarray:
-    """Reads a picture file (H, W, C) for the model: pixels times `factor`. The kind of picture
-    follows from the model's classes, see `picture_kind`. Raises UnreadableImage for an unreadable
+    """Reads a picture file (H, W, C) and multiplies the pixels by `factor`. The kind of picture
+    depends on the model's classes, see `picture_kind`. Raises UnreadableImage for an unreadable
     file, ValueError if the model's input is not a picture.
     """
     shape = model.input_shape[1:]
@@ -49,7 +49,7 @@ def read_for_model(model: Model, path: Path) -> np.ndarray:
 
 
 def factor(model: Model) -> float:
-    """Returns the model's factor for pixels 0..255: 1 if it has a Rescaling layer, else 1 / 255."""
+    """Returns a scale for pixels 0..255: 1 if the model has a Rescaling layer, else 1 / 255."""
     return 1.0 if any(isinstance(layer, Rescaling) for layer in model.layers) else 1 / 255
 
 
@@ -61,10 +61,10 @@ def picture_kind(shape: Shape, classes: Sequence[str], photo_net: bool = False) 
 
 
 def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
-    """Reads the picture in a file, or all pictures in a .npy file. Raises UnreadableImage.
+    """Reads the picture in a file, or all pictures in a .npy file.
 
-    kind: "digit" converts a digit to MNIST's form; "photo" scales to the net's size; "figure" keeps
-    the whole picture, bright on a dark background.
+    kind: "digit" converts a digit to MNIST's form, "photo" scales to the net's size, "figure" keeps
+    the whole picture, bright on a dark background. Raises UnreadableImage if reading fails.
     """
     try:
         if path.suffix.lower() == ".npy":

@@ -17,7 +17,7 @@ MISTAKES = 24
 
 
 class Evaluation(NamedTuple):
-    """Test images, their labels and probabilities (N, classes), and the seconds of `predict`."""
+    """Test images, their labels and probabilities (N, classes), and the time of `predict` in s."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -28,7 +28,7 @@ class Evaluation(NamedTuple):
 def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str],
          history: dict[str, list[float]], test: Evaluation, speed: dict[str, str],
          settings: dict[str, str]) -> str:
-    """Returns the whole page. `facts`, `speed` and `settings` map names to values."""
+    """Returns the report as an HTML page. `facts`, `speed` and `settings` map names to values."""
     right = int((test.scores.argmax(-1) == test.labels).sum())
     count = len(test.labels)
     facts = {"test accuracy": f"{right / count:.4f}: {right:,} of {count:,} images", **facts}
@@ -76,7 +76,7 @@ def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
 
 
 def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
-    """Returns the confusion matrix as a table. A higher share makes a cell darker."""
+    """Returns the confusion matrix as an HTML table. Cells with larger fractions are darker."""
     right = np.eye(len(matrix), dtype=bool)
     most = max(1, matrix[~right].max(initial=0))
     shares = np.where(right, matrix / np.maximum(matrix.sum(1, keepdims=True), 1), 0.8 * matrix / most)
@@ -90,7 +90,7 @@ def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
 
 
 def _mistakes(test: Evaluation, classes: Sequence[str]) -> list[str]:
-    """Returns the section of the mistakes with the highest scores, as pictures."""
+    """Returns the HTML section with pictures of the mistakes that have the highest scores."""
     worst = worst_mistakes(test.labels, test.scores, MISTAKES)
     if not len(worst):
         return []

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np.ndarray:
-    """Counts samples by true class (row) and predicted class (column): (classes, classes). `y_true`
+    """Counts samples by true class (row) and predicted class (column) in a square matrix. `y_true`
     and `y_pred` are labels (N,) or scores (N, classes). Raises ValueError if their numbers of
     samples differ or a label is out of range.
     """
@@ -36,7 +36,7 @@ def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def worst_mistakes(y_true: Any, scores: np.ndarray, count: int = 24) -> np.ndarray:
     """Returns the indices of misclassified samples, those with the highest scores first. y_true:
-    labels (N,) or rows (N, classes). scores: rows (N, classes). Raises ValueError if the numbers
+    labels (N,) or one-hot rows (N, classes). scores: (N, classes). Raises ValueError if the numbers
     of samples differ.
     """
     true = _labels(y_true)

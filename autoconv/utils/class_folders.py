@@ -15,7 +15,7 @@ PICTURES = (  # suffixes of pictures, including formats that not every Pillow ve
 
 
 class Files(NamedTuple):
-    """The paths of N files, with labels (N,) and class names, or None for unlabelled files."""
+    """The paths of N files, with labels (N,) and class names, which may be None."""
 
     paths: list[str]
     labels: np.ndarray | None
@@ -27,7 +27,7 @@ class Files(NamedTuple):
 
 
 def is_keras_picture(name: str) -> bool:
-    """Whether Keras treats a file of this name as a picture. WebP files are included, too."""
+    """Whether Keras treats a file of this name as a picture. Also accepts .webp files."""
     return name.lower().endswith(FORMATS)
 
 
@@ -76,7 +76,7 @@ def shuffle_files(files: Files, seed: int) -> Files:
 
 
 def split(files: Files, fraction: float | None, subset: str | None) -> list[Files]:
-    """Returns the requested subset in a list, or for "both" training, then validation files."""
+    """Returns the requested subset in a list, or [training, validation] for "both"."""
     if not fraction:
         return [files]
     cut = len(files.paths) - int(fraction * len(files.paths))

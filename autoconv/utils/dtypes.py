@@ -11,7 +11,7 @@ _KNOWN = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "u
 
 
 def standardize_dtype(dtype: Any) -> str:
-    """Returns a dtype's name, "float32" for None. Raises ValueError if it is not a dtype."""
+    """Returns a dtype's name, or "float32" for None. Raises ValueError for an unknown dtype."""
     name = "float32" if dtype is None else getattr(dtype, "name", None) or {float: "float32", int: "int32"}.get(dtype)
     try:
         name = name or np.dtype(dtype).name
@@ -23,5 +23,5 @@ def standardize_dtype(dtype: Any) -> str:
 
 
 def is_keras_tensor(x: Any) -> bool:
-    """Whether x is a symbolic tensor, such as layers.Input returns."""
+    """Whether x is a symbolic tensor, such as the result of layers.Input."""
     return isinstance(x, SymbolicTensor)

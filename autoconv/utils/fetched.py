@@ -24,7 +24,7 @@ def get_file(fname: str | os.PathLike[str] | None = None, origin: str | None = N
     The file is stored in cache_dir/cache_subdir under the name `fname`, by default the URL's last
     part; `cache_dir` is by default KERAS_HOME or ~/.keras. file_hash: the expected SHA-256 or MD5;
     a different hash raises ValueError. extract, untar: whether to unpack an archive into a folder
-    called `fname`, and return the folder's path. The archive stays as `<fname>_archive`. No member
+    called `fname`, and return the folder's path. The archive stays as `<fname>_archive`. Nothing
     is unpacked outside the folder. archive_format: "tar", "zip", a list of these, or "auto".
     """
     name = _name(fname, origin)
@@ -126,7 +126,7 @@ def _untar(archive: Path, folder: Path) -> None:
             except tarfile.FilterError as error:
                 raise ValueError(f"{message}: {error}") from error
             return
-        for member in tar:  # Python before 3.11.4 has no filter
+        for member in tar:  # Python before 3.11.4 has no extraction filter
             is_inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
             if not is_inside or not (member.isfile() or member.isdir()):
                 raise ValueError(f"{message}: {member.name!r}")

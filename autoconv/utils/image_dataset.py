@@ -1,4 +1,4 @@
-"""Loads batches of pictures from folders, which threads decode in advance."""
+"""Loads batches of pictures from folders. Threads decode the pictures in advance."""
 
 import os
 import sys
@@ -98,8 +98,8 @@ class ImageDataset:
             self._position = None
 
     def shared_by(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
-        """Returns an iterator over this rank's part of each batch and the whole batch's size, which
-        starts at rank 0's position. Before the first iteration the ranks find all unreadable
+        """Returns an iterator over pairs of this rank's part of a batch and the batch's size, from
+        rank 0's position. Before the first iteration the ranks find all unreadable
         pictures. A picture that becomes unreadable later raises UnreadableImage. Raises ValueError
         if the ranks' files or arguments differ.
         """
@@ -131,7 +131,7 @@ class ImageDataset:
                                      "the same folder and arguments, `seed` among them.")
 
     def _find_unreadable(self, numbers: Sequence[int]) -> Iterator[tuple[int, UnreadableImage]]:
-        """Yields the number and the error of each unreadable file. Decodes at the smallest size."""
+        """Yields the number and the error of each unreadable file. Decodes to 1 x 1 pixels."""
         read = self._decoding._replace(size=(1, 1)).read
 
         def check_file(i: int) -> UnreadableImage | None:
@@ -161,17 +161,17 @@ class ImageDataset:
             self._end(position)
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the position, even in the middle of an epoch, as plain data for `set_state`."""
+        """Returns the position, which may be within an epoch, as plain data for `set_state`."""
         epoch, offset = self._position or (self.epoch, self._skip_count)
         return {"epoch": epoch, "given": offset, "seed": self._seed,
                 "skipped": self._skipped_numbers(), "files": self._names()}
 
     def _skipped_numbers(self) -> list[list[Any]]:
-        """Returns the number and reason of each skipped file. Unlike paths, numbers stay valid."""
+        """Returns each skipped file's number and reason. Numbers stay valid in a moved folder."""
         return [[i, self.skipped_files[path]] for i, path in enumerate(self.file_paths) if path in self.skipped_files]
 
     def _names(self) -> int:
-        """Returns a checksum of the files' names in order."""
+        """Returns a checksum of the files' folder and file names, in order."""
         names = ["/".join(Path(path).parts[-2:]) for path in self.file_paths]
         return zlib.crc32("\n".join(names).encode("utf-8", "replace"))
 
@@ -188,7 +188,7 @@ class ImageDataset:
         self.epoch = int(state["epoch"])
         self._skip_count = int(state["given"])
         self._position = None
-        # Several ranks have found all unreadable files; the saved state may lack some of them.
+        # With several ranks, all unreadable files are known. The saved state may lack some of them.
         reasons = {**{int(i): str(reason) for i, reason in state["skipped"]}, **(self._unreadable_reasons or {})}
         self.skipped_files = {self.file_paths[i]: reason for i, reason in sorted(reasons.items())}
 
@@ -210,7 +210,7 @@ class ImageDataset:
 
     def _pool(self) -> "ThreadPoolExecutor":
         """Returns a new pool of decoding threads."""
-        from concurrent.futures import ThreadPoolExecutor  # here because it imports logging
+        from concurrent.futures import ThreadPoolExecutor  # imported here, as it imports logging
 
         return ThreadPoolExecutor(self.workers, "autoconv-decode")
 
@@ -298,10 +298,10 @@ def image_dataset_from_directory(
 
     Arguments are as in Keras. labels: "inferred" from the subfolders' names, a list of numbers in
     the files' order, or None. label_mode: "int", "categorical", "binary" or None. batch_size: None
-    for single images. The seed orders and splits files as in Keras; .webp files are included.
+    for single images. A seed splits the files as in Keras. Files named .webp are included.
 
-    Enlarged pictures have Keras's pixels, but JPEGs may differ slightly. Shrunk pictures use every
-    pixel, unlike in Keras, except with "nearest". Pictures are upright (EXIF); transparent pixels
+    Enlarged pictures have Keras's pixels, but JPEGs may differ slightly. Unlike in Keras, shrinking
+    uses every pixel, except with "nearest". Pictures are turned upright (EXIF). Transparent pixels
     become white. Raises ValueError for wrong arguments, ImportError without Pillow.
     """
     image_size = _check(labels, label_mode, color_mode, image_size, batch_size,

@@ -31,7 +31,7 @@ _FILTERS = {name: name.upper() for name in ("nearest", "bilinear", "bicubic", "h
 def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int, int] | None = None,
              interpolation: str = "nearest", keep_aspect_ratio: bool = False) -> PillowImage:
     """Returns the picture in a file or an io.BytesIO as a Pillow Image. target_size: the (height,
-    width) to which it is resized.
+    width) to which the picture is resized.
 
     color_mode: "grayscale", "rgb" or "rgba". keep_aspect_ratio: whether to crop the picture to the
     target's aspect ratio first. Unlike in Keras, the picture is turned upright (EXIF) and has 8
@@ -88,8 +88,8 @@ def array_to_img(x: np.ndarray, data_format: str | None = None, scale: bool = Tr
 
 def save_img(path: PictureFile, x: np.ndarray, data_format: str | None = None,
              file_format: str | None = None, scale: bool = True, **kwargs: Any) -> None:
-    """Writes an array (height, width, channels) as a picture. `file_format` is by default the
-    format of the path's suffix.
+    """Writes an array (height, width, channels) as a picture file. The suffix of `path`
+    selects the format unless `file_format` is given.
 
     scale: as in `array_to_img`. Further arguments are passed to Pillow's `Image.save`. JPEG does
     not support transparency, so an alpha channel is dropped with a warning.

@@ -22,8 +22,8 @@ CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP", "TIFF", "DIB", "JPEG2000", "PCX", "PSD", "TGA", "AVIF", "HEIF",
            "JXL")  # formats whose decoders run no program and open no other file
-LARGE = 10_000_000  # pixels of a colour picture; larger pictures need a byte per SPARSEST pixels
-GRAY, GRAY_MADE_SMALL = 2, 4  # multiples of LARGE for gray pictures read whole, or shrunk first
+LARGE = 10_000_000  # size limit in pixels for colour pictures with over SPARSEST pixels per byte
+GRAY, GRAY_MADE_SMALL = 2, 4  # limits in LARGE pixels for gray pictures, read whole or shrunk
 SPARSEST = 100  # maximum pixels per byte of a large picture; a single-colour JPEG has 64
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _GRAY = ("1", "L", "LA", "La", "I", "F")  # 16-bit modes begin with "I;"
@@ -32,7 +32,7 @@ _UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSP
          6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 
 
-class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
+class UnreadableImage(OSError):  # noqa: N818 - the name states the error
     """A file is damaged or is not a picture. `path` is the file, `reason` is the cause."""
 
     def __init__(self, path: PictureFile, reason: str) -> None:
@@ -47,7 +47,7 @@ class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
 class Decoding(NamedTuple):
     """Settings for decoding pictures: the size (height, width), Keras's color_mode, and the name of
     a Pillow filter. crop: whether to crop pictures centrally to the size's aspect ratio. pad:
-    whether to add black borders. Without crop or pad, pictures are distorted.
+    whether to add black borders. Without crop or pad, resizing may distort pictures.
     """
 
     size: tuple[int, int]
@@ -57,7 +57,7 @@ class Decoding(NamedTuple):
     pad: bool = False
 
     def read(self, path: PictureFile) -> np.ndarray:
-        """Returns a file's pixels, uint8 (height, width, channels). Raises UnreadableImage."""
+        """Returns a file's pixels, uint8 (height, width, channels), or raises UnreadableImage."""
         size = self.size[::-1]
         with naming(path), open_picture(path, whole=False) as image:
             code = orientation(image)
@@ -87,7 +87,7 @@ def read_whole(path: PictureFile, color_mode: str | None = None) -> np.ndarray:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if first != mode:
         pixels = pixels.repeat(CHANNELS[mode], 2)
-        pixels[..., 3:] = 255  # opaque
+        pixels[..., 3:] = 255  # alpha: opaque
     return pixels
 
 
@@ -129,7 +129,7 @@ def _check_size(path: PictureFile, image: PillowImage, file: IO[bytes], whole: b
 
 @contextmanager
 def naming(path: PictureFile) -> Iterator[None]:
-    """Raises any exception in the block, except ExtraError, as an UnreadableImage."""
+    """Converts any exception in the block, except ExtraError, to an UnreadableImage."""
     try:
         yield
     except extras.ExtraError:
@@ -162,7 +162,7 @@ def orientation(image: PillowImage) -> int:
 
 
 def turn_upright(image: PillowImage, code: int) -> PillowImage:
-    """Returns the picture turned upright."""
+    """Returns the picture turned upright. code: its EXIF orientation."""
     return image if code == 1 else image.transpose(pillow("Image").Transpose[_UNDO[code]])
 
 
@@ -172,7 +172,7 @@ def _is_gray(image: PillowImage) -> bool:
 
 
 def decoding_mode(image: PillowImage, color_mode: str) -> str:
-    """Returns the mode for resizing a picture. Gray pictures are converted to colours later."""
+    """Returns the color_mode for resizing. Gray pictures are converted to colours afterwards."""
     return "grayscale" if _is_gray(image) else color_mode
 
 
@@ -202,7 +202,7 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
 
 
 def pad_picture(image: PillowImage, target: tuple[int, int], resampling: int) -> PillowImage:
-    """Returns the picture centred on a black picture with the aspect ratio of `target`."""
+    """Returns the picture centred on a black background with the aspect ratio of `target`."""
     w, h = target
     scale = min(w / image.width, h / image.height)
     if scale < 1:

@@ -13,12 +13,12 @@ from operator import attrgetter
 from typing import Any
 
 ALIGNMENT = 512  # bytes; the driver's own allocations have at least this alignment
-VIEWS = 1024  # cached array views per segment; creating a view is slower than finding a piece
+VIEWS = 1024  # maximum number of cached array views per segment, because creating a view is slow
 
 
 class Segment:
-    """One allocation from the driver, the byte array `memory`. `starts` and `stops` contain its
-    free pieces, by first byte and by the byte after the last.
+    """One allocation from the driver, the byte array `memory`. The dicts `starts` and `stops` map
+    the first byte, and the byte after the last, of each free piece to the piece.
     """
 
     def __init__(self, number: int, memory: Any) -> None:

@@ -15,13 +15,13 @@ from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index, load, load4, store4
 from .strided import locate
 
-# at most PARTS partial sums per result; if several, at least LONG elements in each of them
+# maximum number of partial sums per result; minimum elements of each if there are several
 PARTS, LONG = 256, 1024
 
 
 def make_unary(name, f) -> ItemKernel:
-    """Creates a kernel for out = f(a). Its first `fours` threads handle four elements each
-    (array.threads).
+    """Creates a kernel for out = f(a). `array.threads` computes `fours`, the number of
+    threads that handle four elements each.
     """
 
     @kernel("(int64, int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
@@ -39,7 +39,7 @@ def make_unary(name, f) -> ItemKernel:
 
 @inline
 def _four(x, place, i):
-    """Returns four elements of a contiguous array; repeats the element of a one-element array."""
+    """Returns four elements of a contiguous array, or a one-element array's element four times."""
     if place[1] == 0:
         item = load(x, place[0])
         return item, item, item, item
@@ -259,7 +259,7 @@ def _row_max(count, a, index, out):
 
 
 def row_max(a, index, out):
-    """For `a` (rows, m): out, index = each row's first maximum and its column. NaN is largest."""
+    """For `a` (rows, m): out, index = each row's first maximum and its column. NaN is a maximum."""
     _row_max(out.size, a, index, out)
 
 

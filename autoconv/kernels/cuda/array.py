@@ -94,7 +94,7 @@ class Array(OnGpu):
             steps = (0,) * (len(shape) - self.ndim) + steps
         return self.start, steps
 
-    # Methods that return views.
+    # The following methods return views.
 
     def reshape(self, *shape: Any) -> "Array":
         """Returns the elements in another shape: a view, or a copy if they are not contiguous."""
@@ -177,7 +177,7 @@ class Array(OnGpu):
         parts = tuple(np.asarray(p) if isinstance(p, Array) else p for p in index)
         return np.ascontiguousarray(np.arange(self.size, dtype=np.int64).reshape(self.shape)[parts])
 
-    # Methods that copy elements.
+    # The following methods copy elements.
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Writes a number, a GPU array or a host array to the elements, broadcast as in NumPy."""
@@ -245,7 +245,7 @@ class Array(OnGpu):
         return {**self._interface(), "stream": None}
 
     def _interface(self) -> dict[str, Any]:
-        """Returns the array's memory as in NumPy's `__array_interface__`."""
+        """Describes the array's memory in a dict, as NumPy's `__array_interface__` does."""
         first = runtime.pointer(self.base.data) + self.start * self.dtype.itemsize
         steps = None if self.contiguous else tuple(s * self.dtype.itemsize for s in self.strides)
         return {"shape": self.shape, "typestr": self.dtype.str, "data": (first, False), "strides": steps, "version": 3}

@@ -19,12 +19,12 @@ from .kernels import THREADS, BlockKernel, OnGpu, block_kernel, cuda, inline
 from .ptx import times
 from .tiles import PROCESSORS
 
-LANES = 32  # maximum number of lanes per block: they read 512 bytes of a row, four elements each
+LANES = 32  # maximum lanes per block; 32 lanes of four elements read 512 bytes of a row at once
 BLOCKS = 2 * PROCESSORS  # enough blocks to keep a large GPU busy
 MOST = 4 * BLOCKS  # maximum number of blocks per launch, approximately
-# minimum number of rows per thread; kernels without sums use fewer to reach BLOCKS blocks
+# minimum number of rows per thread; kernels without sums use fewer rows to reach BLOCKS blocks
 TURNS = 4
-LEAST = 64  # minimum rows per partial sum, so that reading them outweighs writing float64 sums
+LEAST = 64  # minimum rows per partial sum, so that reading rows takes longer than writing sums
 # types of the parameters columns, length, across and lanes in a kernel's signature
 SPREAD = "int64, int64, UniTuple(int64, 3), UniTuple(int64, 3)"
 
@@ -35,7 +35,7 @@ class Spread(NamedTuple):
     blocks: tuple[int, int]  # blocks along the rows and along the columns
     columns: int  # columns, or groups of four columns
     length: int  # rows per block
-    # rows that a block handles at a time, as a divisor (gather.py)
+    # number of rows that a block handles at a time, as a `gather.divisor`
     across: tuple[int, int, int]
     lanes: tuple[int, int, int]  # columns, or groups of four columns, per block, as a divisor
 

@@ -3,7 +3,7 @@ autoconv.kernels.cuda.compiling 8 0`.
 
 The arguments are the major and minor version of the compute capability. The process opens no GPU,
 because it would occupy some of the GPU's memory. It reads names such as `conv._forward:float32`
-from its input, one per line, and prints each name when that kernel is compiled.
+from standard input, one per line, and prints each name when that kernel is compiled.
 """
 
 import sys

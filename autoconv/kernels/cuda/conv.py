@@ -5,7 +5,7 @@
     input gradient   dx[m, c] = sum over k=(i,j,f) of  dy[pixel m at tap i,j, f] * w[i, j, c, f]
     weight gradient  dw[k, f] = sum over m         of  x[pixel m at tap i,j, c] * dy[m, f]
 
-If a result has few tiles, its sum is split into partial sums, whose number depends only on the
+If a result has few tiles, each sum is split into partial sums. Their number depends only on the
 shapes. Each block computes one partial sum, and the partial sums are added in a fixed order. So
 repeated runs give the same bits.
 """
@@ -55,13 +55,13 @@ def check_countable(shape: tuple[int, ...]) -> None:
 
 def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left: int, right: int,
          arrays: tuple, least: int = 0) -> tuple[BlockKernel, Tile]:
-    """Returns the kernel of a family, and its tile, that suits a result of this shape (rows,
-    columns) per group. The result's sums over `length` elements may be split into partial sums if
+    """Returns a family's kernel that suits a result of this shape (rows, columns) per group, and
+    the kernel's tile. The result's sums over `length` elements may be split into partial sums if
     they have more than `least` stages.
 
-    The row lengths of the left factor are multiples of `left`, those of the right factor multiples
-    of `right`. A factor is loaded four elements at a time only if its number is a multiple of 4 and
-    all `arrays` are aligned. Raises ValueError if an array has 2**31 or more elements.
+    Row lengths are multiples of `left` in the left factor, of `right` in the right factor. A factor
+    is loaded four elements at a time only if that number is divisible by 4 and all `arrays` are
+    aligned. Raises ValueError if an array has 2**31 or more elements.
     """
     for a in arrays:
         check_countable(a.shape)
@@ -79,7 +79,7 @@ def _make_gathered_product(transpose: bool) -> Callable:
 
     `lengths`: the number of elements in a row of y, in a group's section of that row, in a row of
     w, and in a group's section of that row. `cut`: the number of partial sums, and the number of
-    stages in each. If there are several, y holds one array (count, F) per partial sum.
+    stages in each. With several partial sums, y holds one array (count, F) for each.
     """
     def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
         layout = make_layout(tile, False, transpose)
@@ -193,8 +193,8 @@ def _channel_sums(rows, partial):
 
 def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering,
             lengths: tuple[int, int, int, int], **ending: Any) -> None:
-    """Computes y (..., F) = gathered x times w, with the operations of `make_epilogue` applied, by
-    the kernel that suits the arguments. If there are few tiles, long sums are split into partial
+    """Computes y (..., F) = gathered x times w, with the operations of `make_epilogue` applied. The
+    arguments determine the kernel. If there are few tiles, long sums are split into partial
     sums.
     """
     count, groups, items = math.prod(y.shape[:-1]), lengths[0] // lengths[1], gathering.sizes[4]
@@ -252,9 +252,9 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
 
 def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gathering: Gathering,
                   count: int, groups: int = 1) -> None:
-    """Computes dw and db from the windows of `count` pixels and the gradients of these pixels, with
-    the kernel of the family that suits the arguments. `dy` is (dy,), or (y, winner, dy) of a 2x2
-    max pooling.
+    """Computes dw and db from the windows of `count` pixels and the gradients of these pixels. The
+    arguments determine which kernel of the family is used. `dy` is (dy,), or (y, winner, dy) of a
+    2x2 max pooling.
     """
     items, filters, per_group = gathering.sizes[4], db.size, db.size // groups
     kernel, tile = pick(kernels, (items + 1, per_group), groups, count, dw.shape[2], per_group, (x, *dy, dw, db))

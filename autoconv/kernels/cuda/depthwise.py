@@ -1,4 +1,4 @@
-"""Computes depthwise convolution, in which each channel has M kernels of its own.
+"""Computes depthwise convolution, with M separate kernels for each channel.
 
 A thread computes one element of the result, or four adjacent channels of it if M is 1.
 
@@ -157,7 +157,7 @@ def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
 
 def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """Computes dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
-    check_countable(x.shape[:3])  # limits the number of pixels, not of elements
+    check_countable(x.shape[:3])  # checks the number of pixels, not of elements
     check_countable(dy.shape[:3])
     size = _width(dw, x, dy)
     rows = dy.shape[0] * dy.shape[1]

@@ -1,5 +1,5 @@
-"""`CudaDevice`: an NVIDIA GPU as a device. This module is imported when a GPU is first named; it
-imports modules that need Numba only when a GPU is opened.
+"""`CudaDevice`: an NVIDIA GPU as a device. This module is imported when a GPU is first named. It
+imports Numba only when a GPU is opened.
 """
 
 import os
@@ -25,12 +25,12 @@ class CudaDevice(Device):
     raises DeviceError if the GPU cannot be used.
     """
 
-    # number of replays in one graph: launching a graph takes the host about as long as a small
-    # net's step takes the GPU
+    # number of replays in one graph, because launching a graph takes the host about as long as a
+    # small net's step takes the GPU
     series = 8
     is_synchronous = False
     captures_graphs = keeps_steps = needs_order = True
-    reuses_memory = True  # through `Arena` (arena.py)
+    reuses_memory = True  # `Arena` (arena.py) reuses freed memory
 
     def __init__(self, index: int) -> None:
         super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.kernels.cuda")
@@ -43,7 +43,7 @@ class CudaDevice(Device):
         self._prepare(self.module("joining").add_joint_kernels(kernels), report)
 
     def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
-        # on a GPU, the caller waits for all kernels
+        # on a GPU, the caller waits until all kernels are compiled
         self._prepare(list(missing), lambda done, total: None)
 
     def _prepare(self, kernels: list[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
@@ -51,7 +51,7 @@ class CudaDevice(Device):
         self.module("kernels").prepare(kernels, report)
 
     def import_ahead(self) -> None:
-        """Does nothing: the compiler was imported when the GPU was opened."""
+        """Does nothing, because opening the GPU has imported the compiler."""
 
     def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
         kernels = self.module("assembly").kernels().values()
@@ -84,7 +84,7 @@ class CudaDevice(Device):
         return self.module("permutation").permute(seed, stream, order)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the description of the GPU (`describe` below) and of its kernel cache."""
+        """Returns data about the GPU (`describe` below) and about its kernel cache."""
         return {**describe(self.index), **self.module("store").describe()}
 
     def fresh(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
@@ -93,7 +93,7 @@ class CudaDevice(Device):
     def array(self, array: Any, dtype: DTypeLike | None = None) -> Any:
         own = self._arrays.Array
         if array.gpu is not self._gpu if isinstance(array, own) else not hasattr(array, "__cuda_array_interface__"):
-            return self.asarray(array, dtype)  # copies: the array is not in this GPU's memory
+            return self.asarray(array, dtype)  # makes a copy, because the array is elsewhere
         here = self.asarray(array)
         return here.astype(here.dtype if dtype is None else dtype)
 
@@ -124,7 +124,7 @@ class CudaDevice(Device):
         return not isinstance(array, np.ndarray)
 
     def constant(self, array: np.ndarray) -> Any:
-        # copied outside the recording, which a copy from the host would make incomplete
+        # suspended, because a copy from the host would make the recording incomplete
         with trace.suspend_recording():
             return self.asarray(array)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-CPU, CUDA = 1, 2  # DLPack's codes of device types
+CPU, CUDA = 1, 2  # DLPack's codes for device types
 
 Place = tuple[int, int]  # a device type and a device number
 

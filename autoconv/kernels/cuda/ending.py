@@ -44,8 +44,8 @@ def finish_sum(item, column, index, b, scale, operand, epilogue):
 
 @inline
 def load_scale_bias(b, scale, column, count, epilogue):
-    """Returns the scales and the biases of the four columns from `column` on; 1 and 0 if not
-    selected. `count` is the number of remaining columns, which may be less than four.
+    """Returns the scales and the biases of the four columns from `column` on. Scales default to 1,
+    biases to 0. `count` is the number of remaining columns, which may be less than four.
     """
     one, zero, last = b.dtype.type(1), b.dtype.type(0), count - 1
     factors, addends = (one, one, one, one), (zero, zero, zero, zero)

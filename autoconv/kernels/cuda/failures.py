@@ -20,7 +20,7 @@ ENDINGS = {"CUDA_ERROR_ASSERT", "CUDA_ERROR_ECC_UNCORRECTABLE", "CUDA_ERROR_HARD
 
 
 def code(error: BaseException | str) -> str:
-    """Returns the driver's name of an error, such as CUDA_ERROR_INVALID_VALUE; empty if the driver
+    """Returns the driver's name of an error, such as CUDA_ERROR_INVALID_VALUE, or "" if the driver
     did not cause the error.
     """
     match = re.search(r"CUDA_ERROR_\w+", str(error))
@@ -44,8 +44,8 @@ def sentence(error: BaseException | str) -> str:
 
 
 def check_result(answer: tuple, action: str) -> tuple[Any, ...]:
-    """Returns the results of a cuda-bindings function without its error code. Raises DeviceError if
-    that code is not 0; `action` names the action that failed.
+    """Returns the results of a cuda-bindings function without the error code. Raises DeviceError,
+    which names the failed `action`, if the error code is not 0.
     """
     error, *values = answer
     if int(error):

@@ -31,7 +31,7 @@ def plan_layout(tile: Tile, is_pooled: bool) -> Layout:
 def make_item_locator(tile: Tile) -> tuple[int, Callable]:
     """Returns (loads, locate). A thread loads `loads` elements of a window. locate(taps, channel,
     sizes, steps, divisors) returns the index of the first of these in the window. It also writes
-    each element's distance from tap (0, 0) to taps (3, loads): in rows, in columns and in memory.
+    to taps (3, loads) each element's distance from tap (0, 0) in rows, in columns and in memory.
     """
     rows, depth, apart = tile.rows, tile.depth, tile.threads // tile.depth
     loads = rows // apart
@@ -50,8 +50,8 @@ def make_item_locator(tile: Tile) -> tuple[int, Callable]:
 
 
 def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], is_pooled: bool) -> Callable:
-    """Returns fill(smem, start, step, source), which loads one stage. Its arguments are those of
-    the function that `gather.outer_filling` returns.
+    """Returns fill(smem, start, step, source), which loads one stage. It has the same
+    arguments as the function that `gather.outer_filling` returns.
     """
     rows, depth, apart = tile.rows, tile.depth, tile.threads // tile.depth
     loads, place, copy = rows // apart, layout.place_a, copies[0]
@@ -72,7 +72,7 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], is_po
         item = times(times(times(n, height) + r, across) + t, every)
         row = cuda.threadIdx.x // depth
         for e in range(loads):
-            # element number `items` is always 1, for the bias gradient; later ones are never read
+            # element number `items` is always 1, for the bias gradient; no later element is read
             if k + e * apart < items:
                 inside = m < end and in_range(r + taps[0, e], height) and in_range(t + taps[1, e], across)
                 copy(smem, start + place(row, pixel, e * apart), x, item + taps[2, e] if inside else 0, inside)
@@ -111,7 +111,7 @@ def _filling_windows(tile: Tile, layout: Layout, copy: Callable) -> Callable:
 
 def winners_of_b(layout: Layout, tensor_cores: bool) -> Callable:
     """Returns a function that computes a thread's elements of B from windows in shared memory: dy
-    if the pixel won in its window and y is above 0, otherwise 0. It replaces `reading_b`.
+    if the pixel won in its window and y is above 0, otherwise 0. Replaces `reading_b`.
     """
     # a row has nine elements per four columns: four of dy, four of y, and four bytes of winners
     window, columns = layout.b_row, layout.b_row // 9 * 4

@@ -1,5 +1,5 @@
-"""Helpers for kernels whose threads access one or four elements at a time, and the conditions under
-which arrays allow four.
+"""Helps kernels access one or four elements per thread at a time, and checks whether arrays allow
+four.
 
 If each thread reads four floats, a warp reads 512 bytes in one instruction, and a thread computes
 only one position per four elements.
@@ -13,7 +13,7 @@ from .kernels import ItemKernel, inline
 from .ptx import load, load4, store, store4
 from .runtime import pointer
 
-WIDTHS = (1, 4)  # numbers of elements that a thread can handle at once; each has its own kernel
+WIDTHS = (1, 4)  # elements that a thread may handle at once; each width has its own kernel
 COUNTED = 1 << 31  # limit: kernels count elements, or groups of four, in signed 32-bit integers
 
 

@@ -21,7 +21,7 @@ COLUMNS = 8  # columns of the result that a thread holds
 class Layout(NamedTuple):
     """The layout of a stage in shared memory: A begins at 0, B at `b`. If `a_k_major`
     (`b_k_major`), memory has one row per row of A (column of B), which runs along the sum.
-    Otherwise it has one row per element of the sum. These rows have `a_row` and `b_row` elements.
+    Otherwise memory has one row per element of the sum. The rows have `a_row` and `b_row` elements.
     """
 
     a_k_major: bool
@@ -58,7 +58,7 @@ def placing(k_major: bool, length: int) -> Callable:
 
     There are no gaps between rows. Within a row, groups of four or eight elements are permuted to
     avoid bank conflicts. If rows run along the sum, a warp reads four elements from each of eight
-    rows, which are four apart. If rows run across the sum, it reads eight elements from each of
+    rows, which are four apart. If rows run across the sum, a warp reads eight elements from each of
     four rows. In both cases the elements are in 32 different banks.
     """
     @inline
@@ -96,8 +96,8 @@ def operands_of_a(tile: Tile, layout: Layout) -> Callable:
 
 
 def operands_of_b(layout: Layout) -> Callable:
-    """Returns fetch(smem, b, lane, k, out), which reads a warp's columns of B in the same way: two
-    operands per eight columns.
+    """Returns fetch(smem, b, lane, k, out), which reads a thread's operands from the warp's columns
+    of B: two operands per eight columns.
     """
     length, place = layout.b_row, layout.place_b
     load = load_matrices(0, 2 * length)

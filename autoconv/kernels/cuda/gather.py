@@ -52,16 +52,16 @@ def divide(a, divisor):
 
 
 def forward(images: tuple[int, ...], pixels: tuple[int, int], window: Window, channels: int) -> Gathering:
-    """Returns the gathering of a forward convolution: for a result of `pixels` (OH, OW), from
-    images of shape `images` (N, H, W, C), with `channels` channels per group.
+    """Returns the `Gathering` of a forward convolution from images of shape `images` (N, H, W, C)
+    to a result of `pixels` (OH, OW), with `channels` channels per group.
     """
     steps = ((-window.top, window.sh, window.dh), (-window.left, window.sw, window.dw))
     return _gathering(images, pixels, window, channels, steps, (1, 1))
 
 
 def backward(images: tuple[int, ...], pixels: tuple[int, int], window: Window, channels: int) -> Gathering:
-    """Returns the gathering of an input gradient: for a result of `pixels` (H, W), from gradients
-    of shape `images` (N, OH, OW, F), with `channels` channels per group.
+    """Returns the `Gathering` of an input gradient from gradients of shape `images` (N, OH, OW, F)
+    to a result of `pixels` (H, W), with `channels` channels per group.
     """
     steps = ((window.top, 1, -window.dh), (window.left, 1, -window.dw))
     return _gathering(images, pixels, window, channels, steps, (window.sh, window.sw))
@@ -94,9 +94,9 @@ def make_row_locator(tile: Tile, is_pooled: bool) -> Callable:
     """Returns locate(places, count, channel, sizes, steps, divisors), which computes the pixels of
     this block's rows. `places` has four elements in shared memory per row. The first three describe
     what tap (0, 0) reads: the index of the element in that channel, the pixel's row and its column.
-    In registers, they would leave less space for the sums.
+    Shared memory holds `places`, because the sums need the registers.
 
-    Rows are `count` pixels in scan order. If `is_pooled`, they are the pixels of `count` 2x2
+    The rows are `count` pixels in scan order. If `is_pooled`, they are the pixels of `count` 2x2
     windows, ordered window by window, so that one thread has the sums of all four pixels. Each
     thread computes some of the rows, for the whole block.
     """
@@ -140,8 +140,8 @@ def _filling_rows(tile: Tile, layout: Layout, copy: Callable, is_strided: bool) 
 
     @inline
     def fill_strided(smem, start, tap, real, down, right, x, places, height, across, every, divisors):
-        """Loads the same elements for the input gradient of a strided convolution. The strides
-        reach only some pixels, and distances between the pixels read are smaller by the stride.
+        """Loads the rows' elements at a tap, for the input gradient of a strided convolution. The
+        tap's position is divided by the strides. If it is not divisible, zeros are loaded.
         """
         for e in range(loads):
             mine, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
@@ -170,7 +170,7 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], trans
     channels of the result, and the sum runs along them.
     """
     (a_width, width), depth = tile.widths, tile.depth
-    wide = (depth if transpose else tile.columns) // width  # pieces of a row of w in this stage
+    wide = (depth if transpose else tile.columns) // width  # pieces per row of w in a stage
     rows = tile.columns if transpose else depth
     loads, apart, chunks = rows * wide // tile.threads, tile.threads // wide, depth // a_width
     b_start, place, copy = layout.b, layout.place_b, copies[1]
@@ -239,7 +239,7 @@ def outer_filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable],
     def fill(smem, start, step, source):
         x, dy, taps, k, begin, end, first, columns, group, length, sizes, steps, divisors = source
         height, across, every, _, items = sizes
-        # element number `items` is always 1, for the bias gradient; later ones are never read
+        # element number `items` is always 1, for the bias gradient; no later element is read
         if k < items:
             down = steps[0][0] + times(taps[0, 0], steps[0][2])
             right = steps[1][0] + times(taps[1, 0], steps[1][2])
@@ -288,7 +288,7 @@ def filling_gradients(tile: Tile, layout: Layout, copy: Callable) -> Callable:
 
 
 def _filling_pooled(tile: Tile, layout: Layout, _: Callable) -> Callable:
-    """Returns a function that replaces that of `filling_gradients` if dy = (y, winner, dy) of a 2x2
+    """Returns a function like the one from `filling_gradients`, for dy = (y, winner, dy) of a 2x2
     max pooling.
     """
     (wide, loads, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], layout.b, layout.place_b

@@ -1,7 +1,7 @@
 """Captures many launches as one CUDA graph, which launches them together.
 
-This module calls the driver's own functions, because their names are stable, unlike those of the
-packages above the driver.
+This module calls the driver's own functions, because their names are stable, unlike the names
+in packages that wrap the driver.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,9 +60,9 @@ class CudaGraph:
             is_complete = True
         except DeviceError:
             raise
-        except Exception as error:  # any class: Numba passes on other packages' exceptions
+        except Exception as error:  # any class, because Numba passes on other packages' errors
             raise DeviceError(f"A kernel could not be captured: {error}") from error
-        finally:  # the stream must leave capture mode in any case
+        finally:  # end the stream's capture mode in any case
             answer = driver.cuStreamEndCapture(self._streams[0])
             if not is_complete and not int(answer[0]):
                 driver.cuGraphDestroy(answer[1])

@@ -2,7 +2,7 @@
 autoconv uses.
 
 The undocumented names change between versions. So each has a fallback here. If a compiled kernel
-cannot be stored, it is compiled again. If no GPU can be simulated, the real one is queried.
+cannot be stored, it is compiled again. If no GPU can be simulated, the real GPU is queried.
 """
 
 import importlib

@@ -1,5 +1,5 @@
 """Merges several launches of a recording into one launch of a kernel in joint.py, with bit-for-bit
-equal results. In a graph, a launch takes longer than most of these kernels run.
+equal results. In a graph, launching takes longer than running most of these kernels.
 
 Launches that belong together are found through the memory that they share. For example, the
 cross-entropy from logits is merged with the softmax of the same logits, with its own gradient, and
@@ -31,9 +31,9 @@ from .runtime import pointer
 
 class Member(NamedTuple):
     """A kind of launch that may be merged: its kernel, the flag of the operation in joint.py that
-    replaces it, and the parameter names in joint.py for its arguments; `_` marks arguments that
-    follow from the shapes. Arguments in `required_names` must be memory that the group already uses
-    under that name. `writes` names the array that the launch writes.
+    replaces it, and joint.py's parameter names for its arguments. `_` marks arguments that the
+    shapes determine. Arguments in `required_names` must be memory that the group already uses under
+    that name. `writes` names the array that the launch writes.
     """
 
     kernel: CudaKernel
@@ -116,12 +116,12 @@ def _sums(launches: list[Launch], core: Launch) -> list[Launch]:
 
 
 class _Group:
-    """Launches that are to be merged; at first only `core`, which the operation `part` of joint.py
-    replaces. `roles` are their arguments, keyed by joint.py's parameter names. `output` is the name
+    """Launches to merge: at first only `core`. The operation `part` of joint.py replaces `core`.
+    `roles` are the launches' arguments, keyed by joint.py's parameter names. `output` is the name
     of the array that `core` writes.
 
     `shapes`: the allowed shapes of each argument whose shape matters, by name. The argument is
-    reshaped to the first of them.
+    reshaped to the first allowed shape.
     """
 
     def __init__(self, launches: list[Launch], core: Launch, part: int, roles: dict[str, Any],
@@ -131,7 +131,7 @@ class _Group:
         self._written_names = {output}
         self._shapes = shapes
         self._core = next(i for i, launch in enumerate(launches) if launch is core)
-        self._parts = {self._core: part}  # the part of each merged launch
+        self._parts = {self._core: part}  # the operation that replaces each merged launch
         self._accesses = [launch.accesses() for launch in launches]
 
     @property

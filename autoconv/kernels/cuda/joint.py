@@ -1,5 +1,5 @@
-"""Kernels that each replace several launches of a step: one for the end of a classifier's step, one
-for a batch's sums. joining.py decides which launches they replace.
+"""Kernels that each replace several launches of a step. One serves the end of a classifier's step,
+one serves a batch's sums. joining.py decides which launches they replace.
 
 They call the same functions as the kernels of loss.py, pointwise.py and step.py, in the same order.
 So all results are bit-for-bit equal, and every array that those kernels would write is written. The

@@ -46,10 +46,10 @@ class OnGpu:
 class CudaKernel(Kernel):
     """Compiles a function for GPU threads, and launches it on a grid of blocks.
 
-    `prepare` compiles a kernel ahead for one type T. If the T arguments of a launch have several
-    types, the launch compiles the kernel. An array that the function only reads is declared `const
-    T[::1]`. Launches may run at the same time if they share no array, or only read the shared
-    arrays.
+    `prepare` compiles a kernel in advance for one type T. If the T arguments of a launch have
+    several types, the launch compiles the kernel. An array that the function only reads is declared
+    `const T[::1]`. Launches may run at the same time if they share no array, or only read the
+    shared arrays.
     """
 
     dtypes: tuple[str, ...] = ("float32", "float64")  # floating-point types that T may represent
@@ -58,7 +58,7 @@ class CudaKernel(Kernel):
     def __init__(self, function: Callable, signature: str, name: str) -> None:
         super().__init__(function, signature.replace("const ", ""), name)
         self.reads_only = [part.strip(" (").startswith("const ") for part in parameters(signature)]
-        self._dispatcher = cuda.jit(function, lto=False)  # no link-time optimization: tests check the same PTX
+        self._dispatcher = cuda.jit(function, lto=False)  # no link-time optimization, as tests read the PTX
         if self.is_ours:
             internals.keep(self._dispatcher, self._load, self._save)
 
@@ -78,12 +78,12 @@ class CudaKernel(Kernel):
         return internals.parse_signature(self.expand_signature(dtype))
 
     def _compile_or_load(self, dtype: np.dtype) -> None:
-        """Compiles for the current GPU. The first launch loads the kernel onto the GPU."""
+        """Compiles the kernel for the current GPU. Its first launch loads it onto the GPU."""
         with release_on_exit(*internals.COMPILER_LOCKS):
             self._dispatcher.compile(self.types(dtype))
 
     def serves(self, dtype: DTypeLike, tensor_cores: bool) -> bool:
-        """Returns whether the kernel is used for `dtype` on a GPU with this `tensor_cores` setting.
+        """Returns whether launches for `dtype`, with or without tensor cores, use this kernel.
         """
         return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
 

@@ -98,7 +98,7 @@ def version(part: str) -> str | None:
 
 
 def _missing() -> str | None:
-    """Returns the part that numba-cuda would not find with the current settings; None if none."""
+    """Returns the part that numba-cuda would not find with the current settings, or None."""
     for part in FILES:
         if load_library(part) is None:
             return part
@@ -119,7 +119,7 @@ def _root(library: Any) -> Path | None:
 
 def _toolkits() -> Iterator[Path]:
     """Yields the toolkits on this machine that have NVVM and libdevice: first the one in use, then
-    newer ones before older ones.
+    the others from newest to oldest.
     """
     nvcc = shutil.which("nvcc")
     folders = [_root(load_library(part)) for part in FILES] + [Path(nvcc).resolve().parents[1] if nvcc else None]

@@ -84,7 +84,7 @@ def entropy(t, x, first, last, best, exponentials):
 
 @inline
 def slope(share, sum_t, t, dy):
-    """Returns the gradient of a logit whose softmax is `share`, from its row's sum of targets."""
+    """Returns a logit's gradient, from its softmax `share`, target t and row's sum of targets."""
     return (share * sum_t - t) * dy
 
 

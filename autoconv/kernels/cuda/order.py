@@ -20,7 +20,7 @@ class Place(NamedTuple):
 
 
 def places(accesses: list[list[Access]]) -> list[Place]:
-    """Returns the place of each launch, in launch order. `accesses` lists the memory that each
+    """Returns the `Place` of each launch, in launch order. `accesses` lists the memory that each
     launch reads or writes.
     """
     result: list[Place] = []

@@ -27,7 +27,7 @@ class Outbox:
         self._size = half
         self._memory = gpu.allocate_pinned(2 * half, np.uint8)
         self._address = self._memory.ctypes.data
-        self._half = self._position = 0  # where the next numbers are written
+        self._half = self._position = 0  # the position of the next write
         # for each half, the event that occurs once the half has been read
         self._events: list[Any] = [None, None]
 

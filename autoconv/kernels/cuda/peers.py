@@ -16,7 +16,7 @@ _ACTION = "copy from one GPU to another"
 
 def copy(source: Gpu, native: Any, target: Gpu, out: Any) -> bool:
     """Copies the flat array `native` on GPU `source` to the flat array `out` on GPU `target`, which
-    has as many bytes. Returns False if the driver cannot copy between these GPUs.
+    has the same size in bytes. Returns False if the driver cannot copy between these GPUs.
 
     The copy is queued on the stream of `source`, so the memory that it reads is reused only
     afterwards. The copy waits for all earlier launches on `target`, which may still use the memory

@@ -1,5 +1,5 @@
-"""Shuffles the samples of an epoch on the GPU. The order is bit-for-bit the host's order
-(random.permutation), which results from a stable sort of 64-bit random numbers.
+"""Shuffles the samples of an epoch on the GPU. The order is the same as on the host
+(random.permutation), where it results from a stable sort of 64-bit random numbers.
 
 A sample's position is the number of samples that precede it. Each sample is compared with all
 others. On a GPU this takes less time than sorting on the host and copying: about 0.6 ms for 60,000

@@ -61,7 +61,7 @@ def copying(tensor_cores, tile):
 
 
 def _exact(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
-    """Returns a function: sums += a b for a warp's part of a stage, in the dtype of the arrays."""
+    """Returns a function that adds a warp's products a b in a stage to `sums`, in their dtype."""
     share = tile.depth // tile.warps[2]
     rows = tile.warp_rows // 8
     read_a = lines_of_a(tile, layout)
@@ -82,8 +82,8 @@ def _exact(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
 
 
 def _tf32(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
-    """Returns a function: sums += a b for a warp's part of a stage, on tensor cores. Operands are
-    rounded to 10 bits of mantissa; sums stay float32.
+    """Returns a function that adds a warp's products a b in a stage to `sums`, on tensor cores.
+    Operands are rounded to 10 bits of mantissa. The sums stay float32.
     """
     share = tile.depth // tile.warps[2]
     rows = tile.warp_rows // 8
@@ -117,9 +117,9 @@ def reading_b(layout: Layout, tensor_cores: bool) -> Callable:
 def summing(tensor_cores: bool, tile: Tile, layout: Layout, fill: Callable, reading: Callable = reading_b) -> Callable:
     """Returns run(smem, steps, source, sums), the loop over the sum. `fill(smem, start, step,
     source)` loads stage `step`, and each warp multiplies it. `reading` creates the function that
-    reads B from shared memory; kernels that compute B's elements pass their own.
+    reads B from shared memory. Kernels that compute B's elements pass another `reading`.
 
-    While one stage is multiplied, the next ones are being copied. Finally, the sums of warps with
+    While one stage is multiplied, the next stages are being copied. Finally, the sums of warps with
     the same rows and columns are added in warp order, in the first of these warps.
     """
     multiply = (_tf32 if tensor_cores else _exact)(tile, layout, reading(layout, tensor_cores))

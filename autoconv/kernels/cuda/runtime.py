@@ -1,4 +1,4 @@
-"""GPUs, their memory and their streams.
+"""Manages GPUs, their memory and their streams.
 
 All work on a GPU goes to one stream, in order. So memory (arena.py) can be reused as soon as no
 array refers to it: earlier launches read it before later launches write it.
@@ -28,7 +28,7 @@ SEGMENT = 64 << 20  # minimum number of bytes per allocation from the driver
 # reason why a recording is incomplete: a replay of its launches would not repeat the copy
 _COPY = "a copy from or to the host's memory"
 
-# `index` is the number of the GPU that receives this thread's launches
+# its attribute `index` is the number of the GPU that receives this thread's launches
 _current = threading.local()
 
 
@@ -37,7 +37,7 @@ class GpuMemory:
     with this object.
 
     Without a `piece`, the memory belongs to another package or is a view of `owner`. A package may
-    reuse memory as soon as it is released, so it is kept until all pending launches complete.
+    reuse memory as soon as it is released, so `data` is kept until pending launches are complete.
     """
 
     __slots__ = ("_owner", "_piece", "data", "gpu")
@@ -80,8 +80,8 @@ class Gpu:
         return f"GPU number {self.index}"
 
     def _end(self) -> None:
-        """Stops returning memory to the driver after a fatal error: the driver would refuse, and
-        Numba would print an error for each array.
+        """Stops returning memory to the driver after a fatal error, because the driver would
+        refuse it and Numba would print an error for each array.
         """
         if self._keeping is None:
             self._keeping = self._context.defer_cleanup()
@@ -216,8 +216,8 @@ class Gpu:
 
     def begin_copy_out(self, native: Any, host: np.ndarray) -> Callable[[], bool]:
         """Starts a `copy_out` without waiting. The returned function reports whether the copy is
-        complete. `host` must be from `allocate_pinned`: for other memory, the driver blocks the
-        caller during the copy.
+        complete. `host` must be from `allocate_pinned`, because for other memory the driver
+        blocks the caller during the copy.
         """
         trace.stop(_COPY)
         with self.failures:

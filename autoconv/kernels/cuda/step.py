@@ -114,8 +114,8 @@ def _class_in_top(count, t, x, k, out):
 
 @inline
 def part_of_sum(values, weights):
-    """Returns this thread's partial sum of values * weights. The block's TEAM threads divide the
-    elements: each takes every TEAM-th one.
+    """Returns this thread's partial sum of values * weights. Each of the block's TEAM threads
+    adds every TEAM-th product.
     """
     total, i = 0.0, thread()
     while i < values.size:

@@ -1,4 +1,4 @@
-"""The disk cache of compiled CUDA kernels, with one file per kernel, argument types and compiler
+"""The disk cache of compiled CUDA kernels. It has one file per kernel, argument types and compiler
 target.
 
 Numba's own cache has three drawbacks. It has one index file for all kernels from the same source

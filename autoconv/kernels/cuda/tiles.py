@@ -44,7 +44,7 @@ class TileChoices(NamedTuple):
     bytes, and 16 bytes per row if windows are gathered.
 
     - wide, tall, large, narrow: the most arithmetic per loaded byte, for 128, 64, 64 and 32
-      columns. On tensor cores, each of their warps computes 64 rows, so that a number from shared
+      columns. On tensor cores, each warp of these computes 64 rows, so that a number from shared
       memory is used in more products.
     - medium: used if the larger tiles give too few blocks even with split sums.
     - small: used if medium tiles give too few blocks as well. Such a block is often the only one on
@@ -84,16 +84,16 @@ FIRST_WEIGHT_GRADIENT = TileChoices((_SINGLE, _FIRST_OUTER), (_SINGLE_EXACT, _FI
 WEIGHT_GRADIENT = TileChoices((*_OUTER, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE_EXACT, _FIRST_OUTER_EXACT))
 
 PROCESSORS = 132  # multiprocessors of a large GPU
-# minimum number of stages being loaded, in all blocks together, that keeps such a GPU busy
+# minimum number of stages, loaded at once by all blocks together, that keeps such a GPU busy
 BUSY = 2 * PROCESSORS
 # sums are split to at most this many warps: four blocks of four warps per multiprocessor
 FULL = 16 * PROCESSORS
-# products that tensor cores compute in the time of loading one element from the L2 cache
+# number of products that tensor cores compute in the time to load one element from the L2 cache
 # (bench/gpu_plan.py)
 LOAD = 90
 ADDING = 500_000_000  # products computed in the time of a launch that adds partial sums
 PART_STAGES = 4  # minimum number of stages in a partial sum
-# sums of no more stages than this are not split if adding their partial sums needs a separate
+# sums of at most this many stages are not split if adding their partial sums needs a separate
 # launch
 LONG = 24
 
@@ -123,9 +123,9 @@ def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length
     """Returns the index in `tiles` of the tile for a result (rows, columns). The choice depends
     only on the shapes, so that every GPU adds in the same order.
 
-    Each element is a sum over `length`, which may be split (`cut`). `left` and `right` state
-    whether that factor can be loaded four elements at a time. Wide tiles load less per product, but
-    more of their products may be outside the result.
+    Each element is a sum over `length`, which may be split (`cut`). `left` and `right`: whether the
+    left and right factor can be loaded four elements at a time. Wide tiles load less per product,
+    but more of their products may be outside the result.
     """
     if not (left and right):
         names = [tile.name for tile in tiles]

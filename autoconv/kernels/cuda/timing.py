@@ -25,7 +25,7 @@ def measure_time(gpu: Gpu, work: Callable[[], Any], repeats: int) -> float:
     consecutive calls.
 
     A launch takes the host longer than a small kernel takes the GPU. So the stream is delayed until
-    all calls are launched; it can hold about a thousand launches. If `work` itself waits for the
+    all calls are launched. A stream holds about 1000 launches. If `work` itself waits for the
     GPU, the waiting time is included.
     """
     ahead = _measure_launches(gpu, work, repeats)

@@ -29,7 +29,7 @@ class CudaTrace(trace.Trace):
 
     Dynamic scalars, which may change from replay to replay, are stored in the GPU's memory. Each
     replay first draws them and copies them all to the GPU at once. For a series of replays, all
-    numbers are drawn and copied first; each replay in the graph reads its own row of them.
+    numbers are drawn and copied first. Each replay in the graph reads another row of numbers.
     """
 
     def __init__(self, gpu: Gpu, series: int) -> None:
@@ -176,8 +176,8 @@ class _Series:
         width = -(-slots // 4) * 4  # keeps loads of four elements aligned
         self._rows = np.zeros((times, width), np.uint64)
         self._slots = slots
-        # a kernel's argument may span all slots after its own, although the kernel reads only its
-        # own
+        # a kernel's argument may span all slots after its own slot, although the kernel reads only
+        # its own slot
         with trace.suspend_recording():
             self._memory = arrays.put(owner.owner, np.zeros(times * width + SLOTS, np.uint64))
         views = {id(base): self._memory.base.view(dtype) for dtype, base in owner.views.items()}

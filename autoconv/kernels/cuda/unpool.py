@@ -1,5 +1,5 @@
-"""Computes the gradient of the input of ReLU and 2x2 max pooling when it is read: dy at each
-window's winner, otherwise zero.
+"""Computes the input gradient of ReLU and 2x2 max pooling when another kernel reads the gradient:
+dy at each window's winner, otherwise zero.
 """
 
 from collections.abc import Callable
