@@ -28,7 +28,7 @@ def measure(
     weights for all peers.
 
     No run starts or continues after `deadline`, a time of time.perf_counter. The results include the
-    runs that were completed before.
+    runs that were completed before the deadline.
     """
     results: dict[str, dict[str, Any]] = {name: {"status": "timed", "runs": []} for name in names}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Measures training while other programs keep processors busy, for autoconv and others: `python -m
+"""Measures training while other programs keep processors busy, for several frameworks: `python -m
 bench.busy`.
 
 Each framework trains alone, then next to one and next to two busy programs, all in the same

@@ -1,7 +1,7 @@
 """Keeps a processor busy until the parent process ends: `python -m bench.busy_program THREADS`.
 
-It is confined to the same processors as a framework with THREADS threads. It imports little, so
-that it is busy immediately.
+The program is confined to the same processors as a framework with THREADS threads. It imports little,
+so that it starts computing immediately.
 """
 
 import os

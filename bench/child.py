@@ -1,5 +1,5 @@
-"""Runs one function in a separate process, which can be ended if it hangs, and may crash: `python -m
-bench.child JOB`.
+"""`python -m bench.child JOB` runs one function in a separate process, which the caller can end if the
+function hangs. A crash does not affect the caller.
 """
 
 import json

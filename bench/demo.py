@@ -109,7 +109,7 @@ def fit_alone(seconds: float) -> Cost:
 
     def begin(batch: int, logs: dict) -> None:
         times.append(now())
-        # not assigned in every step, because each assignment counts as a change
+        # assigned only to stop, because every assignment counts as a change
         if len(times) > WARM and times[-1].time - times[WARM].time > seconds:
             model.stop_training = True
 

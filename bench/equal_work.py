@@ -8,14 +8,14 @@ from typing import Any
 from . import reference, workloads
 
 TOLERANCE = 1e-4  # allowed difference of the loss on the first batch
-# the same with TF32, whose numbers have 11 significant bits: means over a batch deviate by some 1e-5
+# allowed difference with TF32, which changes means over a batch by about 1e-5
 TOLERANCE_TF32 = 3e-4
 # allowed relative difference of the loss after the warm-up, whose batches have a fixed order
 SAME_TRAINING = 0.02
 
 # The nets whose loss after the warm-up is compared. In larger nets this loss depends on the
-# framework: RMSprop's first steps, about three times the learning rate per weight, overshoot, and
-# dropout draws different numbers.
+# framework, because RMSprop's first steps (about three times the learning rate per weight) overshoot,
+# and because dropout draws different numbers.
 STEADY = ("lecture", "cifar")
 
 

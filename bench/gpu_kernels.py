@@ -16,7 +16,7 @@ REPEATS, TRIES = 50, 3
 def prepare(name: str = "cuda") -> dict[str, Any]:
     """Compiles every kernel that the other phases need, in one process per core. These are GPU
     kernels at each precision, and the CPU kernels that compute the tests' expected results. Returns
-    the number of compiled kernels, and the seconds.
+    the number of compiled kernels, and the seconds needed.
     """
     target, compiled, start = device.get(name), 0, time.perf_counter()
     for on, dtype, mode in ((target, "float32", "tf32"), (target, "float32", "highest"), (target, "float64", "highest"),
@@ -33,8 +33,8 @@ def measure(
     nets: list[tuple[str, int]], flops: float, bandwidth: float, l2_bytes: int | None, name: str = "cuda",
     repeats: int = REPEATS,
 ) -> list[dict[str, Any]]:
-    """Measures each convolution of these pairs (net, batch size). Returns its seconds by the GPU's
-    clock, and the fraction of the card's ceiling that it reaches.
+    """Measures each convolution of these pairs (net, batch size). Returns each kernel's seconds by the
+    GPU's clock, and the fraction of the card's ceiling that the kernel reaches.
 
     `flops` and `bandwidth` are the ceilings, in FLOP and bytes per second. The repeated calls read
     the same data. If these fit into the L2 cache of `l2_bytes` bytes, they are read from the cache, as

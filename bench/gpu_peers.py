@@ -15,7 +15,7 @@ from .specs import Conv, Dense, Dropout, Flatten, Pool, Scale, Shape, Spec
 from .workloads import Workload
 
 PRODUCTS = 250e12  # FLOP per second of the peers' products: half of the data sheet's dense TF32 peak
-CLASSES_KERNELS = 2  # passes over the logits: log-softmax and loss, each forward and backward
+CLASSES_KERNELS = 2  # kernels over the logits in one direction, for log-softmax and loss
 
 
 class Kernel(NamedTuple):

@@ -25,8 +25,8 @@ COMPILED = ("torch-cuda-compile",)  # peers that take as long to get ready as al
 
 
 def smoke(run: Run, deadline: float) -> Mapping[str, Any]:
-    """Runs the checks of gpu_smoke.py, each in a separate process, so that one has a result even if
-    the other crashes.
+    """Runs the checks of gpu_smoke.py, each in a separate process, so that a check has a result even
+    if another check crashes.
     """
     checks: dict[str, Any] = {}
     for check in ("tiles", "graph"):

@@ -184,7 +184,7 @@ class Product(NamedTuple):
 
 
 def _waits(launch: Any, tile: Any) -> bool:
-    """Returns whether each stage must be complete before the next stage is requested. This is so for
+    """Returns whether each stage must be complete before the next stage is requested. This applies to
     the first layer's weight gradient after pooling, whose elements are loaded one by one.
     """
     return "first_weight_gradient" in launch.kernel.name and tile.name != "first"

@@ -27,7 +27,7 @@ LET_PASS_SAYING = ".*deprecat"  # message of deprecation warnings that have a pa
 STUCK = 60  # seconds after which a test's stack is printed
 SANITIZER = "compute-sanitizer"
 ITS_LINE = re.compile("={9} (?!.*=$)")  # compute-sanitizer's lines; pytest's lines also end in "="
-LEAST = 5.0  # minimum seconds until the deadline for starting the sanitizer
+LEAST = 5.0  # minimum seconds left before the deadline to start the sanitizer
 
 
 def run(tests: Path, processors: int, log: Path, deadline: float) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _settings(root: Path) -> str:
 
 def _run_limited(command: list[str], threads: int, log: Path, deadline: float) -> tuple[bool, int]:
     """Runs a command and writes its output to `log`. Returns whether the command ended before the
-    deadline, and its exit code. It has its own session, so that its workers can be ended with it.
+    deadline, and its exit code. The command has its own session, so that its workers end with it.
     """
     with open(log, "w", encoding="utf-8") as out:
         process = subprocess.Popen(command, env=environment.clean(threads), stdout=out, stderr=subprocess.STDOUT,

@@ -48,8 +48,8 @@ class RankTimer:
 
 
 def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Trains autoconv by `fit`. With several ranks, also measures the time of sums without other work,
-    and during training.
+    """Trains with autoconv's `fit`. With several ranks, also measures the time of sums over ranks, during
+    training and without other work.
     """
     ranks = parallel.MPI(**job["ranks"]) if job["size"] > 1 else ALONE
     peer = Autoconv(workloads.WORKLOADS[job["workload"]], job["threads"], "train", workloads.SEED)

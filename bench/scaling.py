@@ -27,7 +27,7 @@ from . import environment, hosts, messages, peers, show, workloads
 USUAL = ("lecture", "lecture-large", "photos", "resnet20")
 # seconds per pass, if two threads reach 100 GFLOP/s; number of timed passes per process
 SECONDS, PASSES = 1.0, 3
-# allowed relative difference of losses; after some steps only autoconv's losses are compared, because
+# allowed relative difference of losses. After some steps only autoconv's losses are compared, because
 # PyTorch's dropout and epsilon differ
 APART_AT_MOST = 1e-3
 MPIEXEC = os.environ.get("MPIEXEC", "mpiexec")
@@ -101,8 +101,8 @@ def measure(name: str, gigabits: float | None, options: argparse.Namespace) -> d
 
 
 def _are_alike(losses: Iterable[list[float]], index: int) -> bool:
-    """Returns whether all losses agree. `index` selects the losses before training, 0, or the losses
-    after some steps, 1.
+    """Returns whether all losses agree. `index` is 0 for the losses before training, and 1 for the
+    losses after some steps.
     """
     first, *others = [pair[index] for pair in losses]
     return all(math.isclose(loss, first, rel_tol=APART_AT_MOST) for loss in others)

@@ -52,7 +52,7 @@ def measure(
     factories: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Runs each peer once with empty caches, and then all peers in rotation with filled caches.
-    `factories` has the factories of names that are not peers.
+    `factories` maps the names to factories; by default, the names are peers.
     """
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -46,8 +46,8 @@ RACE, RACE_SECONDS = 2.0, 1.5
 
 
 class Verdict(NamedTuple):
-    """A line of the table. status: "aim", "least", "no", or "not measured", for which `result` is the
-    reason.
+    """A line of the table. status: "aim", "least", "no" or "not measured". In the last case, `result` is
+    the reason.
     """
 
     goal: str

@@ -126,8 +126,8 @@ def data(workload: Workload, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def flops(workload: Workload, mode: str) -> float:
-    """Returns the number of multiplications and additions per image in the forward pass, or in a
-    training step, which also computes two gradients per layer, but no input gradient of the first.
+    """Returns the number of multiplications and additions per image in the forward pass or in a
+    training step. A step also computes two gradients per layer, but no input gradient of the first layer.
     """
     work = []
     for layer, before, after in shapes(workload):

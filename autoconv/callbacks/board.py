@@ -13,7 +13,7 @@ from .callback import Callback, Logs
 
 class TensorBoard(Callback):
     """Writes event files for TensorBoard, with Keras's names. The folders train and validation of
-    `log_dir` get the scalars epoch_loss, epoch_<metric> and epoch_learning_rate.
+    `log_dir` receive the scalars epoch_loss, epoch_<metric> and epoch_learning_rate.
     `tensorboard --logdir logs` shows them.
 
     histogram_freq: the number of epochs between histograms of weights, 0 for none. write_graph:

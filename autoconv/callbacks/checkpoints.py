@@ -140,5 +140,5 @@ class BackupAndRestore(Callback):
         return self.save_freq != "epoch" and steps >= int(self.save_freq)
 
     def is_due_at_epoch_end(self, cost: float) -> bool:
-        """Returns whether to save at the end of an epoch that is not the last. cost: as in `is_due`."""
+        """Returns whether to save at the end of an epoch other than the last. cost: as in `is_due`."""
         return self.save_freq == "epoch" or self.double_checkpoint

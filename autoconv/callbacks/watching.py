@@ -29,7 +29,7 @@ class MonitorCallback(Callback):
         return reference is None or self._sign() * (value - reference) > margin
 
     def _sign(self) -> int:
-        """Returns 1 if larger values are better, -1 if smaller ones are. Raises ValueError if that is unknown."""
+        """Returns 1 if larger values are better, -1 if smaller values are. Raises ValueError if this is unknown."""
         name, scores = self.monitor.removeprefix("val_"), self._scores()
         direction = {"max": "up", "min": "down"}.get(self.mode) or {
             score.name: score.metric.direction for score in scores}.get(name)

@@ -18,7 +18,7 @@ CustomObjects = Mapping[str, Any]  # a user's classes and functions, by name
 
 DEEPEST = 100  # maximum nesting depth of models and lists
 MOST = 8_000  # maximum number of layers and other objects that have a class name
-NAMES = 1 / 16  # size limit of the class names, as a fraction of json_text's limits: 1 MB
+NAMES = 1 / 16  # fraction of json_text's limits that applies to the class names, about 1 MB
 
 
 def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
@@ -69,7 +69,7 @@ def _check(description: Any, classes: Any) -> None:
 
 
 def check_depth(description: Any) -> None:
-    """Raises ValueError if a description is nested too deeply, too long or has huge integers."""
+    """Raises ValueError for a description with too many levels or objects, or with huge integers."""
     pending: list[tuple[Any, int]] = [(description, 0)]
     objects = 0
     while pending:
@@ -86,7 +86,7 @@ def check_depth(description: Any) -> None:
 
 
 def _describe_error(error: Exception) -> str:
-    """Returns an error's message, preceded by the error's type unless that is ValueError."""
+    """Returns an error's message, preceded by the error's type unless the type is ValueError."""
     if type(error) is ValueError:
         return str(error)
     text = f"{type(error).__name__}: {error}"

@@ -146,7 +146,7 @@ def _culprit(model: Model) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """Returns an attribute as JSON data, or None for a layer, a weight or a value outside JSON."""
+    """Returns an attribute as JSON data, or None for a layer, a weight or a value that JSON lacks."""
     try:
         if isinstance(value, FunctionType):
             return get_registered_name(value)

@@ -11,13 +11,13 @@ import numpy as np
 from ..engine.graph.graph import Graph
 from ..layers import Concatenate, Dense, Flatten, Permute, Reshape
 
-Order = np.ndarray | None  # autoconv's index of each element in PyTorch's order; None if equal
+Order = np.ndarray | None  # autoconv's indices of the elements in PyTorch's order; None if the orders are equal
 UNKNOWN = np.empty(0, np.int64)  # marks a value whose order cannot be determined
 
 
 @dataclass(frozen=True)
 class FlatCall:
-    """A call in a graph, with the numbers of its values and their shapes without the batch axis."""
+    """A call in a graph, with the numbers and shapes (without batch axis) of its inputs and outputs."""
 
     operation: Any
     inputs: list[int]

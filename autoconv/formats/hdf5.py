@@ -67,7 +67,7 @@ def text(group: HDF5Node, name: str) -> str | None:
 
 
 def strings(group: HDF5Node, name: str) -> list[str]:
-    """Returns the strings in an attribute. Keras splits a long list into name0, name1, ..."""
+    """Returns the strings in an attribute. Keras splits a long list into attributes name0, name1, ..."""
     parts = [name] if name in group.attrs else []
     while f"{name}{len(parts)}" in group.attrs and name not in group.attrs:
         parts.append(f"{name}{len(parts)}")

@@ -173,7 +173,7 @@ def _references_in(value: Any) -> Iterator[list[Any]]:
 
 
 def _call(call: Any, first: Mapping[str, int]) -> JsonObject:
-    """Converts a layer call, in Keras 2 a structure of lists [layer, call, output, kwargs]."""
+    """Converts a layer call. A call in Keras 2 is a structure of lists [layer, call, output, kwargs]."""
     if "args" not in call:
         kwargs: JsonObject = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
         return {"args": [_tensors(call, first)], "kwargs": _kwargs(kwargs)}
@@ -211,7 +211,7 @@ _SPECIAL: dict[str, Callable[[JsonObject], Any]] = {
 
 
 def model_to_keras(model: Model) -> JsonObject:
-    """Returns a model's layers and calls in Keras's form, or a user's class with its arguments."""
+    """Returns a model in Keras's form: its layers and calls, or for a user's class only the arguments."""
     if not has_graph(model) or type(model).__init__ not in (Model.__init__, Sequential.__init__):
         return _own_layer(model)
     if isinstance(model, Sequential):
@@ -309,7 +309,7 @@ def _graph(model: Model) -> JsonObject:
     ends = {key: _references(records[key]) for key in ("input_layers", "output_layers")}
     graphs = {entry["name"] for entry in entries if entry["class_name"] in _GRAPHS}
     for reference in _references_in(ends["output_layers"]):
-        reference[1] += reference[0] in graphs  # Keras counts a nested model's calls here from 1
+        reference[1] += reference[0] in graphs  # for a nested model's outputs, Keras counts calls from 1
     return {"layers": entries, **ends}
 
 

@@ -184,7 +184,7 @@ def _json(data: bytes | str, label: str) -> Any:
 
 
 def _unzip_parts(data: bytes, label: str) -> dict[str, bytes]:
-    """Returns config.json and model.weights.h5 from a `.keras` archive, with bounded sizes."""
+    """Returns config.json and model.weights.h5 from a `.keras` archive. Raises ValueError if they are too large."""
     parts: dict[str, bytes] = {}
     limits = {"config.json": min(50 * len(data) + 2**20, json_text.LARGEST), "model.weights.h5": 4 * len(data) + 2**20}
     try:

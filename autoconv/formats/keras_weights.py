@@ -64,7 +64,7 @@ def weights_by_path(model: Model) -> dict[str, Variable]:
 
 
 def groups(model: Model) -> dict[str, dict[str, str]]:
-    """Returns the attributes of each HDF5 group, by path: the name of the group's layer."""
+    """Returns each HDF5 group's attributes by the group's path. The only attribute is the layer's name."""
     return {"vars": {"name": model.name}, **{f"{path}/vars": {"name": layer.name} for path, layer in walk(model)}}
 
 
@@ -86,7 +86,7 @@ def generators(model: Model) -> dict[str, SeedGenerator]:
 
 
 def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> None:
-    """Sets the layers' generators to the states in a file. Raises ValueError if one is damaged."""
+    """Sets the layers' generators to the states in a file. Raises ValueError if a state is damaged."""
     for name, generator in generators(model).items():
         state = arrays.get(name)
         if state is None:
@@ -101,7 +101,7 @@ def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> No
 
 
 def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """Returns an optimizer's state in the order of Keras's variables, by autoconv's names."""
+    """Returns an optimizer's state as pairs (autoconv's name, array), in the order of Keras's variables."""
     result: list[tuple[str, Any]] = [("iterations", state["iterations"].astype(np.int32))]
     if "learning_rate" in state:
         result.append(("learning_rate", state["learning_rate"].astype(np.float32)))

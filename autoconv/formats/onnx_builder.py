@@ -13,7 +13,7 @@ from ..engine.symbolic import Shape
 
 FIRST = (0, 3, 1, 2)  # axis permutation to channels first
 LAST = (0, 2, 3, 1)  # axis permutation to channels last
-BATCH = 97  # batch size while a layer is traced; a first size that is a multiple of it is a batch
+BATCH = 97  # batch size while a layer is traced; a first size divisible by 97 contains the batch
 
 
 class Value:

@@ -73,7 +73,7 @@ def _info(onnx: ModuleType, name: str, shape: Shape) -> Any:
 
 
 def _add_graph(builder: Builder, graph: Graph, values: dict[int, Value]) -> None:
-    """Adds a graph's nodes. values: its inputs' values, to which all other values are added."""
+    """Adds a graph's nodes. values: the graph's inputs by id; the other tensors of the graph are added."""
 
     def find(tensor: SymbolicTensor) -> Value:
         return values[id(graph.resolve(tensor))]

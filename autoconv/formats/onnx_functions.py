@@ -97,7 +97,7 @@ def matmul(b: Builder, x: Operand, y: Operand) -> Value:
 
 
 def cast(b: Builder, x: Value, dtype: DTypeLike) -> Value:
-    """Returns x unchanged. Raises ValueError unless the dtype is float32, like exported files."""
+    """Returns x unchanged. Raises ValueError unless the dtype is float32, the only dtype of exported files."""
     if np.dtype(dtype) != np.float32:
         raise ValueError(f"ONNX files are written in float32. Received: a cast to {dtype}.")
     return x
@@ -208,7 +208,7 @@ def _bounds(part: Any) -> tuple[int, int, int]:
 
 def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant",
         constant_values: float | None = None) -> Value:
-    """Adds a Pad with constant values. `mode` is "constant" in every graph."""
+    """Adds a Pad with constant values. `mode` is always "constant", because graphs have no other mode."""
     pairs = np.broadcast_to(pad_width, (len(x.shape), 2)).tolist()
     if x.first:
         pairs = [pairs[0], pairs[3], pairs[1], pairs[2]]

@@ -136,7 +136,7 @@ def _pool_sides(node: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tu
 
 def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates: tuple[int, int],
              sides: list[tuple[int, int]], value: float) -> list[Tensor]:
-    """Returns one image of the result's size per window position, with the pixels found there."""
+    """Returns, for each position in the window, an image of all windows' pixels at this position."""
     wide = F.pad(x, ((0, 0), *sides, (0, 0)), constant_values=value)
     size = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(wide.shape[1:3], kernel, strides, rates)]
     if min(size) < 1 or kernel[0] * kernel[1] > TERMS:
@@ -240,7 +240,7 @@ def layer_normalization(node: Attributes, x: Tensor, gamma: Tensor,
 def resize(node: Attributes, x: Tensor, roi: np.ndarray | None = None,
            scales: np.ndarray | None = None, sizes: np.ndarray | None = None) -> Tensor:
     """Resizes images by scales or to sizes, axis by axis. Repeats edge pixels outside the image."""
-    if node.opset < 11:  # the inputs were x and scales
+    if node.opset < 11:  # older opsets have the inputs x and scales
         roi, scales = None, roi
     if node.get("antialias", 0):
         raise refusal(node, "antialias is 0", 1)

@@ -69,7 +69,7 @@ class Layouts:
 
 
 class GraphRunner:
-    """Runs an ONNX file's nodes. constants: known arrays; parameters: weights' trainable flags."""
+    """Runs an ONNX file's nodes. constants: known arrays; parameters: whether a weight is trainable, by name."""
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -210,7 +210,7 @@ class OnnxModel(Model):
             self._check_nodes()
 
     def _check_nodes(self) -> None:
-        """Checks the nodes in a dry run of half a second. Raises ValueError if one cannot run."""
+        """Checks the nodes in a dry run of at most half a second. Raises ValueError if a node cannot run."""
         shapes = [port.shape for port in self._ports]
         for shape in shapes:
             check_size([1 if n is None else n for n in shape])  # type: ignore[union-attr]

@@ -60,7 +60,7 @@ def to_device(array: Any, device: Device) -> Tensor:
 
 
 def cast(x: Tensor, dtype: DTypeLike) -> Tensor:
-    """Converts x to a dtype. Gradients flow only if it is x's own dtype or a wider float dtype."""
+    """Converts x to a dtype. Gradients flow only if the dtype is x's own or a wider float dtype."""
     dtype = np.dtype(dtype)
     if x.dtype == dtype:
         return x
@@ -115,7 +115,7 @@ def take(x: Tensor, indices: np.ndarray, axis: int) -> Tensor:
 
 
 def compute_by_numpy(compute: Callable[[], Tensor], x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Returns the tensor from `compute`, which uses NumPy, or in a dry run an empty tensor."""
+    """Returns the result of `compute`, which uses NumPy. In a dry run, returns an uninitialized tensor."""
     check_size(shape)
     if isinstance(trace.current(), trace.DryRun):
         return Tensor(x.device.empty(shape, x.dtype), device=x.device)

@@ -14,7 +14,7 @@ FIELDS = 400_000  # maximum number of fields in a file, in all its messages toge
 REPEATED = 10_000  # maximum messages in one repeated field
 NAME = 1_000  # maximum bytes of one string
 TEXT = 2**24  # maximum bytes of all strings
-NUMBERS = 2**22  # maximum packed varints in a file; each may take 1 byte there and 8 in memory
+NUMBERS = 2**22  # maximum packed varints in a file; each may need 1 byte in the file and 8 bytes in memory
 
 _WIRE = {"int": 0, "double": 1, "float": 5}  # wire types of single numbers; others are length-delimited
 _FIXED = {1: ("<d", 8), 5: ("<f", 4)}
@@ -42,12 +42,12 @@ class Schema(dict[int, Field]):
 
 
 def read_message(data: bytes, schema: Schema) -> Message:
-    """Reads the message in `data`, repeated fields as lists. Raises ValueError if it is invalid."""
+    """Returns the message in `data`, with lists for repeated fields. Raises ValueError if it is invalid."""
     return _Reader(data).read_message(schema, 0, len(data))
 
 
 class _Reader:
-    """Reads one file. fields, text, numbers: the remaining fields, string bytes and integers."""
+    """Reads one file. fields, text, numbers: how many fields, string bytes and integers may still be read."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data

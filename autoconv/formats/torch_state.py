@@ -207,7 +207,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _modules(model: Model) -> list[_Module]:
-    """Returns the PyTorch modules of layers with weights. Raises ValueError if a layer has none."""
+    """Returns the PyTorch modules of layers with weights. Raises ValueError if a layer has no counterpart."""
     model.count_params()  # raises if the model is not built
     calls = list_calls(model.graph)
     orders = find_flat_orders(calls)

@@ -59,7 +59,7 @@ def put_streams(model: Model, text: str, label: str) -> None:
 
 
 def describe_training(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Returns metadata and tensors with a model's training. Warns if it cannot be saved."""
+    """Returns a model's training state as metadata and tensors. Warns if the state cannot be saved."""
     try:
         config = model.get_compile_config()
         json.dumps(config)

@@ -1,1 +1,1 @@
-"""Programs of autoconv: the command line, the demo, the timings, and the pages that they write."""
+"""The command line, the demo and the benchmark of autoconv, and the HTML pages that they write."""

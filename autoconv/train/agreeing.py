@@ -41,7 +41,7 @@ def join(model: Model, arguments: Mapping[str, Any]) -> None:
     """Starts the same training run on all ranks of a model, with rank 0's weights. Raises ValueError
     on all ranks if a rank's settings differ from rank 0's; the error names the rank and the setting.
     """
-    begins = zlib.crc32(repr(arguments.get("begins")).encode())  # the data's position may be any object
+    begins = zlib.crc32(repr(arguments.get("begins")).encode())  # a hash, as this state may be any object
     first, *rest = model.ranks.exchange({
         "version": versions(), **settings.settings(model, {}), **arguments, "begins": begins,
         "architecture": settings.architecture(model)})
@@ -78,7 +78,7 @@ def check_weights(model: Model, ranks: Ranks) -> None:
 class SharedCallbacks(CallbackList):
     """Runs rank 0's callbacks on rank 0 only, while its model is detached from the other ranks. All
     ranks then apply the callbacks' decisions: stop flags, the learning rate, logs, and weights
-    changed outside a batch. The callbacks `ours` run on every rank.
+    changed outside the batch methods. The callbacks in `ours` run on every rank.
     """
 
     def __init__(self, callbacks: Any, model: Model, params: Mapping[str, Any], ranks: Ranks, *ours: Callback) -> None:
@@ -123,7 +123,7 @@ class SharedCallbacks(CallbackList):
 
 
 def make_hooks(model: Model, hooks: Any, params: Mapping[str, Any], *ours: Callback) -> CallbackList:
-    """Returns a model's callbacks as one list. With several ranks, rank 0's callbacks apply to all ranks."""
+    """Returns a model's callbacks as one list. With several ranks, ignores the `hooks` of all ranks but rank 0."""
     if model.ranks.size > 1:
         return SharedCallbacks(hooks, model, params, model.ranks, *ours)
     return CallbackList([*CallbackList(hooks).callbacks, *ours], model=model, **params)

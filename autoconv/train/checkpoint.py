@@ -24,7 +24,7 @@ from .state import FORMAT, TrainState
 
 MAX_FILES = 2
 KEY = "autoconv_training"  # key of the only entry in a file's metadata
-LONGER = 4  # size limit of a state's JSON as a multiple of a model's limit: a state includes the history
+LONGER = 4  # factor of the JSON size limit relative to a model's, because a training state has a history
 _NAME = re.compile(r"(\d{4,})-(\d{9,})\.safetensors")
 
 
@@ -117,7 +117,7 @@ def _checksum(metadata: str, arrays: dict[str, np.ndarray]) -> str:
 
 
 def prune(folder: Path, training: int, count: int = MAX_FILES, all_trainings: bool = False) -> None:
-    """Removes a run's files except the newest `count`; with `all_trainings`, also other runs'."""
+    """Removes all but the newest `count` files of a run. With `all_trainings`, also removes all files of other runs."""
     newest_first = [path for number, _, path in files(folder) if number == training]
     foreign = [path for number, _, path in files(folder) if all_trainings and number != training]
     _remove([*newest_first[count:], *foreign])
@@ -138,7 +138,7 @@ class Writer:
     """Writes the states of one training run to a folder in a separate thread, while training continues.
 
     The constructor raises OSError if the folder is not writable, and BlockingIOError if another process
-    is training there. If a write fails, `take_error` returns the error, and earlier files remain. If
+    is training in it. If a write fails, `take_error` returns the error, and earlier files remain. If
     the folder is removed, the next write creates it again.
     """
 
@@ -162,7 +162,7 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def follow(self, checkpoint: Checkpoint) -> None:
-        """Continues the run of a checkpoint. The first write removes its newer, damaged files."""
+        """Continues a checkpoint's run. The first write removes the run's files that are newer than the checkpoint."""
         self.training = checkpoint.training
         paths = [path for number, _, path in files(self.folder) if number == checkpoint.training]
         self._stale_paths = paths[: paths.index(checkpoint.path)]
@@ -230,7 +230,7 @@ class Writer:
         """Writes a file, after creating its folder again if the folder was removed."""
         while True:
             if not self._hold.is_there():
-                stale_hold = self._hold  # stays, and refuses later writes, if another process has the folder
+                stale_hold = self._hold  # kept if another process has locked the folder; later writes then fail too
                 self._enter()
                 stale_hold.close()
             try:

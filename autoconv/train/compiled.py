@@ -36,7 +36,7 @@ class Score(NamedTuple):
 
 
 class OutputsError(ValueError, KeyError):
-    """A `compile` argument must have one entry per output. For other lengths, Keras raises ValueError or KeyError."""
+    """Raised for a `compile` argument without one entry per output. Here, Keras raises ValueError or KeyError."""
 
     __str__ = Exception.__str__  # KeyError's __str__ would quote the message
 
@@ -148,7 +148,7 @@ def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     objects = {**known_objects(), **(custom_objects or {})}
 
     def make_reader(module: Any) -> Callable[[Any], Any]:
-        """Returns a reader that keeps built-in names, because compile() chooses their variants."""
+        """Returns a decoder that keeps built-in names as strings, because compile() chooses the variants they mean."""
         return lambda x: objects.get(x, x) if isinstance(x, str) else module.deserialize(x, custom_objects)
 
     return {"optimizer": optim.get(entry) if isinstance(entry, str) else optim.deserialize(entry, custom_objects),
@@ -167,7 +167,7 @@ def _encode(item: Any) -> Any:
 
 
 def _map(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Applies `function` to each entry of nested lists and dicts. An object's config counts as one entry."""
+    """Applies `function` to each leaf of nested lists and dicts. An object's config counts as one leaf."""
     if value is None:
         return None
     if isinstance(value, list | tuple | set):

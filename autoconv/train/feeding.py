@@ -21,7 +21,7 @@ def check_arrays(model: Model, x: Any, y: Any, sample_weight: Any = None) -> Dat
         raise ValueError("y is missing: pass the targets as a separate array. Received: y=None.")
     names = getattr(model, "output_keys", None)
     x = _list_inputs(model, x)
-    if names is None and (isinstance(y, Mapping) or is_nested(y)):  # a model whose call determines the outputs
+    if names is None and (isinstance(y, Mapping) or is_nested(y)):  # `model.call` determines the outputs
         build_model(model, check_inputs(model, x))
         defaults = output_names(model, 0)
         names = defaults if isinstance(y, Mapping) and set(defaults) == set(y) else None
@@ -36,7 +36,7 @@ def check_inputs(model: Model, x: Any) -> Data:
 
 
 def _list_inputs(model: Model, x: Any) -> Any:
-    """Converts a dict with the keys of the graph's input dict to a list; returns other inputs unchanged."""
+    """Converts a dict to a list if the graph's inputs are a dict with the same keys; returns other inputs unchanged."""
     graph = getattr(model, "graph", None)
     like = None if graph is None else graph.input_structure
     if not isinstance(like, dict) or not isinstance(x, Mapping) or set(x) != set(like):

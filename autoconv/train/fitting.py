@@ -91,7 +91,7 @@ def fit(
     try:
         with fitting.save(backup, resume) as checkpoint:
             fitting.run(verbose, line, checkpoint)
-    finally:  # also after an interrupt: the steps hold much memory
+    finally:  # also after an interrupt, because the steps hold much memory
         steps = self.running.steps
         steps.forget("train", *(() if self.model.device.keeps_steps else ("test",)))
         steps.detach("test")
@@ -160,7 +160,7 @@ def evaluate_source(trainer: "Trainer", source: Source | Stream, steps: int | No
         Loop(trainer, work, hooks).run(passes, partial(sums.read_logs, trainer.ranks), 0, line, sums.read_logs)
         logs = sums.read_logs(trainer.ranks)
         hooks.call("on_test_end", logs)
-        if line is None:  # called by fit, which continues
+        if line is None:  # `fit` called this function and continues
             running.kind = previous
     return logs
 
@@ -240,7 +240,7 @@ class Loop:
 
 
 class Fitting:
-    """One call of `fit` while it runs.
+    """A running call of `fit`.
 
     `tests` is the validation data, on which `validate(hooks)` evaluates the model.
     `validates(epoch)` is true if epoch number `epoch`, counted from 1, ends with a validation.
@@ -261,7 +261,7 @@ class Fitting:
 
     @contextmanager
     def save(self, backup: BackupAndRestore | None, resume: str | PathLike[str] | None) -> Iterator[Checkpoint | None]:
-        """Saves states in the `with` block. Yields the checkpoint to resume from, or None."""
+        """Lets `run` save training states in the `with` block. Yields the checkpoint to resume from, or None."""
         if backup is None and resume is None:
             yield None
             return
@@ -279,7 +279,7 @@ class Fitting:
 
     def run(self, verbose: int, line: Progress, checkpoint: Checkpoint | None) -> None:
         """Trains until the last epoch or until a callback stops training. `line` is the progress
-        line that compiling used. `checkpoint` is the saved state to resume from.
+        line that showed the compilation. `checkpoint` is the saved state to resume from, or None.
         """
         trainer, hooks, saving, loop = self._trainer, self._hooks, self._saving, self._loop
         hooks.call("on_train_begin", {})
@@ -327,7 +327,7 @@ class Fitting:
     # Saving and restoring the training state.
 
     def _describe(self) -> dict[str, Any]:
-        """Returns the settings that a resumed run must share. Raises ValueError if the data cannot resume."""
+        """Returns the settings that a resumed run must share. Raises ValueError for data without a state."""
         source, tests = self._passes.source, self._tests
         for batches in (source, tests):
             if isinstance(batches, Stream):

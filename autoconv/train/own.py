@@ -80,7 +80,7 @@ def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None,
 
 
 def _tracked_loss(model: Model, kind: str, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Tensor:
-    """Adds the result of `compute_loss`, called with `training` if possible, to the mean loss."""
+    """Calls `compute_loss`, with `training` if the method accepts it, and adds the result to the mean loss."""
     parameters = signature(model.compute_loss).parameters
     takes_training = "training" in parameters or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
     loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight,
@@ -90,8 +90,8 @@ def _tracked_loss(model: Model, kind: str, x: Any, y: Any, y_pred: Any, sample_w
 
 
 def _own_sums(model: Model, kind: str | None = None) -> "OwnSums":
-    """Returns the sums of this kind of step, by default of the kind that ran last. For recorded
-    steps, which use other sums, returns a new object whose values are discarded.
+    """Returns the sums of this kind of step, by default of the kind that ran last. Recorded steps
+    have sums of another class. For these steps, returns a new object, whose values are discarded.
     """
     running: Running = model._trainer.running
     sums = running.sums.setdefault(kind or running.kind, OwnSums(model))
@@ -143,13 +143,13 @@ def compiled_metrics(model: Model) -> list[Metric]:
 
 
 def order_values(model: Model, logs: Mapping[str, Any]) -> Any:
-    """Returns the values of `logs` in Keras's order: first the values that `model.metrics` names,
-    then the others by name. Returns a single value without a list.
+    """Returns the values of `logs` as a list in Keras's order: first the values of `model.metrics`, then the
+    other values sorted by name. Returns a single value itself, without a list.
     """
     if len(logs) == 1:
         return next(iter(logs.values()))
     orders = model._trainer.running.orders
-    if tuple(logs) not in orders:  # computed once, because it creates objects, which count as changes
+    if tuple(logs) not in orders:  # once, because `model.metrics` creates objects, which count as changes
         names = [name for metric in model.metrics
                  for name in (metric.leading_names if isinstance(metric, CompiledMetrics) else [metric.name])]
         first = [name for name in dict.fromkeys(names) if name in logs]
@@ -183,7 +183,7 @@ class CompiledMetrics(Metric):
 
     @property
     def leading_names(self) -> list[str]:
-        """The names of metrics that precede the outputs' losses in a list: names without an output's prefix."""
+        """The metric names that precede the outputs' losses in a list; [] if the names start with an output's name."""
         return [] if self._running.has_prefixes else [score.name for score in self.scores]
 
     @property

@@ -82,7 +82,7 @@ def compute_losses(space: Workspace) -> None:
     """Computes the losses and, in training, the gradients of the outputs, on a separate tape."""
     space.values = []
     space.leaves = {output: _leaf(space, output) for output in space.goals}
-    if space.reasons["loss"] is not None:  # start at zero: a user's loss may use other outputs each time
+    if space.reasons["loss"] is not None:  # zeros, because a user's loss need not use every output each time
         for gradient in space.gradients.values():
             space.device.kernels("arith").copy(0, gradient)
     for goal in space.work.goals:
@@ -193,7 +193,7 @@ def store(space: Workspace) -> None:
 
 
 def _leaf(space: Workspace, i: int) -> Tensor:
-    """Returns output `i` as a leaf of a new tape. Its gradient, or its logits', is written to a permanent array."""
+    """Returns output `i` as a leaf of a new tape. The gradient of the leaf or its logits has a permanent array."""
     output = space.outputs[i]
     leaf = _new_leaf(space, output, (i, False))
     if output.logits is not None:
@@ -261,7 +261,7 @@ def _normalized_weights(space: Workspace, goal: Goal, values: Tensor) -> Any:
 
 
 def _sum(space: Workspace, array: Any) -> Any:
-    """Sums all elements of an array. All axes remain, with length 1."""
+    """Returns the sum of all elements of an array, as an array with the same number of axes, each of length 1."""
     total = space.device.empty((1,) * array.ndim, array.dtype)
     space.device.kernels("select").sum(array, tuple(range(array.ndim)), total)
     return total
@@ -279,8 +279,8 @@ def _buckets(space: Workspace) -> list[tuple[int, int]]:
 
 
 def cuts(space: Workspace) -> list[tuple[int, Callable[[], Any]]]:
-    """Returns the positions at which the recorded backward pass is cut, each with the work to start
-    there: first the means of moving averages, then the sum over ranks of each complete gradient bucket.
+    """Returns the positions at which the recorded backward pass is cut, each with a function to call there.
+    The first starts averaging the moving averages over ranks; each other starts summing a gradient bucket.
     """
     flat, complete = space.work.optimizer.flat, 0
     result: list[tuple[int, Callable[[], Any]]] = []
@@ -329,7 +329,7 @@ def pieces(space: Workspace) -> list[Phase]:
 
 
 def obstacle(space: Workspace, phase: str, reason: str | None) -> str | None:
-    """Returns the reason why a phase cannot be recorded, or None. `reason` says why the model cannot be."""
+    """Returns the reason why a phase cannot be recorded, or None. `reason` is the model's reason."""
     work = space.work
     if work.own_method is not None and phase != "load":
         return f"{type(space.model).__name__} runs its own {work.own_method}()"

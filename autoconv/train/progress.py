@@ -43,12 +43,12 @@ class Progress:
         """Updates the line after step `step`. Draws the line at most every 0.1 seconds."""
         self._step = step
         if self._first is None:
-            self._first = time.perf_counter()  # start of the timing: the first step includes the setup
+            self._first = time.perf_counter()  # timing starts after the first step, which includes the setup
         if self.display is not None and self.live:
             now = time.perf_counter()
             if now - self._update_time >= INTERVAL:
                 self._update_time = now
-                rest = step if self.total is None else self.total - step  # unknown total: show elapsed time
+                rest = step if self.total is None else self.total - step  # the elapsed time if the total is unknown
                 minutes, seconds = divmod(int(self._seconds_per_step(step) * rest), 60)
                 duration = f"{minutes}:{seconds:02d}" if minutes else f"{seconds}s"
                 if minutes >= 60:

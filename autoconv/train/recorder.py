@@ -14,8 +14,8 @@ SHARED = "shared"  # name of the section that computes dynamic scalars for sever
 
 
 class Phase(NamedTuple):
-    """A named piece of work. After the piece is recorded, `cuts()` returns other work for a replay
-    to do between the piece's calls: pairs of the number of preceding calls and a function.
+    """A named piece of work. After the piece is recorded, `cuts()` returns functions that a replay calls
+    between the recorded calls, as pairs (number of recorded calls before the function, function).
     """
 
     name: str
@@ -29,7 +29,7 @@ class Recorder:
     `versions()` returns each object on which the recordings depend with the number of its last change,
     or None for an object that counts no changes. `find_mutable()` returns the values that can change in
     place. `reasons` maps a piece's name to the reason why the piece is not recorded, or to None. `plan`
-    lists the work of the next run: names of adjacent sections to replay, and functions between them.
+    lists the work of the next run: tuples of names of sections to replay, and functions to call.
     `plan` is empty before the first run and after an interrupted run.
     """
 
@@ -116,7 +116,7 @@ class Recorder:
         return len(self.plan) == 1 and isinstance(self.plan[0], tuple)
 
     def replay_series(self, moves: Iterable[None]) -> None:
-        """Replays once for each element of `moves`. This iterator runs the work before and after each replay."""
+        """Replays once for each element of `moves`. The iterator runs the host's work between replays."""
         self._trace.replay_series(self.plan[0], moves)
 
     def forget(self, *names: str) -> None:
@@ -124,7 +124,7 @@ class Recorder:
         self._trace.forget(*names)
 
     def close(self) -> None:
-        """Releases all recordings now; reference cycles would keep them until garbage collection."""
+        """Releases all recordings now, because reference cycles would keep them until garbage collection."""
         with kernel_lock:
             self.plan = []
             if self._trace is not None:

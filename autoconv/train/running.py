@@ -21,11 +21,11 @@ class Running:
     def __init__(self) -> None:
         self.steps = Steps()
         self.goals: list[Goal] = []
-        self.loss_names: list[str] = []  # names of the outputs' losses, if there are several, in list order
-        self.orders: dict[tuple[str, ...], list[str]] = {}  # order of values in lists, keyed by log names
+        self.loss_names: list[str] = []  # names of the outputs' losses in list order; [] for a single loss
+        self.orders: dict[tuple[str, ...], list[str]] = {}  # the order of the values in a list, keyed by log names
         self.has_prefixes = False  # whether metric names begin with an output's name
         self.scores: dict[str, list[Score]] = {}  # metrics by kind of run, "train" or "test"
-        self.sums: dict[str, Any] = {}  # sums by kind of run: a callback may evaluate while fit runs
+        self.sums: dict[str, Any] = {}  # sums by kind of run, because a callback may evaluate while fit runs
         self.basis: Any = None  # device and compile() arguments from which the losses were created
         self.key: random.Key | None = None  # random key of the last training run's sample orders
         self.nan_seen = False
@@ -33,12 +33,12 @@ class Running:
         self.lock = Lock()  # allows one evaluation at a time, because evaluations share the sums
 
     def training(self) -> random.Key:
-        """Returns the random key of this training run's orders: the last one if training continues."""
+        """Returns the random key of this run's sample orders. Continued training keeps its key."""
         self.key = self.key or random.stream()
         return self.key
 
     def settle(self, model: Model, data: Data) -> None:
-        """Checks the targets. Creates losses, metrics and sums if the device or compile() changed."""
+        """Checks the targets. Creates losses, metrics and sums if the device or compile()'s arguments changed."""
         shapes = output_shapes(model)
         names = output_names(model, len(shapes))
         trainer = model._trainer
@@ -105,7 +105,7 @@ def output_structure(model: Model) -> Any:
 
 
 def is_nested(structure: Any) -> bool:
-    """Whether a list, tuple or dict contains another one."""
+    """Whether a structure is a list, tuple or dict that contains another list, tuple or dict."""
     parts = structure.values() if isinstance(structure, Mapping) else structure
     return isinstance(structure, dict | list | tuple) and any(isinstance(part, dict | list | tuple) for part in parts)
 
@@ -120,8 +120,8 @@ def flatten_values(values: Any, model: Model) -> Any:
 
 
 def _names_of_losses(model: Model, names: list[str]) -> list[str]:
-    """Returns the outputs' names in the logs of their losses. The name of a nested output starts with its path
-    of keys and indices. In a class with its own call, an output in a list has its path and its loss's name.
+    """Returns the outputs' names as used in the names of their losses. A nested output's name is its path of keys and
+    indices, such as `a/0`. For an output in a list, the last index is replaced by the output's name, if it is known.
     """
     outputs = output_structure(model)
     if not is_nested(outputs):
@@ -156,8 +156,8 @@ def _loss_names(model: Model, goals: list[Goal]) -> list[str]:
 
 
 def output_shapes(model: Model) -> list[Shape]:
-    """Returns the shapes of the outputs. For a class with its own call, which accepts inputs of
-    other sizes, only an output's last size is given.
+    """Returns the shapes of the outputs. For a model class with its own `call`, which accepts inputs of
+    other sizes, a single output has None for all axes except the last.
     """
     if not model._can_be_called():
         return []

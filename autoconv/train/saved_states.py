@@ -26,7 +26,7 @@ class Saving:
                  steps: Callable[[], int], ranks: Ranks = ALONE) -> None:
         self._backup, self._state, self._steps, self._ranks = backup, state, steps, ranks
         self._writer: Writer | None = None  # None except on rank 0
-        self._unsaved_steps, self._cost = 0, 0.0  # steps since the last save; seconds that this save took
+        self._unsaved_steps, self._cost = 0, 0.0  # steps since the last save; estimated seconds per save
         self._is_checked = False
         ranks.run_on_first(self._open)
 
@@ -96,7 +96,7 @@ class Saving:
         self._unsaved_steps = 0
         if stop:
             self.finish()
-            self._ranks.exchange(None)  # no rank ends before the state is written
+            self._ranks.exchange(None)  # a barrier: no rank ends before the state is written
             raise KeyboardInterrupt
 
     def _report_error(self) -> None:

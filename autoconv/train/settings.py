@@ -44,7 +44,7 @@ def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], other_schedul
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[tuple[str, Any, Any]]:
-    """Returns (name, old, new) for each difference. Lists of dicts are compared item by item."""
+    """Returns (name, old, new) for each difference. Lists whose items are lists or dicts are compared item by item."""
     if all(isinstance(v, list) and all(isinstance(item, list | dict) for item in v) for v in (old, new)):
         if len(old) != len(new):
             return [(f"{place} (number of items)", len(old), len(new))]

@@ -22,7 +22,7 @@ class Source:
     """Batches of arrays (N, ...), converted to the step's `dtypes`. An array that is None stays None.
 
     The last batch may be smaller. All data are sent to a GPU once if they fit there, else batch by
-    batch. `is_shuffled` is true if `shuffle` will be called. With `is_staged`, steps on a GPU outlive
+    batch. `is_shuffled` is true if `shuffle` may be called. With `is_staged`, steps on a GPU outlive
     this object, so they read from staging arrays (staging.py). Each of `ranks` reads a part of each
     batch; if a batch has fewer samples than ranks, each rank reads the whole batch.
     """
@@ -44,7 +44,7 @@ class Source:
         self._order: Any = np.arange(self.samples) if has_order else None
         self._device_key: random.Key | None = None  # random key of an order that exists only on the device
         self.first = 0  # the position of the next batch's first sample in the order
-        # dtype of each array on a GPU: its own if that is small and kernels can read it, else the step's
+        # dtype of each array on a GPU: the array's own dtype if kernels can convert it, else the step's dtype
         self._dtypes = [None if not isinstance(a, np.ndarray) else
                         a.dtype if a.dtype in _READ and np.dtype(dtype).kind == "f" else np.dtype(dtype)
                         for a, dtype in zip(arrays, dtypes)]
@@ -79,7 +79,7 @@ class Source:
         return {"samples": self.samples, "batch_size": self.batch_size, "checksum": checksum}
 
     def get_state(self) -> dict[str, Any]:
-        """Returns an empty state, because a batch depends only on key, epoch and number."""
+        """Returns {}, because a batch depends only on the source's key, the epoch and the batch's number."""
         return {}
 
     def set_state(self, state: Any) -> None:
@@ -122,7 +122,7 @@ class Source:
         return part
 
     def rows_like(self) -> list[Any]:
-        """Returns the shape and dtype of a row that a step reads, for each array; None for missing arrays."""
+        """Returns, for each array, the shape and dtype of the rows that a step reads; None for missing arrays."""
         return [None if a is None else (a.shape[1:], a.dtype if dtype is None else dtype)
                 for a, dtype in zip(self._arrays, self._dtypes)]
 
@@ -137,7 +137,7 @@ class Source:
 
     def read(self, first: Any, arrays: Sequence[Any]) -> None:
         """Writes the next batch into a step's arrays with kernels. `first` is a placeholder for the
-        position of the batch's first sample.
+        position of the batch's first sample in the order.
         """
         k = self._device.kernels("step")
         sources = self._rows if self._fits else self._batches[len(arrays[0])]

@@ -9,16 +9,16 @@ import numpy as np
 from ..kernels.device import Device
 from .source import Source
 
-BYTE_LIMIT = 64 << 20  # size limit of staged batches, and of their outputs; one larger batch is allowed
+BYTE_LIMIT = 64 << 20  # limit for staged batches, and for their outputs; a single batch may be larger
 
 
 class Staging:
     """GPU arrays that a step of `n` samples reads and writes instead of a data set, with a `Source`'s methods.
 
-    A recording contains the addresses of its arrays, but a data set leaves the GPU after the call. A step that
+    A recording contains the addresses of its arrays, but a data set is freed after the call. A step that
     is kept for later calls therefore reads from its staging arrays, into which the batches of a `Source` are
     copied first. The step's outputs are written to other staging arrays and copied from there to their rows.
-    `like` has the shape and dtype of each array's rows.
+    `like` has the shape and dtype of each array's rows, or None.
     """
 
     def __init__(self, device: Device, n: int, like: Sequence[Any]) -> None:

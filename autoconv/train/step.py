@@ -23,7 +23,7 @@ from .staging import Staging
 from .user_arrays import Batch, Data, Model
 from .workspace import Work, Workspace, is_recordable
 
-MAX_STEPS = 4  # steps kept per kind: full and last batches of two data sets
+MAX_STEPS = 4  # steps kept per kind, enough for the full and last batches of two data sets
 
 
 class Users:
@@ -49,7 +49,7 @@ class Step:
     def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float = 1.0) -> None:
         reasons: dict[str, str | None] = {}
         self.space = Workspace(model, work, like, samples, shards, reasons)
-        # The recorder does not reference the step: a cycle would keep its memory until garbage collection.
+        # The recorder has no reference to the step, because a cycle would delay freeing the step's memory.
         self.recorder = Recorder(model.device, self.space.versions, self.space.find_mutable_values, reasons)
         self.samples = self.space.samples
         self.users = Users()
@@ -95,7 +95,7 @@ class Step:
                     staging.hand_out(sink)
 
     def add_sink(self, sink: Sequence[Any]) -> None:
-        """Writes the predictions of a source's last batch, and of all later batches, to `sink`."""
+        """Writes the predictions of the batch that has just run, and of all later batches, to `sink`."""
         source = self.space.source
         if isinstance(source, Staging):
             self._attach(source, source.results(sink))
@@ -182,7 +182,7 @@ class Step:
         dry, token = trace.DryRun(), ranks.current.set(self.space.ranks)
         try:
             with kernel_lock, self.users, dry.record():
-                if self.recorder.plan or self.has_kernels:  # checked under the lock: other threads may run it
+                if self.recorder.plan or self.has_kernels:  # another thread may have run the step
                     return
                 self.space.source = self._get_staging(source) if source is not None and source.is_staged else source
                 self._dry_run()
@@ -229,7 +229,7 @@ class Step:
         self.recorder.begin(self._draw_first, space.ranks.progress if space.ranks.size > 1 else None)
 
     def _record(self, *names: str) -> None:
-        """Runs and records these phases, or all. Plans the next run, unless it is interrupted."""
+        """Runs and records the phases `names`, by default all phases. If they complete, plans the next run."""
         space, recorder, reasons = self.space, self.recorder, self.recorder.reasons
         reason = space.model.recording_obstacle() or phases.shared_obstacle(space)
         pieces = phases.pieces(space)
@@ -237,7 +237,7 @@ class Step:
             if piece.name in names or not names:
                 with recorder.recording(piece.name, phases.obstacle(space, piece.name, reason)):
                     piece.work()
-        # A phase is replayed only if all phases whose arrays it reads are replayed; forward needs backward, too.
+        # A phase is replayed only if the phases whose arrays it reads are, and forward only if backward is.
         reasons["forward"] = reasons["forward"] or reasons.get("backward")
         for name, source in (("loss", "forward"), ("backward", "forward"), ("store", "forward"), ("account", "loss")):
             if name in reasons:
@@ -245,11 +245,11 @@ class Step:
         recorder.arrange(pieces, draws=space.source is not None)
 
     def _attach(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
-        """Sets another data source or other prediction arrays. Runs and records again the phases that use them."""
+        """Sets another data source or other prediction arrays, and runs and records again the phases that use them."""
         space = self.space
         names = ["load"] * (source is not space.source) + ["store"] * (sink is not space.sink)
         space.source, space.sink = source, sink
-        self.recorder.plan = []  # if this is interrupted, nothing is replayed later
+        self.recorder.plan = []  # stays empty if this call is interrupted, so that nothing is replayed
         self.recorder.draw()
         self._record(*names)
 
@@ -320,7 +320,7 @@ class Steps:
                 kernel_lock.release()
 
     def forget(self, *kinds: str) -> None:
-        """Frees the memory of all steps of these kinds; without kinds, of all steps."""
+        """Frees the memory of all steps of these kinds, or of all steps if no kind is given."""
         for key in [key for key in list(self._steps) if not kinds or key[0] in kinds]:
             if (step := self._steps.pop(key, None)) is not None:  # another thread may have removed the step
                 step.recorder.close()

@@ -20,7 +20,7 @@ from .progress import warn
 from .source import Source
 from .user_arrays import Batch, Data
 
-# A whole batch and None, or this process's part of a batch and the whole batch's sample count.
+# (whole batch, None), or (this process's part of a batch, number of samples in the whole batch).
 Ticket = tuple[Data, int | None]
 
 
@@ -40,12 +40,12 @@ def is_stream(x: Any) -> bool:
 
 class Stream:
     """Batches of an iterable or a sequence (Keras's PyDataset). `parse` converts each batch to
-    `Data`. Each of `ranks` has its part of each batch: an image dataset loads only that part, other
-    iterables the whole batch.
+    `Data`. Each of `ranks` has its part of each batch. An image dataset loads only this part;
+    other iterables load the whole batch.
 
     With `shuffle`, a sequence's batches have a new order in each epoch, from the key that `draw`
-    returns. With `peek`, a sequence's first batch is only inspected, and is created again when it
-    is used; only then do its random numbers count.
+    returns. With `peek`, a sequence's first batch is only inspected. It is created again when
+    training uses it, with the same random numbers.
     """
 
     samples: int | None = None
@@ -77,7 +77,7 @@ class Stream:
 
     def tickets(self, number: int, skip_count: int = 0) -> Iterator[Ticket]:
         """Returns an iterator over the batches of epoch `number`. Skips a sequence's first
-        `skip_count` batches; the restored state of another iterable already excludes them.
+        `skip_count` batches. Other iterables skip none, because their restored state is past them.
         """
         tickets, self._tickets = self._tickets, None
         return self._read(number, skip_count) if tickets is None else tickets
@@ -127,7 +127,7 @@ class Stream:
         return deepcopy(self._batches.get_state()) if self._has_state() else None
 
     def batch(self, tickets: Sequence[Ticket] | None = None) -> Batch:
-        """Returns this process's part of the batch in `tickets`, by default of the first batch."""
+        """Returns this process's part of the batch in `tickets`, or of the first batch if `tickets` is None."""
         if tickets is None:
             return self._first
         [(data, samples)] = tickets
@@ -172,8 +172,8 @@ class Epochs:
         self.source, self.limit = source, steps
         self._tickets: Iterator[Any] | None = None
         self._next: Any = None
-        self._number, self._index = 0, 0  # number of the pass over the source; used tickets
-        self._steps: int | None = None  # number of batches in an epoch that used all of the source's
+        self._number, self._index = 0, 0  # number of the pass over the source, and of tickets used in it
+        self._steps: int | None = None  # number of batches in the last epoch that read the source to its end
 
     @property
     def steps(self) -> int | None:

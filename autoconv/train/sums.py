@@ -11,7 +11,7 @@ from ..kernels.device import Device
 from ..metrics import Metric
 from .compiled import Goal, Score
 
-_FIRST = 3  # entries before the outputs' losses: loss, steps, first step with a loss that was not finite
+_FIRST = 3  # entries before the outputs' losses: total loss, step count, first step with a NaN or infinite loss
 
 
 class Sums:
@@ -37,7 +37,7 @@ class Sums:
         self._values = [0] * len(self._scores)  # number of values in each metric's sum
         for metric in (*(score.metric for score in self._scores), *self._list_metrics()):
             metric.reset_state()
-        # The sums last written to each metric, and the part of them that other owners of the metric added.
+        # The sums last written to each metric, and the amounts in them that other users of the metric added.
         self._last_sums = [[0.0, 0.0] for _ in self._scores]
         self._other_sums = [[0.0, 0.0] for _ in self._scores]
 
@@ -76,8 +76,8 @@ class Sums:
             self._values[j] += n
 
     def read(self, ranks: Ranks = ALONE) -> int | None:
-        """Reads the sums over all `ranks` without changing them, so reading never affects later
-        results. Returns the index of the first step after which the loss was NaN or infinite, or None.
+        """Reads the sums over all `ranks`, without changing the sums, and updates the metrics. Returns the
+        index of the first step after which the total loss was NaN or infinite, or None.
         """
         host, self._sample_count, values = self._sum_ranks(ranks)
         self._losses[0], self._losses[1:] = host[0], host[_FIRST : _FIRST + len(self._goals)]
@@ -85,7 +85,7 @@ class Sums:
             if values[j]:
                 local = float(host[_FIRST + len(self._goals) + j]), values[j]
                 last_sums, other_sums = self._last_sums[j], self._other_sums[j]
-                for i, name in enumerate(("total", "count")):  # keep values from other owners of the metric
+                for i, name in enumerate(("total", "count")):  # keep what other users of the metric object added
                     variable = getattr(score.metric, name)
                     if (value := float(variable)) != last_sums[i]:
                         other_sums[i] += value - last_sums[i]
@@ -109,7 +109,7 @@ class Sums:
         return np.array(self._device.numpy(self._totals)), self._samples, list(self._values)
 
     def restore(self, snapshot: tuple[np.ndarray, int, list[int]]) -> None:
-        """Restores the sums from before a step that another rank adds, but keeps the step count."""
+        """Restores the sums from before a step, because another rank adds the step's values. Counts the step."""
         snapshot[0][1] += 1
         self._totals[...] = self._device.asarray(snapshot[0])
         self._samples, self._values = snapshot[1:]
@@ -123,8 +123,8 @@ class Sums:
                 "shown": [list(pair) for pair in self._last_sums], "others": [list(pair) for pair in self._other_sums]}
 
     def set_state(self, state: Mapping[str, Any], first: bool = True) -> None:
-        """Restores the sums from `get_state`. With several ranks, only the `first` rank restores
-        the earlier sums. Raises ValueError if the sums belong to other losses or metrics.
+        """Restores the sums from `get_state`. Of several ranks, all but the `first` restore zeros and
+        the step count. Raises ValueError if the sums belong to other losses or metrics.
         """
         if np.shape(state["totals"]) != self._totals.shape or len(state["metrics"]) != len(self._scores):
             raise ValueError("These sums belong to other losses or metrics than the model's.")
@@ -144,7 +144,7 @@ class Sums:
         return self.logs()
 
     def logs(self) -> dict[str, float]:
-        """Returns the means at the last `read` by name."""
+        """Returns the means at the time of the last `read`, keyed by name."""
         means = (self._losses / max(self._sample_count, 1)).tolist()
         losses = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
         scores = {score.name: plain(score.metric.result()) for score in self._scores}
@@ -158,7 +158,7 @@ def results(metrics: Iterable[Metric]) -> dict[str, Any]:
 
 
 def flat(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """Replaces each dict in the logs, such as the result of `compile_metrics`, by its entries."""
+    """Replaces each dict in the logs, such as the result of `compile_metrics`, with the dict's entries."""
     result: dict[str, Any] = {}
     for name, value in logs.items():
         result.update(value if isinstance(value, Mapping) else {name: value})

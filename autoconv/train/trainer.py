@@ -149,7 +149,7 @@ class Trainer:
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False, **unknown: Any,
     ) -> Any:
-        """Trains one step on one batch. Returns the loss, with metrics `[loss, metric, ...]`, or a dict by name."""
+        """Trains for one step. Returns the loss, or `[loss, metric, ...]` if there are metrics, or a dict by name."""
         refuse(self.model, "train_on_batch", unknown)
         self._check_compiled("train_on_batch")
         data = check_arrays(self.model, x, y, sample_weights(y, sample_weight, class_weight))
@@ -157,7 +157,7 @@ class Trainer:
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False,
                       **unknown: Any) -> Any:
-        """Returns the loss of one batch, with metrics `[loss, metric, ...]` or a dict by name. Changes no weights."""
+        """Evaluates one batch. Returns the loss, or `[loss, metric, ...]` if there are metrics, or a dict by name."""
         refuse(self.model, "test_on_batch", unknown)
         self._check_compiled("test_on_batch")
         return self._run_batch("test", check_arrays(self.model, x, y, sample_weight), return_dict)
@@ -200,8 +200,8 @@ class Trainer:
     # The steps and their sums.
 
     def get_step(self, work: Work, batch: Batch) -> Step:
-        """Returns the step for batches like this one. Raises RuntimeError if a callback set another
-        loss or optimizer while fit runs.
+        """Returns the step for batches with the shapes of `batch`. Raises RuntimeError if a callback
+        set another loss or optimizer while fit runs.
         """
         data, part, model = batch.data, batch.part, self.model
         if work.kind == "train" and (work.sums is not self.running.sums.get("train")
@@ -252,7 +252,7 @@ class Trainer:
             warn("The model has no trainable weights, so nothing is trained.")
 
     def _prepare(self, work: Work, source: Source | Stream, verbose: int) -> Progress:
-        """Compiles the first step's kernels, once per machine. Returns the progress line for this."""
+        """Compiles the first step's kernels, once per machine. Returns the progress line of the compilation."""
         line, step = Progress(0, verbose), self.get_step(work, source.batch())
         for turn_to in (True, False):
             if turn_to == self.ranks.prepares:

@@ -67,7 +67,7 @@ class Batch(NamedTuple):
 
 def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence[str] | None = None,
                output_names: Sequence[str] | None = None) -> Data:
-    """Checks the arrays of a data set and returns them as `Data`. `names` and `output_names` order dicts."""
+    """Checks a data set's arrays and returns them as `Data`. `names` and `output_names` set the order of dict items."""
     inputs = [_numbers("x", a) for a in parts(x, "x", names)]
     if isinstance(y, Mapping) and output_names is not None and y.keys() < set(output_names):
         y = {name: y.get(name) for name in output_names}  # outputs without a loss need no targets
@@ -90,7 +90,7 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence
 
 
 def _label(argument: str, value: Any, arrays: list[Any], names: Sequence[str] | None) -> list[str]:
-    """Returns each array's name for error messages: x, x['left'] with its key, or x[0]."""
+    """Returns each array's name for error messages, such as x, x['left'] or x[0]."""
     if not isinstance(value, list | tuple | Mapping) or len(arrays) == 1:
         return [argument] * len(arrays)
     keys = names or (sorted(value) if isinstance(value, Mapping) else range(len(arrays)))

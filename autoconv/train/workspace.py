@@ -71,13 +71,13 @@ class Workspace:
         self.leaves: dict[int, Tensor] = {}  # the outputs as leaves of the loss's tape
         self.values: list[tuple[Tensor, Any]] = []  # each output's losses per sample, and the samples' weights
         self.gradients: dict[tuple[int, bool], Any] = {}  # gradients of outputs or of their logits
-        self.arrivals: dict[int, int] = {}  # recorded calls before a parameter's gradient was complete
+        self.arrivals: dict[int, int] = {}  # number of recorded calls until each parameter's gradient was complete
         self.calls = 0  # number of recorded calls in the backward pass
         self.is_summing = False  # whether a replay has started to sum gradients over the ranks
         self.value_counts = [0] * len(work.scores)
 
     def versions(self) -> list[tuple[Any, Any]]:
-        """Returns each object on which a recording depends, with its last change's number or None."""
+        """Returns pairs of an object on which a recording depends and the number of its last change, or None."""
         work, layers = self.work, list(self.model._walk())
         things: list[Any] = [w for layer in layers for w in layer._own_weights()]
         if self.reasons["forward"] is None:
@@ -88,7 +88,7 @@ class Workspace:
                 (self.device, get_precision())]
 
     def find_mutable_values(self) -> Iterator[Any]:
-        """Yields a recording's dependencies that can change in place, also in arguments of graph functions."""
+        """Yields the values, on which a recording depends, that can change in place, such as arrays and lists."""
         for thing, _ in self.versions():
             if hasattr(thing, "bookkeeping"):
                 yield from find_mutable_values(thing)

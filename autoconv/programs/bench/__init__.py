@@ -1,5 +1,5 @@
 """`autoconv bench`: times nets, compares their kernels with this machine's ceilings, and writes a
 page of results.
 
-Every number is a median over rounds, ratios are taken within a round, and all rounds are kept.
+Every number is a median over rounds. Ratios are computed within a round. The times of all rounds are saved.
 """

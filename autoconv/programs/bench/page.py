@@ -135,7 +135,7 @@ def _memory(entries: Sequence[Results]) -> list[str]:
 
 
 def _size(documents: Sequence[Results]) -> list[str]:
-    alike: dict[int, str] = {}  # size -> label: a framework's configurations share one installation
+    alike: dict[int, str] = {}  # label by size, because configurations of a framework share its installation
     for d in documents:
         for name, peer in d["peers"].items():
             if peer.get("install_bytes"):

@@ -36,7 +36,7 @@ def kernels(entries: Sequence[JsonObject]) -> str:
 
 
 def shares(k: JsonObject) -> tuple[str, str]:
-    """Returns a kernel's median fraction of its ceiling, and the range of half of the rounds."""
+    """Returns a kernel's median fraction of its ceiling, and the range of the middle half of the rounds."""
     low, median, high = (share(k["fraction"][name]) for name in ("low", "median", "high"))
     return median, f"{low} .. {high}" if median and high else ""
 

@@ -28,7 +28,7 @@ from .summary import summary
 from .train import train
 from .warmup import warmup
 
-INTERRUPTED = 130  # exit codes: 128 + the signal's number
+INTERRUPTED = 130  # exit code after Ctrl-C; like TERMINATED, it is 128 + the signal's number
 TERMINATED = 143
 
 
@@ -61,7 +61,7 @@ class Commands(click.Group):
                 raise click.ClickException(f"There is not enough memory: {error}") from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Returns the named command. The error for an unknown name suggests the closest one."""
+        """Returns the named command. The error for an unknown name suggests the closest name."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             ctx.fail(f"No such command: {args[0]!r}.{names.suggestion(args[0], list(self.commands))} "
                      f"Commands: {', '.join(self.commands)}.")

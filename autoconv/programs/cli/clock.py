@@ -30,7 +30,7 @@ def seconds_since_start() -> float:
 
 
 class Stopwatch(Callback):
-    """Measures the times of a `fit` call: to prepare kernels, to end the first step, per epoch."""
+    """Measures the seconds in which `fit` prepares kernels, ends the first step and runs each epoch."""
 
     def __init__(self) -> None:
         self.epoch_seconds: list[float] = []

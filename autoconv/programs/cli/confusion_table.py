@@ -24,7 +24,7 @@ class Confusion(NamedTuple):
         return np.nan_to_num(precision_recall(self.counts))
 
     def to_json(self) -> JsonObject:
-        """Returns each class's precision, recall and number of images, and the counts, by name."""
+        """Returns the rates and number of images of each class, and the confusion matrix, as JSON data."""
         return {"classes": [{"name": name, "precision": float(p), "recall": float(r), "images": int(n)}
                             for name, p, r, n in zip(self.classes, *self.rates(), self.counts.sum(1))],
                 "confusion_matrix": self.counts.tolist()}

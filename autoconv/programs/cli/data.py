@@ -79,7 +79,7 @@ def load(name: str, data_dir: Path | None, limit: int | None) -> Images:
     """
     entry = datasets.info(name)
     (x_train, y_train), (x_test, y_test) = datasets.load(name, data_dir)
-    count = max(len(entry.classes), int(y_train.max()) + 1)  # the set in --data-dir may have more
+    count = max(len(entry.classes), int(y_train.max()) + 1)  # the set in --data-dir may have more classes
     return Images(name, entry.title, str(datasets.locate(name, data_dir)), entry.classes
                   if count == len(entry.classes) else tuple(map(str, range(count))),
                   _images(x_train[:limit]), y_train[:limit].reshape(-1), _images(x_test[:limit]),

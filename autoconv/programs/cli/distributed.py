@@ -75,7 +75,7 @@ def join_ranks(distributed: bool, timeout: float) -> Iterator[Ranks]:
 
 
 def fail_together(code: int) -> None:
-    """Ends all processes, because one that fails before it joins would make MPI wait for it."""
+    """Ends all processes. If only this one ended before it joined, the others would wait for it."""
     from ... import parallel
     from ...parallel import ending
 
@@ -87,7 +87,7 @@ def fail_together(code: int) -> None:
 
 
 def run_once(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """Runs a function on rank 0 and returns its result on all ranks. If it fails, all exit."""
+    """Runs a function on rank 0 and returns its result on all ranks. If it fails, all ranks exit."""
     if ranks.size == 1:
         return function(*args)
     if ranks.rank:
@@ -104,7 +104,7 @@ def run_once(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def run_staggered(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """Runs a function on each rank and returns its result. One rank per machine runs it first."""
+    """Runs a function on each rank and returns its result. One rank per machine runs before the others."""
     for first in (True, False):
         if ranks.prepares == first:
             result = function(*args)

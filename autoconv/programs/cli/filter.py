@@ -46,7 +46,7 @@ def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: st
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--kernel") from error
     labels = "-".join(_label(k, i) for i, k in enumerate(kernels))
-    target = out or Path.cwd() / f"{image.stem}-{labels[:80]}.png"  # IMAGE's folder may be a training set
+    target = out or Path.cwd() / f"{image.stem}-{labels[:80]}.png"  # not in IMAGE's folder, which may be a training set
     try:
         picture_files.check_suffix(target)
         pixels = read_whole(image)

@@ -17,7 +17,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds per unit of time
 
 
 class Name(click.Choice):
-    """One of several names. The usage error for an unknown name suggests the closest one."""
+    """Parses one of several names. The usage error for an unknown name suggests the closest name."""
 
     hint = ""  # extra text for the error about an unknown name
 

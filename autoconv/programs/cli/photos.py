@@ -113,7 +113,7 @@ def held_out(results: JsonObject) -> ImageDataset:
 
 
 def _existing_files(folder: Path, held_out: JsonObject, classes: Sequence[str]) -> Files:
-    """Returns the test pictures listed in run.json that exist; a ClickException if none exists."""
+    """Returns the existing test pictures of run.json. Raises a ClickException if none exists."""
     names = {name: PurePosixPath(held_out["in"], name) for name in held_out["files"]}
     gone = [str(path) for path in names.values() if not (folder / path).is_file()]
     if gone:
@@ -156,8 +156,8 @@ def report_skipped(paths: Sequence[str], remaining: str) -> None:
 
 
 def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
-    """Raises a ClickException if a data set has no readable picture, or with `strict` an unreadable
-    picture.
+    """Raises a ClickException if a data set has no readable picture or, with `strict`, if it has an
+    unreadable picture.
     """
     for part, dataset in datasets.items():
         dataset.on_unreadable = _report
@@ -177,7 +177,7 @@ def _report(path: str, reason: str) -> None:
 
 def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int,
               share: float | None = None, shuffle: bool = True) -> list[ImageDataset]:
-    """Returns a folder's pictures as one data set, or with `share` as a training and a test set."""
+    """Returns a folder's pictures as one data set or, if `share` is given, as a training and a test set."""
     pillow("Image")
     files = find(folder, "inferred", classes, follow_links=False, accepts=is_picture)
     try:

@@ -57,7 +57,7 @@ class Resumable(click.Command):
 
     def _merge(self, ctx: click.Context, ranks: list[JsonObject]) -> JsonObject:
         """Returns the options to train with, completed from the run if it is resumed. `ranks` holds
-        the options of each rank. Raises a UsageError if they differ.
+        the options of each rank. Raises a UsageError if the ranks' options differ.
         """
         params = ctx.params
         for rank, name in ((rank, name) for rank, its in enumerate(ranks) for name in its if name not in PER_RANK):

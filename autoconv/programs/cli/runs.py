@@ -23,7 +23,7 @@ from .result_files import write_json
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
 CHECKPOINTS = "checkpoints"  # name of a run's subfolder with the states for `train --resume`
 FILES = (MODEL, HISTORY, RESULTS)
-PIXELS = "pixels 0..255"  # value of "takes" in run.json: the model's first layer scales pixels
+PIXELS = "pixels 0..255"  # value of "takes" in run.json if the model's first layer scales pixels
 
 
 class Run(NamedTuple):

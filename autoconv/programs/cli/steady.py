@@ -1,4 +1,4 @@
-"""Ignores that stdout closes before the program ends, as by Ctrl-C in `autoconv ... | tee log`."""
+"""Ignores errors if stdout closes before the program ends, as after Ctrl-C in `autoconv ... | tee log`."""
 
 import contextlib
 import os

@@ -182,7 +182,7 @@ def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json
 def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
           image_size: tuple[int, int], share: float | None, seed: int, strict: bool,
           ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
-    """Returns the data to train on, and the reason for choosing it, "" for a set that was named."""
+    """Returns the training data and the reason for choosing it, which is "" if the user named it."""
     if isinstance(dataset, Path):
         return photos.load(dataset, image_size, share, seed, strict), ""
     name, reason = (dataset, "") if dataset else distributed.run_once(ranks, data.choose, data_dir)
@@ -205,7 +205,7 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
     """Builds and trains a net. Returns the net, its history, and its entries for run.json."""
     utils.set_random_seed(seed)
     try:
-        mirror = not set(images.classes) <= set("0123456789")  # mirrored digits are not digits
+        mirror = not set(images.classes) <= set("0123456789")  # not for digits, whose mirror images are not digits
         net = nets.build_for_pixels(model, feeds.input_shape, len(images.classes), augment, mirror)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
@@ -244,7 +244,7 @@ WARM_UP = 5  # maximum number of epochs over which --scale-lr raises the learnin
 
 
 def _make_schedule(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
-    """Returns a learning rate or a schedule with maximum `rate`. steps: steps per epoch."""
+    """Returns a schedule with maximum `rate`, or `rate` itself. steps: steps per epoch; start: first warm-up rate."""
     if schedule == "one-cycle":  # this schedule has its own warm-up
         return optim.schedules.OneCycle(rate, epochs * steps)
     climb = min(WARM_UP * steps, epochs * steps // 2) if rate > start else 0

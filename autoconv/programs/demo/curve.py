@@ -7,7 +7,7 @@ MOST = 600  # maximum number of points; when it is exceeded, pairs of neighbours
 
 
 class Mark(NamedTuple):
-    """A reader's position in a curve: the numbers of merges and of points at its last reading."""
+    """A reader's position in a curve: the numbers of merges and points when the curve was last read."""
 
     curve: "Curve"
     generation: int
@@ -15,7 +15,7 @@ class Mark(NamedTuple):
 
 
 class Curve:
-    """Points `[step, value, ...]`. Values are means since the previous point. One thread adds."""
+    """A list of points `[step, value, ...]`. Only one thread may add points."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,7 +24,7 @@ class Curve:
         self._generation = 0  # number of merges
 
     def add(self, step: int, weight: float, *values: float) -> None:
-        """Adds a point of means since the previous point. weight: its weight in later merges."""
+        """Adds a point. values: means since the previous point; weight: the point's weight in merges."""
         with self._lock:
             self._points.append([step, *values])
             self._weights.append(weight)
@@ -34,8 +34,8 @@ class Curve:
     def read_points(self, mark: Mark | None = None) -> tuple[int, list[list[float]], Mark]:
         """Returns the index of the first new point, the new points, and the mark for the next call.
 
-        New points are those added since `mark`. All points are new without a mark, with a mark of
-        another curve, or after a merge.
+        New points are those added since `mark`. All points are new if there is no mark, if the mark
+        belongs to another curve, or after a merge.
         """
         with self._lock:
             valid = mark is not None and mark.curve is self and mark.generation == self._generation

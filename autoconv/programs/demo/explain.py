@@ -105,8 +105,8 @@ def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
 
 
 def _number(value: Any) -> float:
-    """Converts a number to float: a float32 by its shortest decimal form. Raises ValueError for NaN
-    and infinity.
+    """Converts a number to float. A float32 is converted through its shortest decimal form. Raises
+    ValueError for NaN and infinity.
     """
     if not np.isfinite(value):
         raise ValueError("A number here is NaN or infinite: the net is broken. Start a new one.")

@@ -143,7 +143,7 @@ class Session:
                 "made": self.net_count, "tested": TEST_IMAGES, "test_accuracy": self.test_accuracy}
 
     def wait(self, version: int, seconds: float) -> int:
-        """Waits at most `seconds` until `self.version` differs from `version`, and returns it."""
+        """Waits until `self.version` differs from `version`, at most `seconds`. Returns `self.version`."""
         with self._change:
             self._change.wait_for(lambda: self.version != version, seconds)
             return self.version

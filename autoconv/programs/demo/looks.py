@@ -31,7 +31,7 @@ class Look:
 
 
 class Looks:
-    """Keeps the latest looks, by number."""
+    """Keeps the latest looks, keyed by number."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -40,7 +40,7 @@ class Looks:
         self._numbers = itertools.count(1)
 
     def take(self, image: np.ndarray) -> JsonObject:
-        """Records a look at an image (28, 28) of bytes. "look" in the result is its number."""
+        """Records a look at an image (28, 28) of bytes. "look" in the result is the look's number."""
         session = self._session
         pixels = image[..., None]
         look, steps = session.do(lambda: (Look(session.model, pixels, session.views.compute(pixels)), session.steps))

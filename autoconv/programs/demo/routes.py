@@ -58,7 +58,7 @@ class Routes:
         return answer
 
     def _images(self, arguments: Arguments) -> JsonObject:
-        """Returns one test image of each class: on page N, the class's N-th image."""
+        """Returns one test image per class. Page N, counted from 0, has each class's image number N."""
         data = self._session.data
         page = _whole(arguments, "page")
         numbers = []

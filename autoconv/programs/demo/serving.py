@@ -51,7 +51,7 @@ class RefusedError(Exception):
 
 
 class Demo(ThreadingHTTPServer):
-    """The server of one session. `url` is the page's address; `port` may differ from the argument.
+    """The server of one session. `url` is the page's address; `self.port` may differ from `port`.
 
     Raises OSError if no port is free. `serve_forever` serves until `shutdown`; `close` ends all
     threads.

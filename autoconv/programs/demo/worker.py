@@ -15,8 +15,8 @@ class Worker:
     """Runs a job and calls in one thread. The job calls `run_calls` after each step; `do` runs a
     function between two steps, so that it never sees partly updated weights.
 
-    Only one thread runs kernels. For a second one OpenMP would create more threads, and then all of
-    them would sleep between two kernels.
+    Only one thread runs kernels. For a second such thread, OpenMP would create more threads, and all
+    OpenMP threads would then sleep between two kernels.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Worker:
             raise TimeoutError("The net is busy: its current step takes too long.") from error
 
     def run(self, job: Callable[[], None], start_paused: bool = False) -> None:
-        """Starts a job. There must not be another job."""
+        """Starts a job. No other job may be running."""
         with self._change:
             self._job = job
             self.stopping = False
@@ -64,7 +64,7 @@ class Worker:
             self._change.notify_all()
 
     def run_calls(self) -> None:
-        """Runs the waiting calls, and blocks while the job is paused. The job calls it per step."""
+        """Runs the waiting calls, and blocks while the job is paused. The job calls it after each step."""
         while self._calls or (self.is_paused and not self.stopping):
             self._answer()
             with self._change:

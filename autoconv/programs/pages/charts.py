@@ -42,7 +42,7 @@ def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
 
 
 def lines(title: str, series: Mapping[str, Sequence[float]], across: str) -> str:
-    """Draws at most four series over x = 1, 2, 3, ... across: label of x. NaN is left out."""
+    """Draws at most four series over x = 1, 2, 3, ... across: label of x. NaNs are not drawn."""
     left, right, top, bottom = 44, WIDTH - 8, 12, 190
     values = [v for row in series.values() for v in row if math.isfinite(v)] or [0.0]
     low, high = min(values), max(values)

@@ -1,4 +1,4 @@
-// The part Draw: a digit is drawn by mouse, finger or keys, and classified during and after each stroke.
+// The section Draw: a digit is drawn by mouse, finger or keys, and classified during and after each stroke.
 
 import { byId } from "./dom.js";
 import { Layers, picture } from "./maps.js";

@@ -1,4 +1,4 @@
-// The part Kernels: convolves a picture in the browser, so the user's pictures are not sent anywhere.
+// The section Kernels: convolves a picture in the browser, so the user's pictures are not sent anywhere.
 
 import { byId, element, matrix, number, options } from "./dom.js";
 import { drawPhoto } from "./photo.js";

@@ -1,4 +1,4 @@
-// The part Learn: settings, curves, and the net's outputs for one image during training.
+// The section Learn: settings, curves, and the net's outputs for one image during training.
 
 import { byId, count, element, options, percent } from "./dom.js";
 import { Chart } from "./chart.js";
@@ -61,7 +61,7 @@ export class Learn {
       epochs: typed(this.form.epochs), ...this.optimizer() };
   }
 
-  // Shows a new net. Its settings are on the page already.
+  // Builds a new net with the settings that the page shows.
   async renew(path) {
     this.made = (await post(path, this.settings())).made;
   }
@@ -87,7 +87,7 @@ export class Learn {
     this.figures(state);
   }
 
-  // Shows the settings of a new net, usually from another window; later choices here are kept.
+  // Shows the settings of a new net, usually built from another window. Later changes in this window's fields are kept.
   follow(state) {
     if (commands.waiting) return;
     for (const name of ["net", "data", "batch_size", "epochs"]) this.form[name].value = state[name];

@@ -1,4 +1,4 @@
-// The part Look inside: one pixel of a map, its window and its sum. The window can slide over the map.
+// The section Look inside: one pixel of a map, its window and its sum. The window can slide over the map.
 
 import { byId, element } from "./dom.js";
 import { Images } from "./images.js";
@@ -168,7 +168,7 @@ export class Look {
     });
   }
 
-  // Returns the space for one of the two large maps.
+  // Returns the width in pixels available for each of the two large maps.
   room() {
     return Math.min(312, byId("look").clientWidth - 40);
   }

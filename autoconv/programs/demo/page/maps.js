@@ -4,7 +4,7 @@ import { element, isDark } from "./dom.js";
 
 const GAP = 3; // screen pixels between two maps
 
-// {height, width, count, values, low, high} of an array from the server: (H, W), (H, W, maps) or (units,).
+// Unpacks an array (H, W), (H, W, maps) or (units,) from the server to {height, width, count, values, low, high}.
 export function unpack(packed) {
   const shape = packed.shape;
   const [height, width, count] = shape.length === 1 ? [1, 1, shape[0]] : [shape[0], shape[1], shape[2] ?? 1];
