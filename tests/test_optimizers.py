@@ -241,7 +241,7 @@ def test_gradients_and_parameters_that_do_not_fit():
     optimizer.build(ps)
     with pytest.raises(ValueError, match=r"shape \(5,\).*Received: \(1,\)"):
         optimizer.apply([g if g.shape != (5,) else g[:1] for g in gradients(1)])
-    with pytest.raises(ValueError, match=r"built for 4 other parameters.*compile"):
+    with pytest.raises(ValueError, match=r"built for other parameters.*built for 4\. .*compile"):
         optimizer.apply(gradients(1)[:2], parameters()[:2])
     with pytest.raises(ValueError, match="one dtype"):
         optim.SGD().build([ps[0], parameters("float32")[1]])

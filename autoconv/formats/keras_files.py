@@ -162,8 +162,8 @@ def _train(model: Model, config: Any, variables: dict[str, np.ndarray], label: s
                 optimizer.build(model.trainable_weights)
             keras_weights.put_variables(optimizer, variables)
     except Exception as error:  # constructors of losses, metrics and optimizers may raise anything
-        raise ValueError(f"The training in {label} cannot be read: {error} Load the model without "
-                         "it: load_model(path, compile=False).") from error
+        raise ValueError(f"The training state in {label} cannot be read: {error} To load the model without its "
+                         "training state, call load_model(path, compile=False).") from error
 
 
 def _number(path: str) -> int:
@@ -211,8 +211,9 @@ def _unzip_parts(data: bytes, label: str) -> dict[str, bytes]:
 
 def _legacy_bytes(model: Model) -> bytes:
     if not keras_weights.has_graph(model):
-        raise ValueError("An .h5 file can contain only Sequential models and graphs of layers. Received: "
-                         f"{type(model).__name__}, a class with its own call. Save it as .keras or .safetensors.")
+        raise ValueError("Only a Sequential model or a graph of layers can be saved as .h5. Received: "
+                         f"{type(model).__name__}, a class with its own call(). Save the model as .keras or "
+                         ".safetensors.")
     config = keras_config.model_to_keras(model)
     attributes: dict[str, JsonObject] = {"": {
         "backend": "autoconv", "keras_version": KERAS_VERSION, "model_config": json.dumps(config)}}
@@ -245,7 +246,7 @@ def _legacy_model(data: bytes, label: str, custom_objects: CustomObjects | None,
     with hdf5.open_root(data, label) as file:
         text = hdf5.text(file, "model_config")
         if text is None:
-            raise ValueError("it contains only weights. Create the model, then call model.load_weights")
+            raise ValueError("the file contains only weights. Create the model, then call model.load_weights.")
         if '"hard_sigmoid"' in text and str(hdf5.text(file, "keras_version")).startswith("2."):
             warnings.warn(f"{label} was written by Keras 2, where hard_sigmoid was clip(0.2 x + 0.5, 0, 1). Since "
                           "Keras 3 it is clip(x / 6 + 0.5, 0, 1), so predictions differ.", stacklevel=5)

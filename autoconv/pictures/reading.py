@@ -39,7 +39,7 @@ def read_for_model(model: Model, path: Path) -> np.ndarray:
     output_shape = model.output_shape
     if len(shape) != 3:
         raise ValueError("A picture has the shape (height, width, channels), but the model's input has the shape "
-                         f"{shape}. Pass an array.")
+                         f"{shape}. Pass an array instead of a file.")
     count = output_shape[-1] if isinstance(output_shape, tuple) and len(output_shape) == 2 else 0
     kind = picture_kind(shape, model.class_names or tuple(map(str, range(count))))
     pictures = read(path, shape, kind)

@@ -233,8 +233,8 @@ def test_the_name_of_a_data_set_wins_over_a_folder(folder, tmp_path, monkeypatch
     (("--validation-split", "0.001"), 1, "validation_split=0.001 of 60 files. Add files, or raise it to 0.02 or more"),
     (("--limit", "5"), 2, "--limit is only for named data sets"),
     (("--data-dir", "x"), 2, "--data-dir is only for named data sets"),
-    (("--image-size", "4"), 1, "at least 8 x 8 pixels. Received: 4 x 4. Make them larger."),
-    (("--image-size", "10", "--model", "lecture"), 1, "Make them larger, or take the net photos (at least 8 x 8)."),
+    (("--image-size", "4"), 1, "at least 8 x 8 pixels. Received: 4 x 4 pixels. Enlarge the images."),
+    (("--image-size", "10", "--model", "lecture"), 1, "Enlarge the images, or use the net photos (at least 8 x 8)."),
 ])
 def test_options_that_do_not_fit(folder, args, code, said):
     assert said in autoconv_("train", folder, *args, code=code).output
