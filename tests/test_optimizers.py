@@ -291,7 +291,7 @@ def test_defaults_are_keras_s():
     (lambda: optim.SGD(gradient_accumulation_steps=1), "gradient_accumulation_steps"),
     (lambda: optim.Adam([0.1, 0.2]), "learning_rate"),
     (lambda: optim.Adam("fast"), "learning_rate"),
-    (lambda: optim.Adam(beta_1=1.0), r"beta_1 must lie in \[0, 1\)"),
+    (lambda: optim.Adam(beta_1=1.0), r"beta_1 must be a number in \[0, 1\)"),
     (lambda: optim.SGD(momentum=1.5), "momentum"),
     (lambda: optim.RMSprop(epsilon=-1), "epsilon"),
     (lambda: optim.SGD(clipnorm=-1), "clipnorm"),

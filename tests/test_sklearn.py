@@ -130,7 +130,7 @@ def test_only_the_wrappers_import_scikit_learn():
 
     assert run("import sys, autoconv; print('sklearn' in sys.modules)").stdout == "False\n"
     missing = run("import sys; sys.modules['sklearn'] = None; import autoconv.wrappers").stderr.splitlines()[-1]
-    assert missing.endswith("ExtraError: autoconv.wrappers needs scikit-learn, which is not installed: "
-                            "pip install 'autoconv[sklearn]'.")
+    assert missing.endswith("ExtraError: autoconv.wrappers needs scikit-learn, which is not installed. "
+                            "Install it with pip install 'autoconv[sklearn]'.")
     old = run("import sklearn.utils.validation as v; del v.validate_data; import autoconv.wrappers").stderr
     assert "needs scikit-learn 1.6 or newer" in old

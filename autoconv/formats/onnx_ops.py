@@ -48,6 +48,10 @@ def _unary(function: Any) -> OnnxOp:
     return OnnxOp(lambda node, x: function(x), alike=True)
 
 
+def _rounding(function: Callable[[Tensor], Tensor]) -> OnnxOp:
+    return OnnxOp(lambda node, x: compute_by_numpy(lambda: function(x), x, x.shape), alike=True)
+
+
 def _several(function: Callable[[Any, Any], Any]) -> OnnxOp:
     return OnnxOp(lambda node, *xs: reduce(function, xs), alike=True)
 
@@ -172,6 +176,7 @@ OPS: dict[str, OnnxOp] = {
         "Abs": F.abs, "Neg": operator.neg, "Erf": F.erf, "Softplus": F.softplus, "Softsign": F.softsign,
         "HardSwish": F.hard_silu, "Mish": F.mish, "Reciprocal": lambda x: 1.0 / x,
         "Identity": lambda x: x}.items()},
+    "Floor": _rounding(ops.floor), "Ceil": _rounding(ops.ceil),
     **{name: OnnxOp(function, alike=True) for name, function in {
         "Celu": lambda node, x: F.celu(x, node.get("alpha", 1.0)),
         "Elu": lambda node, x: F.elu(x, node.get("alpha", 1.0)),

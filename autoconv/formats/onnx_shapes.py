@@ -206,5 +206,4 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "Shape": (lambda node, x: np.array(x.shape[slice(node.get("start", 0), node.get("end"))], np.int64), ()),
     "Size": (lambda node, x: np.array(prod(x.shape), np.int64), ()), "ConstantOfShape": (constant_of_shape, (0,)),
     "Constant": (constant_value, ()), "Range": (range_, (0, 1, 2)), "Cast": (cast_to, ()), "Dropout": (dropout, (1, 2)),
-    "Floor": (lambda node, x: np.floor(x), (0,)), "Ceil": (lambda node, x: np.ceil(x), (0,)),
 }

@@ -725,8 +725,8 @@ def test_to_and_fro():
 
 def test_mixed_devices_are_an_error():
     here, there = tensor([1.0]), tensor([1.0], device="cuda")
-    with pytest.raises(device.DeviceError, match=r"add needs all its tensors on one device. Received cuda and cpu: "
-                                                 r"move one with .to\('cuda'\)"):
+    with pytest.raises(device.DeviceError, match=r"add needs all its tensors on one device. Received: tensors on "
+                                                 r"cuda and cpu\. Move one of them with .to\('cuda'\)"):
         there + here
     with pytest.raises(device.DeviceError, match="one device"):
         F.dense(tensor(np.ones((1, 1)), device="cuda"), np.ones((1, 1)))

@@ -155,7 +155,7 @@ def test_layer_input_and_output():
 def test_a_symbolic_tensor_has_no_values():
     x = Input((5,))
     for use in (np.asarray, bool, float, int, list, len, lambda x: x.numpy()):
-        with pytest.raises(TypeError, match="is symbolic: it has a shape and a dtype, no values"):
+        with pytest.raises(TypeError, match="is symbolic: it has a shape and a dtype, but no values"):
             use(x)
     assert layers.Add()([x, np.ones((2, 5))]).shape == (2, 5)  # an array is a constant beside it, as in Keras
 

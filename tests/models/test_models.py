@@ -103,7 +103,7 @@ def test_readable_sizes(size, text):
 
 
 def test_a_summary_cannot_be_arbitrarily_narrow():
-    with pytest.raises(ValueError, match="line_length must be at least 40"):
+    with pytest.raises(ValueError, match="at least 6 characters wide. Received: line_length=20,"):
         small(layers.Input((8, 8, 1))).summary(line_length=20)
 
 

@@ -455,7 +455,7 @@ class TestInitializers:
 
     @pytest.mark.parametrize("what", ["initializer", "regularizer", "constraint"])
     def test_an_unknown_name(self, what):
-        with pytest.raises(ValueError, match=f"Could not interpret {what} identifier: nope"):
+        with pytest.raises(ValueError, match=f"Could not interpret {what} identifier: 'nope'"):
             layers.Dense(3, **{f"kernel_{what}": "nope"})
 
 

@@ -150,7 +150,7 @@ def test_what_is_no_picture_is_named(photo, tmp_path):
         assert name in printed
     assert "must end in .png" in autoconv_(photo[0], "--out", tmp_path / "a.b", code=1)
     assert "cannot be written" in autoconv_(photo[0], "--out", tmp_path / "no" / "a.png", code=1)
-    assert "The kernel must fit" in autoconv_(photo[0], "--dilation", 9, code=1)
+    assert "The window must fit" in autoconv_(photo[0], "--dilation", 9, code=1)
     with pytest.raises(ValueError, match=r"an array of numbers of shape \(H, W\) or \(H, W, C\)"):
         pictures.filter(np.zeros(3), "blur")
 
