@@ -87,7 +87,7 @@ def test_models_of_a_function():
     assert set(unbuilt.fit(x, y).predict(x)) <= {"a", "b", "c"}
     with pytest.raises(ValueError, match=r"must return 3 numbers per sample.* Received: outputs of shape \(None, 4\)"):
         Classifier(lambda shape, outputs: [L.Dense(4)]).fit(x, y)
-    with pytest.raises(TypeError, match=r"The function net\(input_shape, outputs\).* It returned: 5"):
+    with pytest.raises(TypeError, match=r"The function net\(input_shape, outputs\).* Received: 5"):
         Classifier(lambda shape, outputs: 5).fit(x, y)
 
 

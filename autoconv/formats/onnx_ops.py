@@ -176,7 +176,7 @@ OPS: dict[str, OnnxOp] = {
         "Abs": F.abs, "Neg": operator.neg, "Erf": F.erf, "Softplus": F.softplus, "Softsign": F.softsign,
         "HardSwish": F.hard_silu, "Mish": F.mish, "Reciprocal": lambda x: 1.0 / x,
         "Identity": lambda x: x}.items()},
-    "Floor": _rounding(ops.floor), "Ceil": _rounding(ops.ceil),
+    "Floor": _rounding(ops.numpy.floor), "Ceil": _rounding(ops.numpy.ceil),
     **{name: OnnxOp(function, alike=True) for name, function in {
         "Celu": lambda node, x: F.celu(x, node.get("alpha", 1.0)),
         "Elu": lambda node, x: F.elu(x, node.get("alpha", 1.0)),

@@ -167,7 +167,7 @@ def test_files_of_others_are_recognised(model, tmp_path):
     with pytest.raises(ValueError, match="not written by autoconv"):
         models.load_model(path)
     save_file({"weight": np.ones(3)}, path, {"autoconv": "9", "model": "[1"})
-    with pytest.raises(ValueError, match=r"configuration in .* cannot be read"):
+    with pytest.raises(ValueError, match=r"architecture in .* cannot be read"):
         models.load_model(path)
     model.save_weights(path)
     with pytest.raises(ValueError, match="contains only weights"):

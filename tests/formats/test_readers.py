@@ -104,7 +104,7 @@ def test_no_program_is_run_for_a_file_whose_name_lies(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "trap", "said"), [
     ("model", "units", "more numbers than the file contains"),
     ("model", "20000 layers", "the model has more than 8,000 layers"),
-    ("picture .png", "13,000 x 13,000", "must have at least one byte per 100 pixels. Received: 169 million in"),
+    ("picture .png", "13,000 x 13,000", "must have at least one byte per 100 pixels. Received: 169 million pixels in"),
     ("idx gzipped", "2 GB", r"may decompress to at most [\d,]+ bytes\. Received: 2,147,483,648 bytes"),
     ("cifar python", "a memo of 2^30", "must be a pickled dict of 4 images and labels"),
     ("npy", "(2147483648, 28, 28)", "the file is damaged or truncated"),

@@ -103,7 +103,7 @@ def test_readable_sizes(size, text):
 
 
 def test_a_summary_cannot_be_arbitrarily_narrow():
-    with pytest.raises(ValueError, match="at least 6 characters wide. Received: line_length=20,"):
+    with pytest.raises(ValueError, match=r"at least 6 characters wide\. Received: line_length=20,"):
         small(layers.Input((8, 8, 1))).summary(line_length=20)
 
 
@@ -351,7 +351,7 @@ def test_nets_that_cannot_be():
         nets.build("lectur", (28, 28, 1), 10)
     with pytest.raises(ValueError, match=r"'lecture' .* 18 x 18 pixels\. Received: 28 x 17\. .*photos \(at least 8"):
         nets.build("lecture", (28, 17, 1), 10)
-    with pytest.raises(ValueError, match="'photos' must be at least 8 x 8 pixels. Received: 7 x 9 pixels. Enlarge"):
+    with pytest.raises(ValueError, match=r"'photos' must be at least 8 x 8 pixels\. Received: 7 x 9 pixels\. Enlarge"):
         nets.build_for_pixels("photos", (7, 9, 3), 10)
 
 

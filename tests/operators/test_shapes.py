@@ -172,7 +172,7 @@ def test_ops_refuse_windows_that_do_not_go_with_their_arrays():
 
 
 def test_kernels_compute_in_one_floating_dtype():
-    with pytest.raises(TypeError, match="tensors of the same dtype. Received: float64, float32. Convert a tensor"):
+    with pytest.raises(TypeError, match=r"tensors of the same dtype\. Received: float64, float32\. Convert a tensor"):
         F.conv2d(ones(1, 3, 3, 1), tensor(np.ones((3, 3, 1, 1), "float32")))
     assert F.relu(tensor([-1, 2])).dtype == "float32"
 

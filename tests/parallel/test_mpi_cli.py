@@ -226,7 +226,7 @@ def test_what_cannot_be_shared_is_refused_and_says_why(tmp_path):
     code, text = run(2, "train", "mnist", *HOW, 1, "--data-dir", DIGITS,
                      others=("train", "mnist", *HOW, 1, "--data-dir", tmp_path / "nowhere"))
     assert code == 1
-    assert "rank 1: " in text
+    assert "Rank 1 failed: " in text
     assert "does not exist" in text
 
 

@@ -44,7 +44,7 @@ class Graph:
         for name, count in Counter(operation.name for operation in self.operations).items():
             if count > 1:
                 raise ValueError(f'The name "{name}" is used {count} times in the model. All layers and '
-                                 "functions of a model must have different names. Pass a different name= to one of them.")
+                                 "functions of a model must have different names. Pass another name= to one of them.")
 
     def _input(self, tensor: SymbolicTensor) -> SymbolicTensor:
         """Returns the tensor if an Input created it, else a new Input that replaces the tensor in this graph."""
