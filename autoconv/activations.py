@@ -43,5 +43,6 @@ def serialize(activation: Callable) -> str:
             return name
     if get_registered_name(activation) in registered_objects:
         return get_registered_name(activation)
-    raise ValueError("Only registered functions and those of autoconv.activations have names. Received: "
-                     f"{activation!r}. Pass a function by name (such as 'relu'), or define and register it.")
+    raise ValueError("Only registered functions and functions of autoconv.activations have names that can be saved. "
+                     f"Received: {activation!r}. Pass the name of an activation (such as 'relu'), or define the "
+                     "function with def and register it.")

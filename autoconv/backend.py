@@ -44,8 +44,8 @@ def get_value(x: TensorLike) -> np.ndarray:
 def set_value(x: Any, value: Any) -> None:
     """Assigns a value to a weight or a Variable."""
     if not hasattr(x, "assign"):
-        raise TypeError(f"set_value assigns to a weight or a Variable. Received: {x!r}. Set the "
-                        "attribute instead, as in optimizer.learning_rate = 0.1.")
+        raise TypeError(f"set_value() can assign only to a weight or a Variable. Received: {x!r}. Set the attribute "
+                        "instead, e.g. optimizer.learning_rate = 0.1.")
     x.assign(value)
 
 
@@ -72,4 +72,4 @@ def __getattr__(name: str) -> NoReturn:
             replacement = f"{module.__name__.removeprefix('autoconv.')}.{name}"
     if not replacement:
         raise modules.make_missing_error(sys.modules[__name__], name, sys._getframe(1))
-    raise AttributeError(f"autoconv.backend has no {name!r}. Use {replacement}.", name=name)
+    raise AttributeError(f"autoconv.backend has no function {name!r}. Use {replacement} instead.", name=name)

@@ -17,7 +17,7 @@ def floatx() -> str:
 
 def set_floatx(value: str) -> None:
     """Raises ValueError unless the value is "float32". For other dtypes, pass `dtype` to the layers."""
-    _check_value("floatx", value, floatx(), "Pass dtype='float64' to the layers.")
+    _check_value("floatx", value, floatx(), "Pass dtype to the layers instead.")
 
 
 def epsilon() -> float:

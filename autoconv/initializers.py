@@ -263,7 +263,7 @@ def _check_floating(dtype: DTypeLike) -> np.dtype:
     """Returns the dtype, float32 for None. Raises ValueError if it is not a floating-point dtype."""
     dtype = np.dtype(dtype or "float32")
     if dtype.kind != "f":
-        raise ValueError(f"Random weights must have a floating dtype. Received: dtype={dtype.name!r}.")
+        raise ValueError(f"Random weights must have a floating-point dtype. Received: dtype={dtype.name!r}.")
     return dtype
 
 

@@ -169,8 +169,8 @@ class _SameShape(LossFunction):
                 remedy = " For integer labels use SparseCategoricalCrossentropy, or utils.to_categorical."
             elif len(shape) > 1 and y_true.ndim < 3:
                 remedy = " Is a Flatten or a global pooling missing before the last layer?"
-            raise ValueError(f"{type(self).__name__} needs targets of the model's output shape {('N', *shape)}. "
-                             f"Received y of shape {y_true.shape}.{remedy}".replace("'N'", "N"))
+            raise ValueError(f"{type(self).__name__} needs targets with the shape of the model's outputs, "
+                             f"{('N', *shape)}. Received y of shape {y_true.shape}.{remedy}".replace("'N'", "N"))
 
 
 class _Labels(LossFunction):
@@ -196,8 +196,9 @@ class _Labels(LossFunction):
             remedy = "For one-hot targets use CategoricalCrossentropy." if y_true.ndim > len(sizes) + 1 else (
                 "Is a Flatten or a global pooling missing before the last layer?")
             shape = str(("N", *sizes, classes)).replace("'N'", "N")
-            raise ValueError(f"{type(self).__name__} needs one integer label per output. Received y of shape "
-                             f"{y_true.shape}, and a model with outputs of shape {shape}. {remedy}")
+            raise ValueError(f"{type(self).__name__} needs integer labels with the shape of the model's outputs "
+                             f"without the last axis. Received y of shape {y_true.shape} for outputs of shape "
+                             f"{shape}. {remedy}")
         y_true = np.asarray(y_true)  # labels on a GPU are copied to the host
         whole_labels(y_true, None)
         ignored_class = self._get_options().get("ignore_class")
@@ -304,14 +305,14 @@ def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[in
     if prod(shape) == 1:
         return (1,) * len(values)
     if len(shape) != len(values) or any(w not in (1, v) for w, v in zip(shape, values)):
-        raise ValueError("sample_weight must have one number per sample, or one per loss, such as one per "
-                         f"pixel. Received shape {weights} for losses of shape {values}.")
+        raise ValueError("sample_weight must have one number per sample or one per loss value, for example one per "
+                         f"pixel. Received: sample_weight of shape {weights} for loss values of shape {values}.")
     return shape
 
 
 def _check_fraction(name: str, value: float) -> float:
     if not 0 < value < 1:
-        raise ValueError(f"{name} must be between 0 and 1. Received: {value}.")
+        raise ValueError(f"{name} must be greater than 0 and less than 1. Received: {value}.")
     return value
 
 

@@ -61,9 +61,9 @@ def _chain(name: str, input_shape: tuple[int, int, int], classes: int, prefix: l
             raise
         suitable = [f"{each} (at least {n} x {n})" for each, n in sizes.items() if n <= min(height, width)]
         raise ValueError(
-            f"The net {name!r} cannot be used for these images: they must be at least {sizes[name]} x {sizes[name]} "
-            f"pixels. Received: {height} x {width}. Make them "
-            f"larger{', or take the net ' if suitable else ''}{' or '.join(suitable)}.") from error
+            f"Images for the net {name!r} must be at least {sizes[name]} x {sizes[name]} pixels. Received: {height} x "
+            f"{width} pixels. Enlarge the "
+            f"images{', or use the net ' if suitable else ''}{' or '.join(suitable)}.") from error
 
 
 def augmentation(mirror: bool = True) -> list[L.Layer]:

@@ -24,8 +24,7 @@ _EPOCHS = 2**61  # first stream for the sample orders of epochs
 def check_seed(seed: Any) -> int:
     """Returns the seed as an int. Raises ValueError unless it is an integer in 0..2**64-1."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
-        raise ValueError("Argument `seed` must be an integer. A seed must be an integer between 0 "
-                         f"and 2**64 - 1. Received: {seed!r}.")
+        raise ValueError(f"A seed must be an integer between 0 and 2**64 - 1. Received: {seed!r}.")
     return int(seed)
 
 

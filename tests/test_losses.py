@@ -265,5 +265,5 @@ def test_weights_of_classes_are_weights_of_pixels():
     np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
     with pytest.raises(ValueError, match=r"shape \(5, 4, 3\)\. For one label per pixel, pass y\[\.\.\., None\]"):
         model.fit(IMAGES, PIXELS, class_weight={1: 4.0}, verbose=0)
-    with pytest.raises(ValueError, match=r"per pixel. Received shape \(5, 3\) for losses of shape \(5, 4, 3\)"):
+    with pytest.raises(ValueError, match=r"sample_weight of shape \(5, 3\) for loss values of shape \(5, 4, 3\)"):
         model.fit(IMAGES, PIXELS, sample_weight=np.ones((5, 3)), verbose=0)

@@ -241,7 +241,7 @@ def test_gradients_and_parameters_that_do_not_fit():
     optimizer.build(ps)
     with pytest.raises(ValueError, match=r"shape \(5,\).*Received: \(1,\)"):
         optimizer.apply([g if g.shape != (5,) else g[:1] for g in gradients(1)])
-    with pytest.raises(ValueError, match=r"built for 4 other parameters.*compile"):
+    with pytest.raises(ValueError, match=r"built for other parameters.*built for 4\. .*compile"):
         optimizer.apply(gradients(1)[:2], parameters()[:2])
     with pytest.raises(ValueError, match="one dtype"):
         optim.SGD().build([ps[0], parameters("float32")[1]])
@@ -291,7 +291,7 @@ def test_defaults_are_keras_s():
     (lambda: optim.SGD(gradient_accumulation_steps=1), "gradient_accumulation_steps"),
     (lambda: optim.Adam([0.1, 0.2]), "learning_rate"),
     (lambda: optim.Adam("fast"), "learning_rate"),
-    (lambda: optim.Adam(beta_1=1.0), r"beta_1 must lie in \[0, 1\)"),
+    (lambda: optim.Adam(beta_1=1.0), r"beta_1 must be a number in \[0, 1\)"),
     (lambda: optim.SGD(momentum=1.5), "momentum"),
     (lambda: optim.RMSprop(epsilon=-1), "epsilon"),
     (lambda: optim.SGD(clipnorm=-1), "clipnorm"),

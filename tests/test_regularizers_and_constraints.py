@@ -118,7 +118,7 @@ def test_names_and_configurations(of):
         assert again.get_config() == made.get_config() == of.get(of.serialize(made)).get_config()
         assert type(of.get(kind.__name__)) is kind
     assert of.get(None) is None
-    with pytest.raises(ValueError, match="Known: "):
+    with pytest.raises(ValueError, match="Known names: "):
         of.get("nothing")
 
 

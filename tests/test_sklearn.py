@@ -87,7 +87,7 @@ def test_models_of_a_function():
     assert set(unbuilt.fit(x, y).predict(x)) <= {"a", "b", "c"}
     with pytest.raises(ValueError, match=r"must return 3 numbers per sample.* Received: outputs of shape \(None, 4\)"):
         Classifier(lambda shape, outputs: [L.Dense(4)]).fit(x, y)
-    with pytest.raises(TypeError, match=r"The function net\(input_shape, outputs\).* It returned: 5"):
+    with pytest.raises(TypeError, match=r"The function net\(input_shape, outputs\).* Received: 5"):
         Classifier(lambda shape, outputs: 5).fit(x, y)
 
 
@@ -130,7 +130,7 @@ def test_only_the_wrappers_import_scikit_learn():
 
     assert run("import sys, autoconv; print('sklearn' in sys.modules)").stdout == "False\n"
     missing = run("import sys; sys.modules['sklearn'] = None; import autoconv.wrappers").stderr.splitlines()[-1]
-    assert missing.endswith("ExtraError: autoconv.wrappers needs scikit-learn, which is not installed: "
-                            "pip install 'autoconv[sklearn]'.")
+    assert missing.endswith("ExtraError: autoconv.wrappers needs scikit-learn, which is not installed. "
+                            "Install it with pip install 'autoconv[sklearn]'.")
     old = run("import sklearn.utils.validation as v; del v.validate_data; import autoconv.wrappers").stderr
     assert "needs scikit-learn 1.6 or newer" in old

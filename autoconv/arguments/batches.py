@@ -27,8 +27,8 @@ class PyDataset:
     def num_batches(self) -> int | None:
         """The number of batches."""
         if not hasattr(self, "__len__"):
-            raise NotImplementedError(f"{type(self).__name__} must define the number of its batches: __len__(self) or "
-                                      "the property num_batches.")
+            raise NotImplementedError(f"{type(self).__name__} must define __len__(self) or the property num_batches, "
+                                      "which returns the number of batches.")
         return len(self)
 
     def on_epoch_begin(self) -> None:
@@ -62,8 +62,8 @@ def each_once(batches: Any) -> Iterator[Any]:
         return iter(batches)
     count = count_batches(batches)
     if count is None:
-        raise ValueError("A PyDataset without an end (num_batches is None) cannot be read completely. Received: "
-                         f"{type(batches).__name__}. Pass some of its batches, e.g. in a list.")
+        raise ValueError("An endless PyDataset (num_batches is None) cannot be read completely. Received: "
+                         f"{type(batches).__name__}. Pass a finite number of batches, e.g. in a list.")
     return (batches[i] for i in range(count))
 
 
@@ -82,5 +82,5 @@ def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
         return data, None, None
     if not 1 <= len(data) <= 3:
         raise ValueError("Data is expected to be in format `x`, `(x,)`, `(x, y)`, or `(x, y, sample_weight)`. "
-                         f"Received: {len(data)} parts.")
+                         f"Received: a tuple of {len(data)} items.")
     return (*data, None, None)[:3]  # type: ignore[return-value]

@@ -39,14 +39,14 @@ def is_number(value: Any) -> bool:
 def check_fraction(value: Any, name: str) -> float:
     """Returns the value as a float. Raises ValueError unless it is a number in [0, 1)."""
     if not is_number(value) or not 0 <= value < 1:
-        raise ValueError(f"{name} must lie in [0, 1). Received: {value!r}.")
+        raise ValueError(f"{name} must be a number in [0, 1). Received: {value!r}.")
     return float(value)
 
 
 def check_fraction_or_one(value: Any, name: str) -> float:
     """Returns the value as a float. Raises ValueError unless it is a number in [0, 1]."""
     if not is_number(value) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1]. Received: {value!r}.")
+        raise ValueError(f"{name} must be a number in [0, 1]. Received: {value!r}.")
     return float(value)
 
 
@@ -60,5 +60,5 @@ def check_nonnegative(value: Any, name: str) -> float:
 def check_above_one(value: Any, name: str) -> int | None:
     """Returns an integer of at least 2, or None for 0. Raises ValueError for other values."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0 or value == 1:
-        raise ValueError(f"{name} must be at least 2, or None. Received: {name}={value!r}.")
+        raise ValueError(f"{name} must be an integer of at least 2, or None. Received: {value!r}.")
     return int(value) or None

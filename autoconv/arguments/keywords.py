@@ -37,7 +37,7 @@ def refuse(thing: Any, method: str, arguments: Mapping[str, Any]) -> None:
         name = next(iter(arguments))
         raise UnknownArgumentError(
             f"{type(thing).__name__}.{method} has no argument "
-            f"{name!r}.{_INSTEAD.get(name) or suggestion(name, names)} Its arguments: {', '.join(names)}.")
+            f"{name!r}.{_INSTEAD.get(name) or suggestion(name, names)} Its arguments are {', '.join(names)}.")
 
 
 def parameters(function: Callable, start: int = 0, stop: int | None = None) -> list[Parameter]:

@@ -33,7 +33,7 @@ def lookup(kind: str, name: object, objects: Mapping[str, T]) -> T:
     """Returns `objects[name]`. Raises ValueError for an unknown name. kind: the kind of object, for the message."""
     if isinstance(name, str) and name in objects:
         return objects[name]
-    raise ValueError(f"Unknown {kind}: {name!r}.{suggestion(name, objects)} Known: {', '.join(sorted(objects))}.")
+    raise ValueError(f"Unknown {kind}: {name!r}.{suggestion(name, objects)} Known names: {', '.join(sorted(objects))}.")
 
 
 def snake_case(name: str) -> str:

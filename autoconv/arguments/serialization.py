@@ -128,10 +128,8 @@ class Registry:
                 if name in objects:
                     return objects[name]
         objects = {**(self.names or self.classes), **known_objects()}
-        try:
-            return names.lookup(self.kind, name, objects)
-        except ValueError as error:
-            raise ValueError(f"Could not interpret {self.kind} identifier: {name}. {error}") from None
+        raise ValueError(f"Could not interpret {self.kind} identifier: {name!r}.{names.suggestion(name, objects)} "
+                         f"Known names: {', '.join(sorted(objects))}.")
 
     def get(self, identifier: Any) -> Any:
         """Returns the object for a name, configuration or class. Returns None, functions and objects unchanged."""
@@ -157,8 +155,8 @@ class Registry:
             if not isinstance(config, Mapping):
                 return self.get(config)
             if "class_name" not in config:
-                raise ValueError(f"The configuration of a {self.kind} must be a dict with class_name and config. "
-                                 f"Received: {config!r}.")
+                raise ValueError(f"Each {self.kind} configuration must be a dict with the key 'class_name'. Received: "
+                                 f"{config!r}.")
             return _create_object({"config": {}, **config}, self)
 
 
@@ -338,8 +336,8 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
     configuration is never run. Raises UnknownClassError, a ValueError and TypeError, for unknown names.
     """
     if not safe_mode:
-        raise ValueError("Code in a configuration is never run: safe_mode must be True. Pass classes and functions in "
-                         "custom_objects.")
+        raise ValueError("safe_mode must be True, because autoconv never runs code from a configuration. Pass your "
+                         "classes and functions in custom_objects.")
     if isinstance(config, str):
         return (custom_objects or {}).get(config, config)
     with custom_object_scope(custom_objects):
@@ -378,16 +376,16 @@ def _find_class(config: Mapping[str, Any], registry: Registry | None) -> Any:
             return one.classes.get(name, short)
     classes = {**{each: None for one in registries for each in one.classes}, **users}
     raise UnknownClassError(
-        f"Could not locate class {name!r}.{names.suggestion(name, classes)} If it is a class of your own, register it "
-        f"with @register_keras_serializable(), or pass custom_objects={{{name!r}: {name}}}.")
+        f"Could not locate class {name!r}.{names.suggestion(name, classes)} If this is your own class, register the "
+        f"class with @register_keras_serializable(), or pass custom_objects={{{name!r}: {name}}}.")
 
 
 def _find_function(name: Any) -> Any:
     library = {key: value for one in _registries for key, value in one.names.items() if not isinstance(value, type)}
     functions = {**library, **known_objects()}
     if name not in functions:
-        raise UnknownClassError(f"Could not locate function {name!r}.{names.suggestion(name, functions)} If it is a "
-                                "function of your own, register it with @register_keras_serializable().")
+        raise UnknownClassError(f"Could not locate function {name!r}.{names.suggestion(name, functions)} If this is "
+                                "your own function, register the function with @register_keras_serializable().")
     return functions[name]
 
 

@@ -54,12 +54,13 @@ class Window(NamedTuple):
         """
         height, width = h + self.top + self.bottom, w + self.left + self.right
         if min(self[:6]) < 1 or min(h, w, *self[6:]) < 0 or max(height, width, *self) > LARGEST:
-            raise ValueError(f"A window's sizes, strides and dilation rates must be in 1..{LARGEST}. Its padding and "
-                             f"the sides of the padded image must be in 0..{LARGEST}. Received: {self} over an image "
-                             f"of {h}x{w}.")
+            raise ValueError(f"A window's sizes, strides and dilation rates must be between 1 and {LARGEST}. Its "
+                             f"padding and the sides of the padded image must be between 0 and {LARGEST}. Received: "
+                             f"{self} over an image of {h}x{w}.")
         if height < self.span_h or width < self.span_w:
-            raise ValueError(f"A window must fit into the padded image: it spans {self.span_h}x{self.span_w} pixels. "
-                             f"Received an image of {h}x{w}, padded to {height}x{width}.")
+            raise ValueError("The window must fit into the padded image. Received: a window that spans "
+                             f"{self.span_h}x{self.span_w} pixels, and an image of {h}x{w}, padded to "
+                             f"{height}x{width}.")
         return (height - self.span_h) // self.sh + 1, (width - self.span_w) // self.sw + 1
 
     def pooled_size(self, h: int, w: int) -> tuple[int, int]:
@@ -70,9 +71,9 @@ class Window(NamedTuple):
         size = self.output_size(h, w)
         if max(self.top, self.bottom) >= self.kh or max(self.left, self.right) >= self.kw:
             raise ValueError(
-                "padding must be smaller than pool_size on each side, so that each window has a pixel of the image. "
-                f"Received: padding {((self.top, self.bottom), (self.left, self.right))} with pool_size "
-                f"{(self.kh, self.kw)}. Use padding='same', or zero_padding2d before the pooling."
+                "padding must be smaller than pool_size on each side, so that each window contains a pixel of the "
+                f"image. Received: padding={((self.top, self.bottom), (self.left, self.right))}, "
+                f"pool_size={(self.kh, self.kw)}. Use padding='same', or apply zero_padding2d before the pooling."
             )
         if (self.dh, self.dw) != (1, 1) or min(h, w) < 1 or self.kh * self.kw > LARGEST:
             raise ValueError(f"Pooling needs images of at least one pixel, windows of at most {LARGEST} pixels, and "
@@ -90,10 +91,10 @@ class Window(NamedTuple):
         fits = groups >= 1 and kernel[:2] == (self.kh, self.kw) and kernel[2] * groups == x[3]
         if not fits or filters % groups or bias not in (None, (filters,)):
             raise ValueError(
-                f"A convolution with windows of {self.kh}x{self.kw} in {groups} groups needs a kernel of shape "
-                f"{(self.kh, self.kw)} + (C // groups, ...), a bias of shape (F,), and groups that divide C and F. "
-                f"Received: x of shape {tuple(x)}, kernel of shape {tuple(kernel)}, bias of shape {bias}, "
-                f"F={filters}."
+                f"A convolution of images (N, H, W, C) with {self.kh}x{self.kw} windows in {groups} groups needs a "
+                f"kernel of shape ({self.kh}, {self.kw}, C // groups, ...) and a bias of shape (filters,) or None. C "
+                f"and filters must be multiples of groups. Received: x of shape {tuple(x)}, kernel of shape "
+                f"{tuple(kernel)}, bias of shape {bias}, filters={filters}."
             )
         return x[0], *size, filters
 
@@ -146,10 +147,10 @@ def window(
     sides = (h + sum(vertical), w + sum(horizontal))
     if sides[0] < result.span_h or sides[1] < result.span_w:
         raise ValueError(
-            "Computed output size would be zero or negative. "
-            f"The kernel must fit into the padded image: {kernel_name} {(kh, kw)} with dilation_rate {(dh, dw)} spans "
-            f"{result.span_h}x{result.span_w} pixels. Received an image of {h}x{w}, padded to {sides[0]}x{sides[1]}. "
-            "Use padding='same' or a smaller kernel."
+            "Computed output size would be zero or negative. The window must fit into the padded image. Received: "
+            f"{kernel_name}={(kh, kw)} with dilation_rate={(dh, dw)}, which spans {result.span_h}x{result.span_w} "
+            f"pixels, and an image of {h}x{w}, padded to {sides[0]}x{sides[1]}. Use padding='same' or a smaller "
+            f"{kernel_name}."
         )
     result.output_size(h, w)
     return result
@@ -191,7 +192,7 @@ def transpose_window(
     an output_padding p, it is `(n - 1)*s + span + p` for "valid" and `(n - 1)*s + span % 2 + p` for "same".
     """
     if padding not in ("valid", "same"):
-        raise ValueError(f"padding of a transposed convolution must be 'valid' or 'same'. Received: {padding!r}.")
+        raise ValueError(f"The padding of a transposed convolution must be 'valid' or 'same'. Received: {padding!r}.")
     (sh, sw), (kh, kw) = pair(strides, "strides"), pair(kernel, "kernel_size")
     dh, dw = pair(dilation_rate, "dilation_rate")
     base = Window(kh, kw, sh, sw, dh, dw)
@@ -212,7 +213,7 @@ def _transpose_axis(n: int, span: int, stride: int, output_padding: int, crops: 
     """
     if output_padding >= stride:
         raise ValueError("`output_padding` must be strictly less than `strides` for all dimensions. Received: "
-                         f"output_padding {output_padding} with a stride of {stride}.")
+                         f"output_padding={output_padding} and strides={stride} for one dimension.")
     if not crops:
         return (n - 1) * stride + span + output_padding, (0, 0)
     total = span - span % 2 - output_padding  # pixels cropped from the whole (n - 1)*s + span
@@ -233,7 +234,7 @@ def check_image(shape: tuple[int, ...], name: str = "x") -> tuple[int, int, int,
 def image_axes_remedy(rank: int) -> str:
     """Returns advice for an array whose rank is not that of images (N, H, W, C)."""
     if rank == 3:
-        return "Add an axis: x[..., None] to images of one channel, x[None] to a single image."
+        return "Add an axis with x[..., None] for images of one channel, or with x[None] for a single image."
     return "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST."
 
 

@@ -39,8 +39,7 @@ class TensorBoard(Callback):
                      "embeddings_metadata": embeddings_metadata}
         for name, default in self.fixed_arguments.items():
             if arguments[name] != default:
-                raise ValueError(f"TensorBoard does not support {name}: only {default!r} is accepted. "
-                                 f"Received: {arguments[name]!r}.")
+                raise ValueError(f"TensorBoard supports only {name}={default!r}. Received: {name}={arguments[name]!r}.")
         check_count("histogram_freq", histogram_freq, 0)
         if update_freq != "epoch" and update_freq != "batch":
             check_count("update_freq", update_freq, 1, "'epoch', 'batch' or ")

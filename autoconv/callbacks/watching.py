@@ -38,7 +38,7 @@ class MonitorCallback(Callback):
         if direction is None and not name.endswith("loss"):
             names = ", ".join(["loss", *(score.name for score in scores)])
             raise ValueError(f"{type(self).__name__} needs mode='max' or mode='min' to monitor {self.monitor!r}. The "
-                             f"mode can be left out for: {names}, each also with the prefix val_.")
+                             f"mode can be omitted only for {names}, with or without the prefix val_.")
         return 1 if direction == "up" else -1
 
     def _scores(self) -> list[Any]:

@@ -38,7 +38,7 @@ def locate(path: Path) -> list[Path]:
     if path.is_file() and path.name.endswith((".tar.gz", ".tgz", ".tar")):
         return [path]
     if not path.is_dir():
-        kind = "is neither a folder nor a tar.gz" if path.exists() else "does not exist"
+        kind = "is neither a folder nor a tar.gz archive" if path.exists() else "does not exist"
         raise DatasetNotFound(f"{path} {kind}")
     for names in (BINARY, PYTHON):
         for folder in FOLDERS:
@@ -48,8 +48,8 @@ def locate(path: Path) -> list[Path]:
     for archive in ARCHIVES:
         if (path / archive).is_file():
             return [path / archive]
-    raise DatasetNotFound(f"{path} lacks data_batch_1 ... 5 and test_batch (python version, or "
-                          f"binary: .bin), and {' and '.join(ARCHIVES)}")
+    raise DatasetNotFound(f"{path} contains neither the batch files data_batch_1 ... 5 and test_batch (with or "
+                          f"without the suffix .bin) nor the archive {' or '.join(ARCHIVES)}")
 
 
 def load(path: Path, entry: Entry, custom: bool) -> tuple[Part, Part]:
@@ -75,7 +75,7 @@ def _unpack(archive: Path) -> dict[str, bytes]:
     import gzip
     import tarfile
 
-    rule = "CIFAR-10's archive is a tar.gz with data_batch_1 ... 5 and test_batch (python version, or binary: .bin)"
+    rule = "CIFAR-10's archive must be a tar.gz with data_batch_1 ... 5 and test_batch (with or without .bin)"
     contents: dict[str, bytes] = {}
     try:
         with regular.open_file(archive) as file:
@@ -89,11 +89,11 @@ def _unpack(archive: Path) -> dict[str, bytes]:
                         stream.budget += member.size
                         contents[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # a file
     except Exception as error:  # tarfile raises many exception types
-        raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error
+        raise DatasetCorrupt(archive, rule, f"an archive that cannot be read ({error})") from error
     for names in (BINARY, PYTHON):
         if all(name in contents for name in names):
             return {name: contents[name] for name in names}
-    raise DatasetCorrupt(archive, rule, f"only {', '.join(sorted(contents)) or 'other files'}")
+    raise DatasetCorrupt(archive, rule, f"an archive that contains only {', '.join(sorted(contents)) or 'other files'}")
 
 
 class _BoundedFile:
@@ -106,13 +106,13 @@ class _BoundedFile:
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= self.budget:
-            raise ValueError(f"a part of more than {self.budget:,} bytes")
+            raise ValueError(f"a part of the archive has more than {self.budget:,} bytes")
         self.budget -= size
         return self._file.read(size)
 
     def seek(self, offset: int) -> int:
         if offset > MOST:
-            raise ValueError(f"it unpacks to more than {MOST:,} bytes")
+            raise ValueError(f"the archive unpacks to more than {MOST:,} bytes")
         return self._file.seek(offset)
 
 
@@ -122,28 +122,29 @@ def _batch(raw: bytes, file: Path, classes: int) -> Part:
     """
     labels, planes = _binary(raw, file) if file.suffix == ".bin" else _python(raw, file)
     if labels.max() >= classes:
-        rule = f"{file.name}: with {classes} classes a label must be at most {classes - 1}"
-        raise DatasetCorrupt(_disk_path(file), rule, f"{labels.max()}")
+        rule = f"with {classes} classes, a label in {file.name} must be at most {classes - 1}"
+        raise DatasetCorrupt(_disk_path(file), rule, f"a label of {labels.max()}")
     images = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels.astype(np.uint8).reshape(-1, 1)
 
 
 def _binary(raw: bytes, file: Path) -> Part:
     if len(raw) != RECORDS * (1 + PIXELS):
-        rule = f"{file.name} of the binary version has {RECORDS} records of {1 + PIXELS} bytes"
+        rule = f"{file.name} of the binary version must have {RECORDS} records of {1 + PIXELS} bytes"
         raise DatasetCorrupt(_disk_path(file), rule, f"{len(raw)} bytes")
     records = np.frombuffer(raw, np.uint8).reshape(RECORDS, 1 + PIXELS)
     return records[:, 0], records[:, 1:]
 
 
 def _python(raw: bytes, file: Path) -> Part:
-    rule = f"{file.name} of the python version is a pickled dict of {RECORDS} labels and images, and of nothing else"
+    rule = f"{file.name} of the Python version must be a pickled dict of {RECORDS} images and labels only"
     try:
         planes, labels = load_batch(raw)
     except (UnsafePickle, ValueError) as error:
         raise DatasetCorrupt(_disk_path(file), rule, str(error)) from error
     if planes.shape != (RECORDS, PIXELS) or len(labels) != RECORDS or min(labels) < 0:
-        raise DatasetCorrupt(_disk_path(file), rule, f"images {planes.shape} and {len(labels)} labels")
+        raise DatasetCorrupt(_disk_path(file), rule, f"images of shape {planes.shape} and {len(labels)} labels, the "
+                                                     f"smallest of which is {min(labels, default=0)}")
     return np.array(labels), planes
 
 

@@ -47,7 +47,7 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
     remaining = patience
     for mirror in mirrors(entry):
         if remaining <= 0:
-            failures.append(f"{mirror}: not tried, the {patience:g} s to wait for an answer being used up")
+            failures.append(f"{mirror}: not tried, because the {patience:g} s for waiting were used up")
             continue
         wait = min(STALL, remaining)
         start = time.monotonic()
@@ -107,7 +107,7 @@ def _transfer(url: str, part: Path, wait: float) -> None:
         while thread.is_alive():
             thread.join(0.1)
             if thread.is_alive() and time.monotonic() - sink.last > wait:
-                raise MirrorError(f"{url.rsplit('/', 1)[-1]}: no data for {wait:g} s")
+                raise MirrorError(f"{url.rsplit('/', 1)[-1]}: the mirror sent no data for {wait:g} s")
     finally:
         sink.file.close()
     if errors:
@@ -125,8 +125,8 @@ def verify(part: Path, name: str, digest: Digest) -> None:
     with regular.open_file(part) as file:
         start = file.read(512)
         if looks_like_html(start):
-            raise MirrorError(f"{name}: the server sent a web page (HTML) instead; the "
-                              "network may ask for a log-in")
+            raise MirrorError(f"{name}: the server sent a web page (HTML) instead of the file, perhaps because the "
+                              "network requires a log-in")
         file.seek(0)
         unpack = digest.over == "contents" and start[:2] == GZIP_MAGIC
         source = gzip.GzipFile(fileobj=file) if unpack else file
@@ -134,9 +134,9 @@ def verify(part: Path, name: str, digest: Digest) -> None:
             while block := source.read(1 << 20):
                 md5.update(block)
         except BAD_GZIP as error:
-            raise MirrorError(f"{name}: a truncated or damaged .gz file ({error})") from error
+            raise MirrorError(f"{name}: the .gz file is truncated or damaged ({error})") from error
     if md5.hexdigest() != digest.md5:
-        raise MirrorError(f"{name}: the MD5 over the {digest.over} must be {digest.md5}, but is {md5.hexdigest()}")
+        raise MirrorError(f"{name}: the MD5 of the {digest.over} must be {digest.md5}, but it is {md5.hexdigest()}")
 
 
 def discard_unsound(entry: Entry, folder: Path) -> None:

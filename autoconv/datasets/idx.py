@@ -36,8 +36,8 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
         try:
             return _read_stream(gzip.GzipFile(fileobj=file), path, ndim, b"", None)
         except BAD_GZIP as error:
-            raise DatasetCorrupt(path, "a .gz file unpacks to its end",
-                                 f"a truncated or damaged one: {error}") from error
+            raise DatasetCorrupt(path, "a .gz file must decompress without errors",
+                                 f"a truncated or damaged file ({error})") from error
 
 
 def looks_like_html(start: bytes) -> bool:
@@ -49,7 +49,8 @@ def check_growth(size: int, path: Path) -> None:
     """Raises DatasetCorrupt if `size`, the unpacked bytes of a packed file, exceeds the limit."""
     most = max(SMALL, GROWTH * path.stat().st_size)
     if size > most:
-        raise DatasetCorrupt(path, f"a packed file of its length may unpack to {most:,} bytes at most", f"{size:,}")
+        raise DatasetCorrupt(path, "a compressed file of this size may decompress to at most "
+                                   f"{most:,} bytes", f"{size:,} bytes")
 
 
 def _read_stream(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
@@ -62,18 +63,18 @@ def _read_stream(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: 
         raise DatasetCorrupt(path, f"an IDX file with {ndim} axes must begin with the bytes {magic.hex(' ')}", contents)
     if len(header) < 4 + 4 * ndim:
         raise DatasetCorrupt(path, f"an IDX file with {ndim} axes must have a header of {4 + 4 * ndim} bytes",
-                             f"{len(header)}")
+                             f"{len(header)} bytes")
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
     count = math.prod(shape)
     if length is None:
         check_growth(count, path)
     elif length < len(header) + count:
-        raise DatasetCorrupt(path, f"its header {shape} promises {count} bytes of data",
-                             f"only {length - len(header)} (a truncated file)")
+        raise DatasetCorrupt(path, f"the header with shape {shape} promises {count} bytes of data",
+                             f"only {length - len(header)} bytes (the file is truncated)")
     body = _take(file, count + 1)
     if len(body) != count:
-        contents = "more" if len(body) > count else f"only {len(body)} (a truncated file)"
-        raise DatasetCorrupt(path, f"its header {shape} promises {count} bytes of data", contents)
+        contents = "more bytes" if len(body) > count else f"only {len(body)} bytes (the file is truncated)"
+        raise DatasetCorrupt(path, f"the header with shape {shape} promises {count} bytes of data", contents)
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 

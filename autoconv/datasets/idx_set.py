@@ -34,7 +34,7 @@ def locate(path: Path) -> list[Path]:
     if (path / "mnist.npz").is_file():
         return [path / "mnist.npz"]
     missing = ", ".join(stem for stem, file in zip(STEMS, candidates, strict=True) if not file)
-    raise DatasetNotFound(f"{path} lacks {missing} (plain or .gz)")
+    raise DatasetNotFound(f"{path} lacks {missing} (uncompressed or as .gz)")
 
 
 def load(path: Path, entry: Entry, custom: bool) -> tuple[Part, Part]:
@@ -61,7 +61,7 @@ def _read_npz(path: Path) -> list[np.ndarray]:
     """Returns the arrays x_train, y_train, x_test, y_test of Keras's mnist.npz."""
     import zipfile
 
-    rule = f"an .npz set holds the uint8 arrays {', '.join(ARRAYS)}, images of 3 axes, labels of 1"
+    rule = f"an .npz data set must contain the uint8 arrays {', '.join(ARRAYS)} (images with 3 axes, labels with 1)"
     try:
         with regular.open_file(path) as stream, zipfile.ZipFile(stream) as archive:
             members = [archive.getinfo(f"{name}.npy") for name in ARRAYS]
@@ -73,16 +73,16 @@ def _read_npz(path: Path) -> list[np.ndarray]:
     except DatasetCorrupt:
         raise
     except Exception as error:  # damaged archives raise many exception types
-        raise DatasetCorrupt(path, rule, f"something else ({error})") from error
+        raise DatasetCorrupt(path, rule, f"a file that cannot be read ({error})") from error
     for name, array in zip(ARRAYS, arrays, strict=True):
         if array.dtype != np.uint8 or array.ndim != (3 if name[0] == "x" else 1):
-            raise DatasetCorrupt(path, rule, f"{name} of {array.dtype} and shape {array.shape}")
+            raise DatasetCorrupt(path, rule, f"{name} with dtype {array.dtype} and shape {array.shape}")
     return arrays
 
 
 def _check_pair(images: np.ndarray, labels: np.ndarray, file: Path) -> None:
     if len(images) != len(labels) or not len(images):
-        raise DatasetCorrupt(file, "each image must have one label, and at least one image is required",
+        raise DatasetCorrupt(file, "there must be one label per image, and at least one image",
                              f"{len(images)} images and {len(labels)} labels")
 
 
@@ -91,8 +91,9 @@ def _check_shapes(arrays: list[np.ndarray], files: list[Path], shape: tuple[int,
     for images, file in ((arrays[0], files[0]), (arrays[2], files[2])):
         size = shape or arrays[0].shape[1:]
         if images.shape[1:] != size or 0 in size:
-            raise DatasetCorrupt(file, f"its images must have {' x '.join(map(str, size))} pixels, at least one",
-                                 f"{' x '.join(map(str, images.shape[1:]))}")
+            raise DatasetCorrupt(file, f"each image must have {' x '.join(map(str, size))} pixels, and no side may be "
+                                       "0",
+                                 f"images of {' x '.join(map(str, images.shape[1:]))} pixels")
 
 
 def _check_labels(arrays: list[np.ndarray], files: list[Path], classes: int, custom: bool) -> None:
@@ -101,5 +102,5 @@ def _check_labels(arrays: list[np.ndarray], files: list[Path], classes: int, cus
         classes = max(classes, int(arrays[1].max()) + 1)
     for labels, file in ((arrays[1], files[1]), (arrays[3], files[3])):
         if labels.max() >= classes:
-            raise DatasetCorrupt(file, f"with {classes} classes a label must be at most {classes - 1}",
-                                 f"{labels.max()}")
+            raise DatasetCorrupt(file, f"with {classes} classes, a label must be at most {classes - 1}",
+                                 f"a label of {labels.max()}")

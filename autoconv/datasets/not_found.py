@@ -14,6 +14,6 @@ class DatasetCorrupt(ValueError):  # noqa: N818 - the name states the error
     """
 
     def __init__(self, file: Path, rule: str, contents: str, remedy: str = "") -> None:
-        remedy = remedy or "Replace the file by a fresh copy, or delete it."
-        super().__init__(f"{file}: {rule}; found {contents}. {remedy}")
+        remedy = remedy or "Replace the file with a fresh copy, or delete the file."
+        super().__init__(f"{file}: {rule}. Received: {contents}. {remedy}")
         self.file = file

@@ -35,7 +35,7 @@ class _UInt8:
 
     def __init__(self, code: object, *_: object) -> None:
         if code not in (b"u1", "u1", b"|u1", "|u1"):
-            raise UnsafePickle("an array of another type than uint8")
+            raise UnsafePickle("the pickle contains an array whose dtype is not uint8")
 
     def __setstate__(self, state: object) -> None:
         """Ignores byte order and alignment, which do not matter for single bytes."""
@@ -50,13 +50,13 @@ class _Array:
         _, shape, dtype, fortran, raw = state
         sizes = type(shape) is tuple and len(shape) < 5 and all(type(n) is int and 0 <= n < LARGEST for n in shape)
         if not sizes or type(dtype) is not _UInt8 or type(raw) is not bytes or math.prod(shape) != len(raw):
-            raise UnsafePickle("an array whose data do not fit its shape")
+            raise UnsafePickle("the pickle contains an array whose data do not match its shape and dtype")
         self.array = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
 
 
 def _reconstruct(kind: object, *_: object) -> _Array:
     if kind is not _Array:
-        raise UnsafePickle("an array of another class than ndarray")
+        raise UnsafePickle("the pickle contains an array whose class is not ndarray")
     return _Array()
 
 
@@ -78,11 +78,11 @@ class _Opcodes(dict[int, Callable]):
     def __getitem__(self, code: int) -> Callable:
         self.budget -= 1
         if self.budget < 0:
-            raise UnsafePickle(f"more than {MOST:,} opcodes")
+            raise UnsafePickle(f"the pickle has more than {MOST:,} opcodes")
         return super().__getitem__(code)
 
     def __missing__(self, code: int) -> Callable:
-        raise ValueError(f"the opcode {code}, which the batches do not need")
+        raise ValueError(f"the opcode {code} is not used in CIFAR-10's batches")
 
 
 class _Unpickler(PYTHONS):
@@ -97,13 +97,13 @@ class _Unpickler(PYTHONS):
     def find_class(self, module: str, name: str) -> object:
         """Returns the replacement for an accepted name. Raises UnsafePickle for any other name."""
         if (module, name) not in ADMITTED:
-            raise UnsafePickle(f"a reference to {str(module)[:50]}.{str(name)[:50]}")
+            raise UnsafePickle(f"the pickle contains a reference to {str(module)[:50]}.{str(name)[:50]}")
         return ADMITTED[module, name]
 
     def load_build(self) -> None:
         """Sets the state of an _Array or _UInt8. Raises UnsafePickle for any other object."""
         if type(self.stack[-2]) not in (_Array, _UInt8):
-            raise UnsafePickle("a state for something other than an array")
+            raise UnsafePickle("the pickle sets the state of an object that is not an array")
         super().load_build()
 
     def load_setitem(self) -> None:
@@ -117,7 +117,7 @@ class _Unpickler(PYTHONS):
     def _check_keys(self, items: list) -> None:
         """Raises UnsafePickle for a key other than a string, as hashing nested tuples can crash."""
         if not all(type(key) in (bytes, str) for key in items[::2]):
-            raise UnsafePickle("a dict whose keys are not strings")
+            raise UnsafePickle("the pickle contains a dict whose keys are not strings")
 
 
 def load_batch(raw: bytes) -> tuple[np.ndarray, list[int]]:
@@ -131,14 +131,14 @@ def load_batch(raw: bytes) -> tuple[np.ndarray, list[int]]:
     except UnsafePickle:
         raise
     except Exception as error:  # a damaged pickle may raise anything
-        raise ValueError(f"a pickle that cannot be read ({type(error).__name__}: {error})") from error
+        raise ValueError(f"the pickle cannot be read ({type(error).__name__}: {error})") from error
     if not isinstance(batch, dict):
-        raise ValueError(f"a pickle of {type(batch).__name__}")
+        raise ValueError(f"the pickle contains an object of type {type(batch).__name__} instead of a dict")
     fields = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
     data = fields.get("data")
     labels = fields.get("labels")
     if not isinstance(data, _Array) or not hasattr(data, "array") or not isinstance(labels, list):
-        raise ValueError("a pickle without the array `data` and the list `labels`")
+        raise ValueError("the pickle lacks the array `data` or the list `labels`")
     if not all(type(label) is int and abs(label) < LARGEST for label in labels):
-        raise ValueError("labels that are not integers")
+        raise ValueError("the pickle contains labels that are not integers below 2**31")
     return data.array, labels

@@ -25,7 +25,7 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
     """
     variables = [t for t in tensors if t is not None and t.requires_grad]
     if not variables or any(t.dtype != np.float64 for t in variables):
-        raise ValueError("gradcheck needs tensors that require gradients, all in float64. Received: "
+        raise ValueError("gradcheck needs float64 tensors that require gradients. Received (dtype, requires_grad): "
                          f"{[(str(t.dtype), t.requires_grad) for t in tensors if t is not None]}.")
     directions = [_direction(t.shape, number) for number, t in enumerate(variables, 1)]
     leaves = [None if t is None else Tensor(t.data, t.requires_grad, t.device) for t in tensors]
@@ -37,8 +37,8 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
     analytic = sum(_dot(v, 0 if g is None else g) for v, g in zip(directions, gradients))
     numeric = (_shift(f, tensors, directions, eps, weights) - _shift(f, tensors, directions, -eps, weights)) / (2 * eps)
     if not abs(analytic - numeric) <= tolerance * max(1.0, abs(analytic), abs(numeric)):
-        raise GradientMismatch(f"Along a random direction, backward() gives the derivative {analytic:.10g}, and "
-                               f"finite differences {numeric:.10g} (tolerance {tolerance:g}).")
+        raise GradientMismatch(f"Along a random direction, backward() gives the derivative {analytic:.10g}, but "
+                               f"finite differences give {numeric:.10g}. The tolerance is {tolerance:g}.")
 
 
 def _shift(f: Callable[..., Tensor], tensors: tuple, directions: list[np.ndarray], step: float, weights: Any) -> float:

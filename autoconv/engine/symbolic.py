@@ -71,7 +71,7 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
         return {key: results[key] for key in shapes}
     if isinstance(shapes, (list, tuple)):
         return _make_like(shapes, [map_shapes(function, part) for part in shapes])
-    raise ValueError(f"A shape is a tuple such as (None, 28, 28, 1). Received: {shapes!r}.")
+    raise ValueError(f"A shape must be a tuple such as (None, 28, 28, 1). Received: {shapes!r}.")
 
 
 def flat_shapes(shapes: Any) -> list[Shape]:
@@ -149,9 +149,9 @@ class SymbolicTensor(ArrayMethods):
     def __init__(self, shape: Shape, dtype: str = "float32", sparse: bool = False, ragged: bool = False,
                  record_history: bool = True, name: str | None = None) -> None:
         if not is_shape(shape):
-            raise ValueError(f"Cannot convert {shape!r} to a shape: pass a tuple such as (None, 28, 28, 1).")
+            raise ValueError(f"Cannot convert {shape!r} to a shape. Pass a tuple such as (None, 28, 28, 1).")
         if sparse or ragged:
-            raise ValueError("autoconv supports only dense tensors. Leave out sparse and ragged.")
+            raise ValueError("autoconv supports only dense tensors. Omit the arguments sparse and ragged.")
         self.shape, self.dtype, self.name, self.index = tuple(shape), dtype, name or "keras_tensor", 0
         self.node = None  # type: ignore[assignment]  # a call that returns this tensor sets it
 
@@ -163,8 +163,8 @@ class SymbolicTensor(ArrayMethods):
         return len(self.shape)
 
     def _refuse_values(self, usage: str) -> NoReturn:
-        raise NoValuesError(f"{self!r} is symbolic: it has a shape and a dtype, no values, so it cannot be used as "
-                        f"{usage}. Use layers or functions of autoconv.functional, or call a model on data.")
+        raise NoValuesError(f"{self!r} is symbolic: it has a shape and a dtype, but no values. It cannot be used as "
+                            f"{usage}. Use layers or functions of autoconv.functional, or call a model on data.")
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         self._refuse_values("a NumPy array")

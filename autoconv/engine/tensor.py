@@ -220,7 +220,8 @@ class Tensor(ArrayMethods):
         """
         if not self.requires_grad:
             raise RuntimeError("backward() needs a tensor that requires gradients. None of the tensors that this "
-                               "tensor was computed from has requires_grad=True, or it was computed under no_grad().")
+                               "tensor was computed from has requires_grad=True, or this tensor was computed under "
+                               "no_grad().")
         if gradient is None:
             if self.size != 1:
                 raise RuntimeError("backward() without a gradient needs a tensor with one element. Received shape "
@@ -228,7 +229,8 @@ class Tensor(ArrayMethods):
             gradient = np.ones(self.shape, self.dtype)
         gradient = gradient.data if isinstance(gradient, Tensor) else self.device.asarray(gradient, self.dtype)
         if gradient.shape != self.shape:
-            raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: {gradient.shape}.")
+            raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: a gradient of shape "
+                             f"{gradient.shape}.")
         walk_back([(self, self.device.asarray(gradient))])
 
     __eq__ = comparison("equal")  # type: ignore[assignment]
@@ -269,8 +271,8 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
         dtype = np.float32
     values = target.array(array, dtype)
     if requires_grad and values.dtype.kind != "f":
-        raise TypeError(f"Only floating-point tensors have gradients. Received dtype {values.dtype}: "
-                        "pass dtype='float32'.")
+        raise TypeError(f"Only floating-point tensors have gradients. Received: dtype {values.dtype}. Pass "
+                        "dtype='float32'.")
     return Tensor(values, requires_grad, target)
 
 
@@ -281,8 +283,8 @@ def from_dlpack(array: Any) -> Tensor:
     Raises TypeError for objects without `__dlpack__`, and DeviceError for unsupported devices.
     """
     if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
-        raise TypeError(f"from_dlpack needs an array with the method __dlpack__. Received: {type(array).__name__}. "
-                        "Use tensor().")
+        raise TypeError("from_dlpack needs an array with the methods __dlpack__ and __dlpack_device__. Received: "
+                        f"{type(array).__name__}. Use tensor() instead.")
     device = devices.find_dlpack_device(array)
     return Tensor(device.from_dlpack(array), device=device)
 
@@ -323,8 +325,8 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
     device: Any = None
     for t in inputs:
         if t is not None and t.device is not (device := device or t.device):
-            raise devices.DeviceError(f"{op.name} needs all its tensors on one device. Received {device} and "
-                                      f"{t.device}: move one with .to({device.name!r}).")
+            raise devices.DeviceError(f"{op.name} needs all its tensors on one device. Received: tensors on {device} "
+                                      f"and {t.device}. Move one of them with .to({device.name!r}).")
     for name, value in parameters.items():
         if isinstance(value, Tensor):
             refuse_gradient(op.name, **{name: value})

@@ -87,7 +87,7 @@ class Variable(Tensor):
         with enter_formula(None):
             value = devices.real_numbers(devices.detach(value))
         if value.shape != self.shape:
-            raise ValueError(f"{self.name} has shape {self.shape}. Received a value of {value.shape}.")
+            raise ValueError(f"{self.name} has shape {self.shape}. Received a value of shape {value.shape}.")
         self.data[...] = value
         return self
 
@@ -106,7 +106,7 @@ Parameter = Variable  # PyTorch's name
 def _check_shape(shape: Any, name: str) -> tuple[int, ...]:
     """Returns a shape as a tuple of integers. Raises ValueError if one of its sizes is unknown."""
     if not isinstance(shape, list | tuple):
-        raise ValueError(f"Cannot convert {shape!r} to a shape: pass a tuple such as ({shape!r},).")
+        raise ValueError(f"Cannot convert {shape!r} to a shape. Pass a tuple such as ({shape!r},).")
     if None in shape:
         raise ValueError("Shapes used to initialize variables must be fully-defined (no `None` dimensions). Received: "
                          f"shape={tuple(shape)} for variable {name!r}.")
@@ -165,7 +165,7 @@ class Stateful(Configurable):
         variables = self._own_variables()
         if len(store) != len(variables):
             kind = type(self).__name__
-            remedy = "" if variables else f" It was never built and thus it has no variables: build the {kind} first."
+            remedy = "" if variables else f" The {kind} was never built, so it has no variables. Build it first."
             raise ValueError(f"{kind} {self.name!r} expected {len(variables)} variables, but received {len(store)} "
                              f"variables during loading. Expected: {[v.name for v in variables]}.{remedy}")
         for i, variable in enumerate(variables):

@@ -29,8 +29,8 @@ def take(shape: tuple[int, ...], name: str) -> None:
         return
     remaining[0] -= prod(shape)
     if remaining[0] < 0:
-        raise ValueError(f"The file must contain the weights of all layers. Received: a layer that needs {name} of "
-                         f"shape {tuple(shape)}, more numbers than the file contains.")
+        raise ValueError("The file must contain the weights of all layers. Received: a layer with the weight "
+                         f"{name!r} of shape {tuple(shape)}, which needs more numbers than the file contains.")
 
 
 def check_sizes(name: str, sizes: Any) -> None:
@@ -38,5 +38,5 @@ def check_sizes(name: str, sizes: Any) -> None:
     numbers = sizes if isinstance(sizes, list | tuple) else [sizes]
     factors = [abs(number) for number in numbers if isinstance(number, int) and number]
     if _remaining.get() is not None and prod(factors) > LARGEST:
-        raise ValueError(f"In a file, the product of an operation's sizes must be at most {LARGEST:,}. Received: "
-                         f"{name} with {sizes}.")
+        raise ValueError("In a model file, the product of the sizes passed to an operation must be at most "
+                         f"{LARGEST:,}. Received: {name} with {sizes}.")

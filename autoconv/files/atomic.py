@@ -29,7 +29,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """
     path = _end_of_links(path)
     if _is_stream(path):
-        raise OSError(errno.EINVAL, "a device or a FIFO cannot be replaced: name a file", str(path))
+        raise OSError(errno.EINVAL, "a device or FIFO cannot be replaced (choose a regular file instead)", str(path))
     part = temporary_path(path)
     try:
         yield part

@@ -123,7 +123,7 @@ class Hold:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._lock = _lock(self._folder)
                 return
-        raise OSError(errno.ENOENT, "other processes remove what is written there", str(folder))
+        raise OSError(errno.ENOENT, "other processes keep removing this folder", str(folder))
 
     def is_there(self) -> bool:
         """Whether the locked folder still exists at its path."""
@@ -163,7 +163,7 @@ def _lock(path: Path) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.path.samestat(os.fstat(descriptor), path.stat()):
-            raise FileNotFoundError(errno.ENOENT, "it was removed and created again", str(path))
+            raise FileNotFoundError(errno.ENOENT, "the folder was removed and created again", str(path))
     except (BlockingIOError, FileNotFoundError):
         os.close(descriptor)
         raise
@@ -181,7 +181,7 @@ def _begin(folder: Path) -> tuple[Path, Hold]:
         part = folder / part.name if inside else part
         with contextlib.suppress(BlockingIOError):  # another process is removing `part`
             return part, Hold(part)
-    raise OSError(errno.EBUSY, "other processes remove what is written there", str(folder))
+    raise OSError(errno.EBUSY, "other processes keep removing the temporary folders for this folder", str(folder))
 
 
 def _install(part: Path, folder: Path, names: Sequence[str]) -> None:

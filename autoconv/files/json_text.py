@@ -16,16 +16,16 @@ VALUES = 500_000  # maximum number of values; a Keras model of 2,000 layers has 
 def parse(text: bytes | str, times: float = 1) -> Any:
     """Parses JSON. Raises ValueError if it is invalid, too deep or over `times` the limits."""
     if len(text) > times * LARGEST:
-        raise ValueError(f"its JSON has {len(text):,} bytes, and at most {int(times * LARGEST):,} are read")
+        raise ValueError(f"the JSON has {len(text):,} bytes, but at most {int(times * LARGEST):,} are allowed")
     if isinstance(text, bytes):
         text = text.decode()
     count = sum(text.count(mark) for mark in ",[{")
     if count > times * VALUES:
-        raise ValueError(f"its JSON has up to {count:,} values, and at most {int(times * VALUES):,} are read")
+        raise ValueError(f"the JSON has up to {count:,} values, but at most {int(times * VALUES):,} are allowed")
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("its JSON is nested too deeply") from None
+        raise ValueError("the JSON is nested too deeply") from None
 
 
 def safetensors_header(file: IO[bytes], times: float = 1) -> Any:

@@ -18,22 +18,24 @@ def read_array(file: IO[bytes], length: int) -> np.ndarray:
             warnings.simplefilter("ignore")
             shape, fortran, dtype = _header(file)
     except Exception as error:  # a damaged header may raise any exception
-        raise ValueError(f"it has no valid .npy header ({error})") from error
+        raise ValueError(f"the .npy header is invalid ({error})") from error
     count = 1
     for size in shape:
         count *= size
     remaining = length - file.tell()
     if dtype.hasobject or not dtype.itemsize:
-        raise ValueError(f"it must be an array of numbers. Received: {dtype}")
+        raise ValueError(f"the .npy data must be an array of numbers. Received: dtype {dtype}")
     if min(shape, default=0) < 0 or count * dtype.itemsize != remaining:
-        raise ValueError(f"its header promises {dtype} of shape {shape}, which is {count * dtype.itemsize} bytes. "
-                         f"{remaining} follow: the file is damaged or truncated")
+        raise ValueError(f"the .npy header promises an array of shape {shape} and dtype {dtype}, which has "
+                         f"{count * dtype.itemsize} bytes, but {remaining} bytes follow, so the file is damaged or "
+                         "truncated")
     data = bytearray(remaining)
     position = 0
     while position < remaining and (step := file.readinto(memoryview(data)[position:])):  # type: ignore[attr-defined]
         position += step
     if position < remaining:
-        raise ValueError(f"it is truncated: its header promises {remaining} bytes, but only {position} follow")
+        raise ValueError(f"the .npy data are truncated: the header promises {remaining} bytes, but only {position} "
+                         "follow")
     return np.ndarray(shape, dtype, data, order="F" if fortran else "C")
 
 
@@ -43,4 +45,4 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         return npy.read_array_header_1_0(file, HEADER)
     if version == (2, 0):
         return npy.read_array_header_2_0(file, HEADER)
-    raise ValueError(f"version {version} is not supported")
+    raise ValueError(f"version {version} of the .npy format is not supported")

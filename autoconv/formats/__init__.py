@@ -127,7 +127,7 @@ def _check_destination(filepath: FilePath, overwrite: bool, weights_only: bool =
     path = Path(filepath)
     _select_format(path, weights_only)
     if not overwrite and path.exists():
-        raise FileExistsError(f"The file {str(path)!r} exists. Pass overwrite=True to replace it.")
+        raise FileExistsError(f"The file {str(path)!r} already exists. Pass overwrite=True to replace it.")
     return path
 
 

@@ -44,7 +44,7 @@ def build(description: JsonObject, classes: list[str], max_weights: int, path: s
         with allowance.limit_weights(max_weights):
             model = deserialize(description, custom_objects)
             if not isinstance(model, Model):
-                raise ValueError(f"The file must contain a model. Received: {type(model).__name__}.")
+                raise ValueError(f"The file must describe a model. Received: an object of type {type(model).__name__}.")
             if not model.built and input_shape is not None:
                 model.build(map_shapes(tuple, input_shape))
     except Exception as error:  # constructors may raise any exception
@@ -60,9 +60,9 @@ def _check(description: Any, classes: Any) -> None:
     """Raises ValueError if `model.save` cannot have written this description and these classes."""
     if not isinstance(description, dict) or not (
             {"input_shape", "class_name", "config"} <= set(description)):
-        raise ValueError("it must be an object with an input_shape, a class_name and a config")
+        raise ValueError("the description must be a JSON object with the keys input_shape, class_name and config")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ValueError("class_names must be a list of names")
+        raise ValueError("class_names must be a list of strings")
     if description["input_shape"] is not None:
         map_shapes(tuple, description["input_shape"])
     check_depth(description)
@@ -76,11 +76,11 @@ def check_depth(description: Any) -> None:
         value, depth = pending.pop()
         objects += isinstance(value, dict) and "class_name" in value
         if objects > MOST:
-            raise ValueError(f"it has more than {MOST:,} layers and other objects with a class")
+            raise ValueError(f"the model has more than {MOST:,} layers and other objects")
         if depth > DEEPEST:
-            raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+            raise ValueError(f"the configuration is nested more than {DEEPEST} levels deep")
         if isinstance(value, int) and abs(value) >= 2**63:
-            raise ValueError("a number in it is too large")
+            raise ValueError("an integer in the configuration must be less than 2**63 in absolute value")
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         pending += [(part, depth + 1) for part in parts]
 

@@ -26,7 +26,7 @@ from ..models import Model
 from ..optimizers.optimizer import name_counts
 from . import training
 
-_START = "A file must make the model again."
+_START = "A saved file must restore the model exactly."
 
 
 def to_checked_bytes(model: Model, path: Path, file_format: ModuleType) -> bytes:
@@ -47,14 +47,14 @@ def to_checked_bytes(model: Model, path: Path, file_format: ModuleType) -> bytes
             with custom_object_scope(custom_objects):
                 culprit = _culprit(model) or repr(model.name)
             raise ValueError(f"{_START} {culprit} cannot be rebuilt in its current state: {error} Undo the changes to "
-                             "it, or create a new model.") from error
+                             "this layer or model, or create a new model.") from error
         layers = list(model._walk())
         copies = list(copy._walk())
         for layer, other in zip(layers, copies):
             _compare(layer, other)
         if len(layers) != len(copies):
-            raise ValueError(f"{_START} {model.name!r} has {len(layers)} layers, inner ones included, but its "
-                             f"constructor creates {len(copies)}. Create all of them in the constructor.")
+            raise ValueError(f"{_START} Model {model.name!r} has {len(layers)} layers, including nested layers, but "
+                             f"its constructor creates {len(copies)}. Create all layers in the constructor.")
         _compare_training(model, copy)
     return data
 
@@ -63,49 +63,51 @@ def _compare(layer: Layer, copy: Layer) -> None:
     """Raises ValueError if the layer restored from a file differs from the original."""
     start = f"{_START} {_describe_layer(layer)}"
     if type(layer) is not type(copy):
-        raise ValueError(f"{start} would be loaded as a {type(copy).__name__}. Create it in the constructor.")
+        raise ValueError(f"{start} would be loaded as an instance of {type(copy).__name__}. Create the layer in the "
+                         "constructor of the model.")
     for name in vars(layer):
         if isinstance(getattr(type(layer), name, None), FunctionType) and name not in vars(copy):
-            raise ValueError(f"{start} has a function {name!r} that was set on it, and a file contains no code. "
-                             f"Define it in your own class: class Mine(layers.{type(layer).__name__}).")
+            raise ValueError(f"{start} has a function {name!r} that was set on the instance, but a file contains no "
+                             f"code. Define the function in a subclass of {type(layer).__name__}.")
     specs = _weight_specs(layer)
     copy_specs = _weight_specs(copy)
     for name in {**specs, **copy_specs}:
         if specs.get(name) != copy_specs.get(name):
-            spec, copy_spec = ("none" if w is None else f"one of shape {w[0]} and {w[1]}"
+            spec, copy_spec = ("no weight" if w is None else f"a weight of shape {w[0]} and dtype {w[1]}"
                                for w in (specs.get(name), copy_specs.get(name)))
-            raise ValueError(f"{start} must have the weights that its arguments imply. Received: as {name!r} it has "
-                             f"{spec}, its arguments make {copy_spec}. Set the arguments too, such as use_bias, "
-                             "filters or kernel_size, or put the weight back.")
+            raise ValueError(f"{start} must have the weights that its arguments imply. Received: under the name "
+                             f"{name!r} the layer has {spec}, but its arguments create {copy_spec}. Change the "
+                             "arguments too, such as use_bias, filters or kernel_size, or restore the weight.")
     for weight, other in zip(layer._own_weights(), copy._own_weights()):
         if weight.requires_grad != other.requires_grad:
             raise ValueError(f"{start} would be loaded with trainable={other.requires_grad} for its weight "
-                             f"{weight.name!r}. Set `trainable` of the layer and of the models that contain it.")
+                             f"{weight.name!r}. Set `trainable` of the layer and of the models that contain it, not "
+                             "of the weight.")
     for name in type(layer).config_parameters():
         value, copy_value = (_plain(attribute(each, name)) for each in (layer, copy))
         if name not in ("name", "trainable") and value != copy_value:
-            raise ValueError(f"{start} would be loaded with {name}={copy_value!r}. Received: {value!r}. Set it back, "
-                             "or make it an argument that the constructor stores as it is.")
+            raise ValueError(f"{start} would be loaded with {name}={copy_value!r}. Received: {name}={value!r}. "
+                             f"Restore the old value, or store the argument {name!r} unchanged in the constructor.")
 
 
 def _compare_training(model: Model, copy: Model) -> None:
     """Raises ValueError if the restored model has different weights or training settings."""
     for (name, weight), other in zip(model.named_weights().items(), copy.weights, strict=True):
         if weight.numpy().tobytes() != other.numpy().tobytes():
-            raise ValueError(f"{_START} The weight {name!r} would be loaded with other values. Save the model as "
+            raise ValueError(f"{_START} The weight {name!r} would be loaded with different values. Save the model as "
                              ".safetensors.")
     streams = training.streams_text(model)
     copy_streams = training.streams_text(copy)
     if streams != copy_streams:
-        raise ValueError(f"{_START} The layers' random generators would continue from {copy_streams}. Received: "
-                         f"{streams}. Create them in the constructors of their layers.")
+        raise ValueError(f"{_START} The layers' random generators would be loaded with the states {copy_streams}. "
+                         f"Received: the states {streams}. Create each generator in the constructor of its layer.")
     if copy.optimizer is None or model.optimizer is None:
         return
     config, copy_config = (_plain(each.get_compile_config()) for each in (model, copy))
     for key, value in (config or {}).items():
         if key != "optimizer" and value != copy_config[key]:
-            raise ValueError(f"{_START} The model would be compiled with {key}="
-                             f"{copy_config[key]!r}. Received: {value!r}. Call compile() with it.")
+            raise ValueError(f"{_START} The model would be compiled with {key}={copy_config[key]!r}. Received: "
+                             f"{key}={value!r}. Pass this value to compile().")
     optimizers = model.optimizer, copy.optimizer
     configs = [_plain({**each.get_config(), "name": None}) for each in optimizers]
     state = training.optimizer_state(model)
@@ -114,8 +116,9 @@ def _compare_training(model: Model, copy: Model) -> None:
     differing += [key for key in {**state, **copy_state} if state and (
         key not in state or key not in copy_state or not np.array_equal(state[key], copy_state[key], equal_nan=True))]
     if differing:
-        raise ValueError(f"{_START} The optimizer {model.optimizer!r} would be loaded with another {differing[0]!r}. "
-                         "Make it an argument that the constructor stores as it is, or a variable of add_variable().")
+        raise ValueError(f"{_START} The optimizer {model.optimizer!r} would be loaded with a different value of "
+                         f"{differing[0]!r}. Make {differing[0]!r} a constructor argument that is stored unchanged, "
+                         "or create it with add_variable().")
 
 
 def _weight_specs(layer: Layer) -> dict[str, tuple[tuple[int, ...], str]]:

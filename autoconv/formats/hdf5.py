@@ -27,8 +27,8 @@ def open_root(data: bytes, path: str) -> Iterator[HDF5Node]:
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {str(error)[:LONGEST]}") from error
     except Exception as error:  # for example KeyError for a missing array
-        raise ValueError(f"{path} cannot be read as HDF5; it may be damaged or truncated: "
-                         f"{type(error).__name__}: {str(error)[:LONGEST]}") from error
+        raise ValueError(f"{path} cannot be read as HDF5. The file may be damaged or truncated "
+                         f"({type(error).__name__}: {str(error)[:LONGEST]}).") from error
 
 
 def arrays(group: HDF5Node, budget: int) -> dict[str, np.ndarray]:
@@ -43,7 +43,8 @@ def arrays(group: HDF5Node, budget: int) -> dict[str, np.ndarray]:
         for name in holder.links:
             count += 1
             if count > MOST or depth > DEEPEST:
-                raise ValueError(f"it has more than {MOST:,} groups and arrays, or more than {DEEPEST} nested groups")
+                raise ValueError(f"the file has more than {MOST:,} groups and arrays, or more than {DEEPEST} nested "
+                                 "groups")
             item = holder[name]
             full = f"{path}/{name}".lstrip("/")
             if item.is_group:
@@ -52,11 +53,12 @@ def arrays(group: HDF5Node, budget: int) -> dict[str, np.ndarray]:
             try:
                 array = item.array()
             except ValueError as error:
-                raise ValueError(f"{full!r} {error}") from error
+                raise ValueError(f"the array {full!r} cannot be read, because {error}") from error
             if array is not None:
                 budget -= array.nbytes
                 if budget < 0:
-                    raise ValueError(f"its arrays claim more bytes than the file has, at {full!r}")
+                    raise ValueError("the arrays claim more bytes than the file has (the limit is exceeded at "
+                                     f"{full!r})")
                 result[full] = array
     return result
 

@@ -15,7 +15,7 @@ def messages(unpack: Unpack, step: Callable[[], None], heap: int, tree: int) -> 
         kind, offset, _ = unpack("BIH", record + 4)  # skips the hash of the link's name
         start, address = blocks[bisect(blocks, offset, key=itemgetter(0)) - 1]
         if kind:
-            raise ValueError("a link in it is damaged")
+            raise ValueError("a link in the file is damaged")
         yield address + offset - start
 
 
@@ -24,7 +24,7 @@ def _blocks(unpack: Unpack, step: Callable[[], None], heap: int) -> Iterator[tup
     signature, ids, filters = unpack("4sxHH", heap)
     width, smallest, largest, bits, _, root, rows = unpack("HQQHHQH", heap + 110)
     if signature != b"FRHP" or (ids, filters, bits) != (7, 0, 32) or not 0 < smallest <= largest or not width:
-        raise ValueError("the heap of a group's links is damaged")
+        raise ValueError("the heap that contains a group's links is damaged")
     if not rows:
         yield 0, root
         return

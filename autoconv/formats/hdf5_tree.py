@@ -40,12 +40,13 @@ class Tree:
         self._nodes: dict[int, HDF5Node] = {}
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
         if data[:8] != SIGNATURE:
-            raise ValueError("it is not HDF5")
+            raise ValueError("the file is not in HDF5 format")
         if data[8] or data[13:15] != b"\x08\x08":
-            raise ValueError("it is in a newer format of HDF5 than Keras writes. Write it without libver")
+            raise ValueError("the file is in a newer HDF5 format than Keras writes. Write the file without h5py's "
+                             "argument libver")
         if self.unpack("Q", 40)[0] > len(data):
-            raise ValueError(f"it has {len(data):,} bytes, but had this many when it was written: "
-                             f"{self.unpack('Q', 40)[0]:,}")
+            raise ValueError(f"the file has {len(data):,} bytes, but it had {self.unpack('Q', 40)[0]:,} bytes when it "
+                             "was written")
         self.root = self.node(self.unpack("Q", 64)[0])
 
     def node(self, address: int) -> "HDF5Node":
@@ -58,18 +59,20 @@ class Tree:
         try:
             return struct.unpack_from(f"<{layout}", self.data, offset)
         except (struct.error, OverflowError):
-            raise ValueError(f"it has {len(self.data):,} bytes and refers to byte {offset:,}") from None
+            raise ValueError(f"the file has {len(self.data):,} bytes, but it refers to byte {offset:,}") from None
 
     def step(self) -> None:
         """Counts one part that is read. Raises ValueError if there are too many parts."""
         self._steps -= 1
         if self._steps < 0:
-            raise ValueError("it has too many parts, or refers to the same parts repeatedly")
+            raise ValueError("the file has too many parts, or refers to the same parts repeatedly")
 
     def text(self, offset: int, length: int) -> str:
         self._letters -= length + 1
-        if offset + length > len(self.data) or length > LONGEST or self._letters < 0:
-            raise ValueError("its texts claim more bytes than the file has")
+        if length > LONGEST:
+            raise ValueError(f"a string has {length:,} bytes, but at most {LONGEST:,} are allowed")
+        if offset + length > len(self.data) or self._letters < 0:
+            raise ValueError("the strings claim more bytes than the file has")
         return self.data[offset : offset + length].decode()
 
     def word(self, offset: int, stop: int) -> str:
@@ -85,7 +88,7 @@ class Tree:
             self._heaps[heap] = dict(self._heap_objects(heap))
         offset, size = self._heaps[heap][index]
         if length > size:
-            raise ValueError("its texts claim more bytes than the file has")
+            raise ValueError("the strings claim more bytes than the file has")
         return self.text(offset, length)
 
     def _heap_objects(self, heap: int) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -121,7 +124,7 @@ class Tree:
     def shape(self, offset: int) -> tuple[int, ...]:
         version, rank, _, kind = self.unpack("BBBB", offset)
         if version not in (1, 2) or rank > 32:
-            raise ValueError("a shape in it is damaged")
+            raise ValueError("a shape in the file is damaged")
         if version == 2 and kind == 2:  # a null dataspace
             return (0,)
         return self.unpack(f"{rank}Q", offset + (8 if version == 1 else 4))
@@ -130,7 +133,7 @@ class Tree:
         """Returns the array at `offset` as a read-only view of the file's bytes."""
         count = prod(shape)
         if count and offset + count * dtype.itemsize > len(self.data):
-            raise ValueError("its arrays claim more bytes than the file has")
+            raise ValueError("the arrays claim more bytes than the file has")
         return np.frombuffer(self.data if count else b"", dtype, count, offset if count else 0).reshape(shape)
 
 
@@ -140,7 +143,8 @@ class HDF5Node:
     def __init__(self, tree: Tree, address: int) -> None:
         version, count, size = tree.unpack("BxHxxxxI", address)
         if version != 1:
-            raise ValueError("it is damaged, or in a newer format of HDF5 than Keras writes. Write it without libver")
+            raise ValueError("the file is damaged, or in a newer HDF5 format than Keras writes. Write the file "
+                             "without h5py's argument libver")
         self._tree = tree
         self._messages: list[tuple[int, int]] = []  # type and address of each message
         blocks = [(address + 16, size)]
@@ -213,7 +217,7 @@ class HDF5Node:
         node = self
         for name in path.split("/"):
             if node.links[name] == NOWHERE:
-                raise ValueError(f"{name!r} is a link to elsewhere, which is not followed")
+                raise ValueError(f"{name!r} is a soft or external link, and such links are not followed")
             node = self._tree.node(node.links[name])
         return node
 
@@ -240,28 +244,29 @@ class HDF5Node:
         kind, shape, value = self.attrs[name]
         dtype = self._tree.type(kind)
         if dtype is None:
-            raise ValueError(f"the attribute {name!r} must be text")
+            raise ValueError(f"the attribute {name!r} must contain only strings")
         values = self._tree.values(dtype, self._tree.shape(shape), value).ravel()
         if dtype == REFERENCE:
             return [self._tree.heap_text(*reference) for reference in values.tolist()]
         if dtype.kind != "S" and values.size:
-            raise ValueError(f"the attribute {name!r} must be text")
+            raise ValueError(f"the attribute {name!r} must contain only strings")
         return [self._tree.text(value + i * dtype.itemsize, len(item)) for i, item in enumerate(values.tolist())]
 
     def array(self) -> np.ndarray | None:
         """Returns a numeric array, None for other types. Raises ValueError if it cannot be read."""
         kind, shape, layout = (self._address(message) for message in (TYPE, SPACE, LAYOUT))
         if kind is None or shape is None or layout is None:
-            raise ValueError("has no readable type, shape or layout; it may be damaged")
+            raise ValueError("the array has no readable type, shape or layout. The file may be damaged")
         dtype = self._tree.type(kind)
         sizes = self._tree.shape(shape)
         version, layout_class = self._tree.unpack("BB", layout)
         if self._address(EXTERNAL) is not None or layout_class == 3:
-            raise ValueError("is stored in another file, which is not opened")
+            raise ValueError("the array is not stored in this file, and other files are not opened")
         if self._address(FILTERS) is not None or layout_class == 2:
-            raise ValueError("is compressed or chunked, which Keras never writes. Write it without chunks")
+            raise ValueError("the array is compressed or chunked, unlike the arrays that Keras writes. Write the "
+                             "array without compression and chunks")
         if version != 3 or layout_class > 1:
-            raise ValueError("has a layout that Keras does not write")
+            raise ValueError("the array has a layout that Keras does not write")
         if dtype is None or dtype.kind not in "fiu":
             return None
         offset = self._tree.unpack("Q", layout + 2)[0] if layout_class else layout + 4

@@ -74,8 +74,8 @@ def from_keras(config: Any) -> Any:
     function = arguments.get("function") if kind == "Lambda" else None
     is_named = isinstance(function, dict) and function.get("class_name") == "function"
     if kind == "__lambda__" or (kind == "Lambda" and not is_named):
-        raise ValueError("it contains a lambda, and code in a file is never run. Write a layer in your program "
-                         "instead")
+        raise ValueError("the model contains a lambda, and code in a file is never run. Replace the lambda with a "
+                         "layer class and save the model again")
     if kind == "DTypePolicy":
         return arguments["name"]
     if kind in _SPECIAL:
@@ -131,7 +131,8 @@ def _functional(kind: str, config: JsonObject) -> JsonObject:
         calls = [_call(call, first) for call in entry["inbound_nodes"]]
         if "trainable" not in entry["config"] and entry["class_name"] not in _SHAPED:  # an operation
             if entry["class_name"] not in _NODE_NAMES:
-                raise ValueError(f"the operation {entry['class_name']!r}, named {entry['name']!r}, is not known")
+                raise ValueError(f"autoconv does not support the operation {entry['class_name']!r}, which has the "
+                                 f"name {entry['name']!r}")
             options = {key: value for key, value in layer["config"].items() if key not in ("name", "initial")}
             if entry["class_name"] not in _WITH_DTYPE:
                 options.pop("dtype", None)
@@ -253,8 +254,9 @@ def _layer(layer: Layer) -> JsonObject:
         config = {"batch_shape": list(layer.output.shape), "dtype": layer.output.dtype,
                   "sparse": False, "ragged": False, "name": layer.name}
     elif isinstance(config.get("padding"), int | list) and "kernel_size" in config:
-        raise ValueError(f"In Keras the padding of {type(layer).__name__} is 'valid' or 'same'. Layer "
-                         f"{layer.name!r} has {config['padding']}: put a ZeroPadding2D before it.")
+        raise ValueError(f"In Keras, the padding of {type(layer).__name__} must be 'valid' or 'same'. Received: "
+                         f"padding={config['padding']} in layer {layer.name!r}. Use padding='valid' after a "
+                         "ZeroPadding2D layer, or save the model as .safetensors.")
     return _add_build_config(layer, _object(registry.module, type(layer).__name__, config))
 
 
@@ -318,7 +320,7 @@ def _operation(function: Function, calls: list[JsonObject]) -> JsonObject:
     splits = [_split_arguments(function, call) for call in calls]
     if function.short not in _MODULES or any(options != splits[0][1] for _, options in splits):
         raise ValueError(f"Keras has no operation for the function {function.function!r}, named {function.name!r}. "
-                         "Save the model as .safetensors, or write it as a layer.")
+                         "Save the model as .safetensors, or wrap the function in a layer.")
     for call, (args, _) in zip(calls, splits):
         call.update(args=args, kwargs={})
     kind = _operation_class(function.short)

@@ -53,7 +53,7 @@ def from_json(text: str, custom_objects: CustomObjects | None = None) -> Model:
     config = _json(text, "the JSON")
     model = _build_model(config, LARGEST_CONFIG, "the JSON", custom_objects)
     if config.get("compile_config"):
-        _train(model, config["compile_config"], {}, "the JSON", custom_objects)
+        _train(model, config["compile_config"], {}, "the JSON", custom_objects, "remove the key compile_config")
     return model
 
 
@@ -65,7 +65,7 @@ def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = N
         return _legacy_model(data, label, custom_objects, compile)
     parts = _unzip_parts(data, label)
     if not {"config.json", "model.weights.h5"} <= set(parts):
-        raise ValueError(f"{label} is not a Keras 3 model: it lacks config.json or model.weights.h5.")
+        raise ValueError(f"{label} is not a Keras 3 model file, because it lacks config.json or model.weights.h5.")
     config = _json(parts["config.json"], label)
     weights = parts["model.weights.h5"]
     model = _build_model(config, len(weights), label, custom_objects)
@@ -148,7 +148,7 @@ def _build_model(config: Any, size: int, label: str, custom_objects: CustomObjec
 
 
 def _train(model: Model, config: Any, variables: dict[str, np.ndarray], label: str,
-           custom_objects: CustomObjects | None) -> None:
+           custom_objects: CustomObjects | None, remedy: str = "call load_model(path, compile=False)") -> None:
     """Compiles a model with the arguments in a file, and restores the optimizer's variables."""
     try:
         settings = keras_config.from_keras(config)
@@ -162,14 +162,14 @@ def _train(model: Model, config: Any, variables: dict[str, np.ndarray], label: s
                 optimizer.build(model.trainable_weights)
             keras_weights.put_variables(optimizer, variables)
     except Exception as error:  # constructors of losses, metrics and optimizers may raise anything
-        raise ValueError(f"The training in {label} cannot be read: {error} Load the model without "
-                         "it: load_model(path, compile=False).") from error
+        raise ValueError(f"The training configuration in {label} cannot be restored: {error} To load only the "
+                         f"model, {remedy}.") from error
 
 
 def _number(path: str) -> int:
     last = path.rpartition("/")[2]
     if not last.isdecimal() or len(last) > 9:
-        raise ValueError(f"The optimizer's variables must be numbered. Received: {path!r}.")
+        raise ValueError(f"The path of an optimizer variable in a file must end in a number. Received: {path!r}.")
     return int(last)
 
 
@@ -177,9 +177,9 @@ def _json(data: bytes | str, label: str) -> Any:
     try:
         config = json_text.parse(data)
     except ValueError as error:
-        raise ValueError(f"The architecture in {label} cannot be read: {error}.") from error
+        raise ValueError(f"The configuration in {label} cannot be read: {error}.") from error
     if not isinstance(config, dict):
-        raise ValueError(f"The architecture in {label} cannot be read: it must be an object.")
+        raise ValueError(f"The configuration in {label} must be a JSON object.")
     return config
 
 
@@ -189,20 +189,21 @@ def _unzip_parts(data: bytes, label: str) -> dict[str, bytes]:
     limits = {"config.json": min(50 * len(data) + 2**20, json_text.LARGEST), "model.weights.h5": 4 * len(data) + 2**20}
     try:
         if data.count(b"PK\x01\x02") > MOST_PARTS:  # zipfile allocates 600 bytes per file
-            raise ValueError(f"it has more than {MOST_PARTS:,} parts")
+            raise ValueError(f"the archive has more than {MOST_PARTS:,} files")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for name, limit in limits.items():
                 if name not in archive.namelist():
                     continue
                 info = archive.getinfo(name)
                 if info.file_size > limit:
-                    raise ValueError(f"{name} claims {info.file_size:,} bytes")
+                    raise ValueError(f"{name} claims {info.file_size:,} bytes, but at most {limit:,} are allowed")
                 with archive.open(info) as part:
                     parts[name] = part.read(limit + 1)
                 if len(parts[name]) > limit:
                     raise ValueError(f"{name} has more than {limit:,} bytes")
     except Exception as error:  # zipfile raises many exception types for damaged archives
-        raise ValueError(f"{label} cannot be read as .keras; it may be damaged or truncated: {error}.") from error
+        raise ValueError(f"{label} cannot be read as a .keras file. The file may be damaged or "
+                         f"truncated ({error}).") from error
     return parts
 
 
@@ -211,8 +212,9 @@ def _unzip_parts(data: bytes, label: str) -> dict[str, bytes]:
 
 def _legacy_bytes(model: Model) -> bytes:
     if not keras_weights.has_graph(model):
-        raise ValueError("An .h5 file can contain only Sequential models and graphs of layers. Received: "
-                         f"{type(model).__name__}, a class with its own call. Save it as .keras or .safetensors.")
+        raise ValueError("Only a Sequential model or a graph of layers can be saved as .h5. Received: "
+                         f"{type(model).__name__}, a class with its own call(). Save the model as .keras or "
+                         ".safetensors.")
     config = keras_config.model_to_keras(model)
     attributes: dict[str, JsonObject] = {"": {
         "backend": "autoconv", "keras_version": KERAS_VERSION, "model_config": json.dumps(config)}}
@@ -245,7 +247,7 @@ def _legacy_model(data: bytes, label: str, custom_objects: CustomObjects | None,
     with hdf5.open_root(data, label) as file:
         text = hdf5.text(file, "model_config")
         if text is None:
-            raise ValueError("it contains only weights. Create the model, then call model.load_weights")
+            raise ValueError("the file contains only weights. Create the model, then call model.load_weights.")
         if '"hard_sigmoid"' in text and str(hdf5.text(file, "keras_version")).startswith("2."):
             warnings.warn(f"{label} was written by Keras 2, where hard_sigmoid was clip(0.2 x + 0.5, 0, 1). Since "
                           "Keras 3 it is clip(x / 6 + 0.5, 0, 1), so predictions differ.", stacklevel=5)

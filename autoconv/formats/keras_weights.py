@@ -92,8 +92,8 @@ def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> No
         if state is None:
             continue
         if state.shape != (2,) or state.dtype.kind not in "iu" or state[1] < 0:
-            raise ValueError(f"The state of a generator in {path} must be a seed and a draw "
-                             f"count. Received at {name!r}: {state.dtype} of shape {state.shape}.")
+            raise ValueError(f"The state of a random generator in {path} must be two integers, a seed and a "
+                             f"non-negative draw count. Received at {name!r}: {state!r:.80}.")
         generator.streams = int(state[1])
 
 
@@ -125,9 +125,9 @@ def put_variables(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> Non
     if len(values) < len(targets):  # Keras 2 does not write these two variables
         targets = [pair for pair in targets if pair[0] not in ("learning_rate", "product")]
     if [np.shape(value) for _, value in targets] != [value.shape for value in values]:
-        raise ValueError(f"{type(optimizer).__name__} needs "
-                         f"{len(targets)} optimizer variables of shapes {[np.shape(value) for _, value in targets]}. "
-                         f"Received: {len(values)}, of shapes {[value.shape for value in values]}.")
+        raise ValueError(f"{type(optimizer).__name__} needs {len(targets)} optimizer variables of shapes "
+                         f"{[np.shape(value) for _, value in targets]}. Received: {len(values)} variables of shapes "
+                         f"{[value.shape for value in values]}.")
     new_state = {name: value for (name, _), value in zip(targets, values) if name != "product"}
     rate = state.get("learning_rate")  # the configured rate; the file stores it rounded to float32
     if rate is not None and np.float32(rate) == new_state.get("learning_rate"):

@@ -35,8 +35,9 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
         raise ValueError(f"opset must be one of {', '.join(map(str, OPSETS))}. Received: {opset!r}.")
     onnx = extras.load("onnx", "the package onnx", "onnx", "Writing ONNX files")
     if model._graph is None:
-        raise ValueError(f"An ONNX file contains a graph of layers. {model.name!r} has its own call, or is not built. "
-                         "Create it as Model(inputs, outputs) or Sequential, and build it.")
+        raise ValueError(f"Only a built Sequential model or graph of layers can be exported to ONNX. {model.name!r} "
+                         "has its own call(), or is not built. Create the model as Model(inputs, outputs) or "
+                         "Sequential, and build the model.")
     builder = Builder(onnx, opset)
     values = {}
     for tensor in model.graph.inputs:
@@ -100,8 +101,8 @@ def _call(builder: Builder, node: Node, find: Callable[[SymbolicTensor], Value])
             result = emit(builder, *args, **kwargs)
         return result if isinstance(result, list) else [result]
     if kwargs.get("training"):
-        raise ValueError(f"An ONNX file contains only a model's inference. The layer {operation.name!r} "
-                         f"({type(operation).__name__}) is called with training=True.")
+        raise ValueError(f"A model can be exported to ONNX only for inference. The layer {operation.name!r} "
+                         f"({type(operation).__name__}) is called with training=True. Leave out this argument.")
     if isinstance(operation, Model) and operation._graph is not None and type(operation).call is Model.call:
         inner = operation.graph
         values = {id(tensor): value for tensor, value in zip(inner.inputs, inner.match(args[0], operation.name))}
@@ -131,7 +132,7 @@ def _trace_call(builder: Builder, operation: Any, call: Callable | None, args: t
 
     try:
         if call is None:
-            raise ValueError("it is not composed of other functions")
+            raise ValueError("the function is not composed of other functions")
         with _weights_are_constants():
             outputs = call(*map_structure(symbolic, args), **map_structure(symbolic, kwargs))
         inner = Graph(inputs, outputs)

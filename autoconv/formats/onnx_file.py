@@ -78,15 +78,16 @@ def read_file(source: str | os.PathLike[str] | bytes) -> File:
     path or its bytes. Runs no code from the file and reads no other files. Raises ValueError if the
     file is damaged or not supported, FileNotFoundError if it does not exist.
     """
+    data = _bytes(source)
     try:
-        model = protobuf.read_message(_bytes(source), _MODEL)
+        model = protobuf.read_message(data, _MODEL)
     except ValueError as error:
-        raise ValueError(f"This ONNX file cannot be read; it may be damaged or truncated: {error}.") from None
+        raise ValueError(f"This ONNX file cannot be read: {error}. The file may be damaged or truncated.") from None
     if not model.get("ir_version") or not model.get("graph", {}).get("output"):
-        raise ValueError("This is not an ONNX file, or it is truncated: it has no graph with outputs.")
+        raise ValueError("The file has no graph with outputs, so it is truncated or not an ONNX file.")
     if {"functions", "training_info"} & set(model) or "sparse_initializer" in model["graph"]:
-        raise ValueError("Functions, training steps and sparse tensors in ONNX files are not "
-                         "implemented. Export the model without them, for inference.")
+        raise ValueError("Functions, training steps and sparse tensors in ONNX files are not supported. Export the "
+                         "model for inference, without them.")
     return _drop_unused(_file(model["graph"], _opset(model)))
 
 
@@ -99,7 +100,7 @@ def _bytes(source: str | os.PathLike[str] | bytes) -> bytes:
     else:
         size = len(source)
     if size > BYTES:
-        raise ValueError(f"An ONNX file may have at most {BYTES:,} bytes. Received: {size:,}.")
+        raise ValueError(f"An ONNX file may have at most {BYTES:,} bytes. Received: {size:,} bytes.")
     return bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else regular.read_file(path)
 
 
@@ -107,7 +108,7 @@ def _opset(model: Message) -> int:
     """Returns the opset version of the standard ops in a file."""
     versions = [entry.get("version", 0) for entry in model["opset_import"] if entry.get("domain", "") in _DOMAINS]
     if len(versions) != 1 or versions[0] not in OPSETS:
-        raise ValueError(f"The opset must be one of {OPSETS[0]}..{OPSETS[-1]}. Received: "
+        raise ValueError(f"An ONNX file must have one opset version in {OPSETS[0]}..{OPSETS[-1]}. Received: "
                          f"{versions[:9]}. Export the model with another opset_version.")
     return versions[0]
 
@@ -121,7 +122,8 @@ def _file(graph: Message, opset: int) -> File:
     definitions = Counter([*(port.name for port in inputs), *names, *(o for node in nodes for o in node.outputs if o)])
     duplicates = [name for name, count in definitions.items() if count > 1]
     if duplicates:
-        raise ValueError(f"Each tensor of a graph must be defined once. Received {duplicates[0]!r} several times.")
+        raise ValueError(f"Each tensor of a graph must be defined exactly once. {duplicates[0]!r} is defined several "
+                         "times.")
     for node in nodes:
         missing = [name for name in node.inputs if name and name not in tensor_names]
         if missing:
@@ -153,14 +155,14 @@ def _port(info: Message) -> Port:
     name = info.get("name", "")
     kind = info.get("type", {}).get("tensor_type", {})
     if kind.get("elem_type") not in DTYPES:
-        raise ValueError(f"Inputs and outputs must be tensors of {', '.join(DTYPES.values())}. "
-                         f"Received: {name!r} of another type ({kind.get('elem_type', 0)}).")
+        raise ValueError(f"The dtype of an input or output must be one of {', '.join(DTYPES.values())}. Received: "
+                         f"{name!r} of ONNX type {kind.get('elem_type', 0)}.")
     shape = None
     if "shape" in kind:
         sizes = [d.get("dim_value") for d in kind["shape"]["dim"]]
         shape = tuple(n if n is not None and n >= 0 else None for n in sizes)
         if len(shape) > RANK:
-            raise ValueError(f"A tensor may have at most {RANK} axes. Received: {name!r} with {len(shape)}.")
+            raise ValueError(f"A tensor may have at most {RANK} axes. Received: {name!r} with {len(shape)} axes.")
     return Port(name, DTYPES[kind["elem_type"]], shape)
 
 
@@ -172,14 +174,14 @@ def _node(node: Message, number: int, opset: int) -> RawNode:
     if node.get("domain", "") not in _DOMAINS:
         raise ValueError(f"Node {name!r} uses {node['domain']}.{op}, which is not a standard ONNX op.")
     if max(len(node["input"]), len(outputs)) > INPUTS:
-        raise ValueError(f"A node may have at most {INPUTS:,} inputs and results. Received: "
-                         f"{len(node['input']):,} and {len(outputs):,}, of node {name!r} ({op}).")
+        raise ValueError(f"A node may have at most {INPUTS:,} inputs and {INPUTS:,} outputs. Received: "
+                         f"inputs={len(node['input']):,}, outputs={len(outputs):,} for node {name!r} ({op}).")
     for attribute in node["attribute"]:
         key = attribute.get("name", "")
         field = _VALUES.get(attribute.get("type", 0))
         if field is None or (field == "t" and "t" not in attribute):
-            raise ValueError(f"Attributes must be numbers, strings or tensors. Received: {key!r} of node {name!r} "
-                             f"({op}), which contains a graph or has another type ({attribute.get('type', 0)}).")
+            raise ValueError(f"An attribute of a node must contain numbers, a string or a tensor. Received: {key!r} "
+                             f"of ONNX type {attribute.get('type', 0)} in node {name!r} ({op}).")
         value = attribute.get(field, _DEFAULTS.get(field))
         if field == "t":
             value = array(value)
@@ -193,23 +195,23 @@ def array(tensor: Message) -> np.ndarray:
     name = tensor.get("name") or "a constant"
     kind = tensor.get("data_type", 0)
     if "external_data" in tensor or tensor.get("data_location"):
-        raise ValueError(f"An ONNX file must contain its weights. {name!r} is stored in another file: save the model "
-                         "with its data inside (onnx.save with save_as_external_data=False).")
+        raise ValueError(f"An ONNX file must contain its weights. {name!r} is stored in another file. Load the model "
+                         "with onnx.load(path), then save the model with onnx.save(model, new_path).")
     if kind not in DTYPES:
-        raise ValueError(f"Weights and constants must be of {', '.join(DTYPES.values())}. Received: "
-                         f"{name!r} of type {kind}.")
+        raise ValueError(f"The dtype of a weight or constant must be one of {', '.join(DTYPES.values())}. Received: "
+                         f"{name!r} of ONNX type {kind}.")
     if len(dims) > RANK or min(dims, default=0) < 0:
-        raise ValueError(f"A tensor may have at most {RANK} axes, of size 0 or more. Received: "
-                         f"{name!r} with {len(dims)} axes of sizes {dims[:RANK]}.")
+        raise ValueError(f"A tensor may have at most {RANK} axes, and no size may be negative. Received: {name!r} "
+                         f"with {len(dims)} axes of sizes {dims[:RANK]}.")
     dtype = np.dtype(DTYPES[kind])
     if "raw_data" in tensor:
         raw = tensor["raw_data"]
         if len(raw) != prod(dims) * dtype.itemsize:
-            raise ValueError(f"A tensor's byte count must match its shape and dtype. Received: {name!r} of "
-                             f"shape {dims} and {dtype} with {len(raw):,} bytes.")
+            raise ValueError(f"A tensor's byte count must match its shape and dtype. Received: {name!r} of shape "
+                             f"{dims} and dtype {dtype} with {len(raw):,} bytes.")
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype).reshape(dims)
     numbers = protobuf.numbers(tensor[_NUMBERS.get(kind, "int32_data")])
     if len(numbers) != prod(dims):
-        raise ValueError(f"A tensor's element count must match its shape. Received: {name!r} of "
-                         f"shape {dims} with {len(numbers):,} numbers.")
+        raise ValueError(f"A tensor's element count must match its shape. Received: {name!r} of shape {dims} with "
+                         f"{len(numbers):,} elements.")
     return numbers.astype(dtype).reshape(dims)

@@ -99,7 +99,7 @@ def matmul(b: Builder, x: Operand, y: Operand) -> Value:
 def cast(b: Builder, x: Value, dtype: DTypeLike) -> Value:
     """Returns x unchanged. Raises ValueError unless the dtype is float32, the only dtype of exported files."""
     if np.dtype(dtype) != np.float32:
-        raise ValueError(f"ONNX files are written in float32. Received: a cast to {dtype}.")
+        raise ValueError(f"Only casts to float32 can be exported to ONNX. Received: dtype={np.dtype(dtype).name!r}.")
     return x
 
 
@@ -165,7 +165,8 @@ def split(b: Builder, x: Value, indices_or_sections: int | Sequence[int],
           axis: int = 0) -> list[Value]:
     size = x.shape[axis]
     if size is None:
-        raise ValueError(f"split needs an axis of known size for export. Received: axis {axis} of shape {x.shape}.")
+        raise ValueError(f"split can be exported only along an axis of known size. Received: axis={axis}, "
+                         f"shape={x.shape}.")
     if isinstance(indices_or_sections, Sequence):
         cuts = [0, *indices_or_sections, size]
     else:
@@ -183,7 +184,7 @@ def emit_slice(b: Builder, x: Value, starts: list[int], ends: list[int], axes: l
 def get_item(b: Builder, x: Value, index: Any) -> Value:
     parts = list(index) if isinstance(index, tuple) else [index]
     if not all(part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts):
-        raise ValueError(f"Only integers, slices and ... can be exported as indices. Received: {index!r}.")
+        raise ValueError(f"Only integers, slices and Ellipsis can be exported as indices. Received: {index!r}.")
     ellipsis_index = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
     free = len(x.shape) - sum(part is not Ellipsis for part in parts)
     parts = [*parts[:ellipsis_index], *[slice(None)] * free, *parts[ellipsis_index + 1 :]]
@@ -323,7 +324,8 @@ def resize(b: Builder, x: Value, size: Sequence[int], interpolation: str = "bili
     """Adds a Resize, or matrix products if ONNX or ONNX Runtime lacks the interpolation."""
     if interpolation not in INTERPOLATIONS:
         if None in x.shape[1:3]:
-            raise ValueError(f"{interpolation!r} can be exported only for images of known size. Received: {x.shape}.")
+            raise ValueError(f"Resizing with interpolation={interpolation!r} can be exported only for images of known "
+                             f"size. Received shape: {x.shape}.")
         rows, columns = (resize_weights(interpolation, int(old or 0), int(new)) for old, new in zip(x.shape[1:3], size))
         y = b.node("MatMul", b.constant(rows, "rows"), first(b, x))
         return Value(None, x.shape, b.node("MatMul", y, b.constant(columns.T, "columns")))

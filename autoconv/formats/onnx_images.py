@@ -17,7 +17,7 @@ def _pair(node: Attributes, name: str, default: Any) -> tuple[int, int]:
     if len(values) == 1:
         values = [1, *values]
     if len(values) != 2:
-        raise ValueError(f"{name} must have one number per image axis. Received: {values}.")
+        raise ValueError(f"{name} must have one or two numbers, one per image axis. Received: {values}.")
     return values[0], values[1]
 
 
@@ -26,7 +26,7 @@ def _sides(node: Attributes) -> list[int]:
     pads = list(node.get("pads", (0, 0, 0, 0)))
     pads = [0, pads[0], 0, pads[1]] if len(pads) == 2 else pads
     if len(pads) != 4 or min(pads) < 0:
-        raise ValueError(f"pads must have two numbers per image axis, none negative. Received: {pads}.")
+        raise ValueError(f"pads must have two non-negative numbers per image axis. Received: {pads}.")
     return pads
 
 
@@ -51,7 +51,7 @@ def _kernel(w: Tensor) -> Tensor:
     """Returns a kernel with 3 or 4 axes as a kernel with 4 axes."""
     w = w.reshape(*w.shape[:2], 1, w.shape[2]) if w.ndim == 3 else w
     if w.ndim != 4:
-        raise ValueError(f"A kernel over images must have 4 axes. Received shape: {w.shape}.")
+        raise ValueError(f"The kernel of a convolution must have 3 or 4 axes. Received shape: {w.shape}.")
     return w
 
 
@@ -78,9 +78,9 @@ def conv_transpose(node: Attributes, x: Tensor, w: Tensor, b: Tensor | None = No
     extra = node.get("output_padding", (0, 0))
     extra = _pair(node, "output_padding", (0, 0)) if len(extra) == 2 else (0, extra[0])
     if not 0 < groups <= TERMS or x.shape[3] % groups or min(extra) < 0 or min(strides) < 1:
-        raise ValueError(f"groups must divide the channels and be at most {TERMS:,}, strides must be positive, "
-                         f"output_padding must not be negative. Received: groups={groups}, strides={strides}, "
-                         f"output_padding={extra}.")
+        raise ValueError(f"group must be in 1..{TERMS:,} and divide the number of input channels, {x.shape[3]}. "
+                         "strides must be positive, and output_padding must not be negative. Received: "
+                         f"group={groups}, strides={strides}, output_padding={extra}.")
     spans = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], rates)]
     whole = [(n - 1) * s + span for n, s, span in zip(x.shape[1:3], strides, spans)]
     check_size((x.shape[0], *(n + s for n, s in zip(whole, strides)), w.shape[1] * groups))
@@ -95,7 +95,8 @@ def conv_transpose(node: Attributes, x: Tensor, w: Tensor, b: Tensor | None = No
     (top, _), (left, _) = cuts
     size = [n + m - sum(cut) for n, m, cut in zip(whole, extra, cuts)]
     if min(top, left, *size) < 0:
-        raise ValueError(f"pads must be smaller than the result {whole}. Received: {cuts}.")
+        raise ValueError("pads cannot crop more pixels than the uncropped result has (height and width "
+                         f"{[n + m for n, m in zip(whole, extra)]}). Received: [(top, bottom), (left, right)]={cuts}.")
     y = y[:, top : top + size[0], left : left + size[1]]
     return y if b is None else y + b
 
@@ -140,8 +141,9 @@ def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates
     wide = F.pad(x, ((0, 0), *sides, (0, 0)), constant_values=value)
     size = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(wide.shape[1:3], kernel, strides, rates)]
     if min(size) < 1 or kernel[0] * kernel[1] > TERMS:
-        raise ValueError(f"A window must fit into the padded image, and have at most {TERMS:,} pixels if it is "
-                         f"dilated or padding counts. Received: {kernel} over {wide.shape[1:3]}.")
+        raise ValueError("A pooling window must fit into the padded image. In this node, it may have at most "
+                         f"{TERMS:,} pixels. Received: kernel_shape={kernel}, dilations={rates}, a padded image of "
+                         f"size {wide.shape[1:3]}.")
     return [wide[:, i * rates[0] : i * rates[0] + (size[0] - 1) * strides[0] + 1 : strides[0],
                  j * rates[1] : j * rates[1] + (size[1] - 1) * strides[1] + 1 : strides[1]]
             for i in range(kernel[0]) for j in range(kernel[1])]
@@ -154,7 +156,7 @@ def _plain(node: Attributes, kernel: tuple[int, int], sides: list[tuple[int, int
 
 def max_pool(node: Attributes, x: Tensor) -> Tensor:
     if node.outputs > 1:
-        raise refusal(node, "it has one result, without the indices of the maxima", node.outputs)
+        raise refusal(node, "the number of outputs is 1, without the indices of the maxima", node.outputs)
     kernel = _pair(node, "kernel_shape", ())
     strides = _pair(node, "strides", (1, 1))
     sides = _pool_sides(node, x, kernel)
@@ -198,8 +200,10 @@ def _counts(n: int, k: int, stride: int, rate: int, side: tuple[int, int], size:
 def batch_normalization(node: Attributes, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor,
                         variance: Tensor) -> Tensor:
     """Normalizes x, which may have any rank, with the moving mean and variance."""
-    if node.get("training_mode", 0) or node.outputs > 1:
-        raise refusal(node, "training_mode is 0, with one result", node.get("training_mode", 0))
+    if node.get("training_mode", 0):
+        raise refusal(node, "training_mode is 0", node.get("training_mode"))
+    if node.outputs > 1:
+        raise refusal(node, "the number of outputs is 1", node.outputs)
     return F.batch_norm(x, gamma, beta, mean, variance, False, epsilon=node.get("epsilon", 1e-5))
 
 
@@ -213,7 +217,8 @@ def group_normalization(node: Attributes, x: Tensor, gamma: Tensor, beta: Tensor
     n, h, w, channels = x.shape
     groups = node.get("num_groups", 1)
     if groups < 1 or channels % groups:
-        raise ValueError(f"num_groups must divide the channels, {channels}. Received: {groups}.")
+        raise ValueError(f"num_groups must be positive and divide the number of channels, {channels}. Received: "
+                         f"num_groups={groups}.")
     parts = x.reshape(n, h * w, groups, channels // groups)
     mean, variance = F.moments(parts, (1, 3), keepdims=True)
     y = (parts - mean) / F.sqrt(variance + node.get("epsilon", 1e-5))
@@ -227,7 +232,7 @@ def layer_normalization(node: Attributes, x: Tensor, gamma: Tensor,
                         beta: Tensor | None = None) -> Any:
     axis = node.get("axis", -1)
     if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"The axis of LayerNormalization must be one of x's {x.ndim} axes. Received: {axis}.")
+        raise ValueError(f"The axis of LayerNormalization must be in {-x.ndim}..{x.ndim - 1}. Received: axis={axis}.")
     mean, variance = F.moments(x, tuple(range(axis % x.ndim, x.ndim)), keepdims=True)
     root = F.sqrt(variance + node.get("epsilon", 1e-5))
     y = (x - mean) / root * gamma
@@ -247,7 +252,7 @@ def resize(node: Attributes, x: Tensor, roi: np.ndarray | None = None,
     old = (x.shape[0], x.shape[3], x.shape[1], x.shape[2])
     new, factors = _new_sizes(node, old, scales if scales is not None and len(scales) else None, sizes)
     if new[:2] != list(old[:2]):
-        raise refusal(node, "only image axes are resized", new[:2])
+        raise refusal(node, f"the batch size and the number of channels stay {list(old[:2])}", new[:2])
     check_size(new)
     check_size((max(new[2:]),), KNOWN // 4)
     for axis, last_axis in ((2, 1), (3, 2)):
@@ -262,7 +267,8 @@ def _new_sizes(node: Attributes, old: tuple[int, ...], scales: Any,
     numbers = [float(number) for number in (sizes if scales is None else scales)]
     axes = [axis % 4 for axis in node.get("axes", range(len(numbers)))]
     if len(axes) != len(numbers) or len(numbers) > 4 or not all(0 < number < 2**31 for number in numbers):
-        raise ValueError(f"Resize needs a positive scale or size for each axis of {axes}. Received: {numbers}.")
+        raise ValueError(f"Resize needs exactly one positive scale or size for each of the axes {axes}. Received: "
+                         f"{numbers}.")
     new = list(old)
     factors = [1.0] * 4
     policy = node.get("keep_aspect_ratio_policy", "stretch")
@@ -354,7 +360,8 @@ def depth_to_space(node: Attributes, x: Tensor) -> Tensor:
     n, c, h, w = x.shape
     size = node.get("blocksize", 1)
     if size < 1 or c % size**2:
-        raise ValueError(f"The square of blocksize must divide the channels, {c}. Received: {size}.")
+        raise ValueError(f"blocksize must be positive, and its square must divide the number of channels, {c}. "
+                         f"Received: blocksize={size}.")
     part = c // size**2
     if node.get("mode", "DCR") == "DCR":
         y = x.reshape(n, size, size, part, h, w).transpose(0, 3, 4, 1, 5, 2)
@@ -367,7 +374,8 @@ def space_to_depth(node: Attributes, x: Tensor) -> Tensor:
     n, c, h, w = x.shape
     size = node.get("blocksize", 1)
     if size < 1 or h % size or w % size:
-        raise ValueError(f"blocksize must divide the images' sides, {h} x {w}. Received: {size}.")
+        raise ValueError(f"blocksize must be positive and divide the image height and width, {h} x {w}. Received: "
+                         f"blocksize={size}.")
     y = x.reshape(n, c, h // size, size, w // size, size).transpose(
         (0, 3, 5, 1, 2, 4) if node.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4))
     return y.reshape(n, c * size * size, h // size, w // size)

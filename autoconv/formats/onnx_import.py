@@ -30,8 +30,8 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
     file = onnx_file.read_file(source)
     for node in file.nodes:
         if node.attributes.op not in OPS:
-            raise ValueError(f"The op {node.attributes.op!r} of node {node.attributes.name!r} is "
-                             f"not supported. Supported: {', '.join(sorted(OPS))}.")
+            raise ValueError(f"The op {node.attributes.op!r} of node {node.attributes.name!r} is not supported. "
+                             f"Supported ops: {', '.join(sorted(OPS))}.")
     return OnnxModel(file)
 
 
@@ -103,7 +103,8 @@ class GraphRunner:
                     results = self._results(OPS[attrs.op], node, [values[name] if name else None
                                                                   for name in node.inputs], device, budget)
                 if len(results) < len(node.outputs):
-                    raise ValueError(f"it has at most {len(results)} results. Received: {len(node.outputs)}.")
+                    raise ValueError(f"the number of outputs must be at most {len(results)}. Received: "
+                                     f"{len(node.outputs)}.")
             except Exception as error:  # a node's numbers may cause any exception
                 cause = str(error)[:1000] or type(error).__name__
                 raise ValueError(f"Node {attrs.name!r} ({attrs.op}) cannot run: {cause}") from error
@@ -120,7 +121,7 @@ class GraphRunner:
         """Returns a node's results: arrays if all its inputs are known arrays, else `Layouts`."""
         attrs = node.attributes
         if node.inputs and not node.inputs[0]:
-            raise ValueError("its first input is missing.")
+            raise ValueError("the first input is missing.")
         if attrs.op in ("Constant", "Shape", "Size"):
             return [op.function(attrs, *inputs)]
         for index in op.host:
@@ -128,8 +129,9 @@ class GraphRunner:
                 if all(i is None or isinstance(i, np.ndarray) or p in op.host for p, i in enumerate(inputs)):
                     inputs[index] = inputs[index].first.detach().numpy()
                     continue
-                raise ValueError(f"its input {index} must be a constant. Received: {node.inputs[index]!r}, which "
-                                 "depends on the model's inputs or is a trained weight.")
+                raise ValueError(f"input {index} (counted from 0) must be a constant. Received: "
+                                 f"{node.inputs[index]!r}, which depends on the model's inputs or is a trained "
+                                 "weight.")
         if not any(isinstance(each, Layouts) for each in inputs) and not (op.images or op.long):
             with limit_arrays(min(KNOWN, budget)):
                 return _compute_constants(op, node, inputs)
@@ -176,7 +178,7 @@ def _images(op: OnnxOp, node: RawNode, inputs: list[Any], device: Device) -> lis
     if rank == 2 and node.attributes.op == "BatchNormalization":
         return [Layouts(op.function(node.attributes, x.first, *rest))]
     if rank != 3:
-        raise ValueError(f"images must have 4 axes, or 3 for one row. Received shape: {x.shape}.")
+        raise ValueError(f"Images must have the axes (N, C, H, W) or (N, C, W). Received shape: {x.shape}.")
     y = op.function(node.attributes, Layouts(x.first.reshape(*x.shape[:2], 1, x.shape[2])).last, *rest)
     n, _, width, channels = y.shape
     return [Layouts(y.reshape(n, width, channels).transpose(0, 2, 1))]
@@ -230,8 +232,8 @@ class OnnxModel(Model):
         return [port.name for port in self._runner.file.outputs]
 
     def get_config(self) -> NoReturn:
-        raise ValueError(f"{self.name!r} was imported from an ONNX file, which contains its architecture. Save its "
-                         "weights with save_weights, and restore it with from_onnx.")
+        raise ValueError(f"The architecture of {self.name!r} is stored only in its ONNX file. Save the weights with "
+                         "save_weights. To restore the model, call from_onnx, then load_weights.")
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         inputs = [x[name] for name in self.input_names] if isinstance(x, dict) else (
@@ -247,15 +249,15 @@ class OnnxModel(Model):
             shape = [shape.get(name) for name in self.input_names]
         shapes: list[Any] = [shape] if is_shape(shape) else list(shape)
         if len(shapes) != len(self._ports):
-            raise ValueError(f"Model {self.name!r} has {len(self._ports)} inputs ({', '.join(self.input_names)}). "
-                             f"Received: {len(shapes)}.")
+            raise ValueError(f"The number of inputs of model {self.name!r} must be {len(self._ports)} "
+                             f"({', '.join(self.input_names)}). Received: {len(shapes)}.")
         for port, actual in zip(self._ports, shapes):
             if port.shape is None:
                 continue
             if actual is None or len(actual) != len(port.shape) or any(
                     n is not None and size not in (None, n) for n, size in zip(port.shape[1:], actual[1:])):
-                raise ValueError(f"Model {self.name!r} needs its input {port.name!r} in the shape "
-                                 f"{port.shape} of its ONNX file. Received: {actual}.")
+                raise ValueError(f"Input {port.name!r} of model {self.name!r} must have the shape {port.shape} that "
+                                 f"the ONNX file specifies. Received shape: {actual}.")
 
 
 def _several(values: list[Any]) -> Any:

@@ -48,6 +48,10 @@ def _unary(function: Any) -> OnnxOp:
     return OnnxOp(lambda node, x: function(x), alike=True)
 
 
+def _rounding(function: Callable[[Tensor], Tensor]) -> OnnxOp:
+    return OnnxOp(lambda node, x: compute_by_numpy(lambda: function(x), x, x.shape), alike=True)
+
+
 def _several(function: Callable[[Any, Any], Any]) -> OnnxOp:
     return OnnxOp(lambda node, *xs: reduce(function, xs), alike=True)
 
@@ -100,7 +104,8 @@ def _shrink(node: Attributes, x: Tensor) -> Tensor:
 def _lrn(node: Attributes, x: Tensor) -> Tensor:
     size = node.get("size", 1)
     if not 0 < size <= min(2 * x.shape[-1] + 1, TERMS):
-        raise ValueError(f"LRN needs a size of 1 to 2 * channels + 1, at most {TERMS:,}. Received: {size}.")
+        raise ValueError(f"The size of LRN must be in 1..{min(2 * x.shape[-1] + 1, TERMS)} (2 * channels + 1, at most "
+                         f"{TERMS:,}). Received: {size}.")
     wide = F.pad(x * x, ((0, 0), (0, 0), (0, 0), ((size - 1) // 2, size // 2)))
     neighbour_sum = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])
     scale = node.get("bias", 1.0) + node.get("alpha", 1e-4) / size * neighbour_sum
@@ -171,6 +176,7 @@ OPS: dict[str, OnnxOp] = {
         "Abs": F.abs, "Neg": operator.neg, "Erf": F.erf, "Softplus": F.softplus, "Softsign": F.softsign,
         "HardSwish": F.hard_silu, "Mish": F.mish, "Reciprocal": lambda x: 1.0 / x,
         "Identity": lambda x: x}.items()},
+    "Floor": _rounding(ops.numpy.floor), "Ceil": _rounding(ops.numpy.ceil),
     **{name: OnnxOp(function, alike=True) for name, function in {
         "Celu": lambda node, x: F.celu(x, node.get("alpha", 1.0)),
         "Elu": lambda node, x: F.elu(x, node.get("alpha", 1.0)),

@@ -14,7 +14,7 @@ from .onnx_values import KNOWN, Attributes, cast, check_size, constant, ints, re
 def normalize_axis(axis: int, rank: int) -> int:
     """Returns an axis as a non-negative index. Raises ValueError if the axis does not exist."""
     if not -rank <= axis < rank:
-        raise ValueError(f"An axis of a tensor with {rank} axes must be in {-rank}..{rank - 1}. Received: {axis}.")
+        raise ValueError(f"The axis must be in {-rank}..{rank - 1}. Received: {axis}.")
     return axis % rank
 
 
@@ -28,12 +28,14 @@ def reshape(node: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
     sizes = list(ints(shape))
     if not node.get("allowzero", 0):
         if any(n == 0 and i >= x.ndim for i, n in enumerate(sizes)):
-            raise ValueError(f"A size of 0 copies the same axis of the input. Received: {sizes} for shape {x.shape}.")
+            raise ValueError("A size of 0 keeps the input's size of the same axis, so the input must have this axis. "
+                             f"Received: new shape {sizes} for an input of shape {x.shape}.")
         sizes = [x.shape[i] if n == 0 else n for i, n in enumerate(sizes)]
     if sizes.count(-1) > 1 or min(sizes, default=0) < -1:
-        raise ValueError(f"At most one size of a shape may be -1. Received: {sizes}.")
+        raise ValueError("At most one size of the new shape may be -1, and no size may be less than -1. Received: "
+                         f"{sizes}.")
     if -1 in sizes and 0 in sizes:
-        raise ValueError(f"A size of -1 cannot be inferred next to a size of 0. Received: {sizes}.")
+        raise ValueError(f"A size of -1 cannot be inferred if another size is 0. Received: {sizes}.")
     return x.reshape(tuple(sizes))
 
 
@@ -63,9 +65,11 @@ def split(node: Attributes, x: Tensor, sizes_array: np.ndarray | None = None) ->
     if sizes is None:
         part = -(-total // count)
         sizes = [part] * (count - 1) + [total - part * (count - 1)]
-    if sum(sizes) != total or min(sizes) < 0 or node.get("num_outputs", count) != count or len(sizes) != count:
-        raise ValueError(f"Split needs one size for each of {count} results, and their sum must be "
-                         f"the length of the axis, {total}. Received: {list(sizes)[:9]}.")
+    if node.get("num_outputs", count) != count:
+        raise ValueError(f"num_outputs must be the number of outputs, {count}. Received: {node.get('num_outputs')}.")
+    if sum(sizes) != total or min(sizes) < 0 or len(sizes) != count:
+        raise ValueError(f"Split needs one non-negative size for each of its {count} outputs, and the sum of the "
+                         f"sizes must be the length of the axis, {total}. Received: {list(sizes)[:9]}.")
     return F.split(x, [int(end) for end in np.cumsum(sizes)[:-1]], axis)
 
 
@@ -101,8 +105,9 @@ def gather(node: Attributes, x: Tensor, indices: np.ndarray) -> Tensor:
     index = np.asarray(indices)
     if index.dtype.kind not in "iu" or (index.size and not -x.shape[axis] <= index.min() <= index.max()
                                         < x.shape[axis]):
-        raise ValueError(f"Gather needs indices into an axis of {x.shape[axis]} elements. Received: "
-                         f"{index.dtype} {index.reshape(-1)[:5].tolist()}.")
+        raise ValueError(f"Gather needs integer indices in {-x.shape[axis]}..{x.shape[axis] - 1}. Received: "
+                         f"{index.dtype} indices from {index.min() if index.size else 0} to "
+                         f"{index.max() if index.size else 0}.")
     return x[(*(slice(None),) * axis, int(index))] if index.ndim == 0 else take(x, index.astype(np.int64), axis)
 
 
@@ -115,7 +120,7 @@ def expand(node: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
 def tile(node: Attributes, x: Tensor, repeats: np.ndarray) -> Tensor:
     counts = ints(repeats)
     if len(counts) != x.ndim or min(counts, default=1) < 1:
-        raise ValueError(f"Tile needs a count of 1 or more for each of {x.ndim} axes. Received: {counts}.")
+        raise ValueError(f"Tile needs a repeat count of at least 1 for each of the {x.ndim} axes. Received: {counts}.")
     shape = [n * count for n, count in zip(x.shape, counts)]
     check_size(shape)
     for axis, count in enumerate(counts):
@@ -135,7 +140,7 @@ def pad(node: Attributes, x: Tensor, pads: np.ndarray | None = None,
     number = node.get("value", 0.0) if value is None else np.asarray(value).reshape(-1)[0]
     axes_ = tuple(range(x.ndim)) if axes is None else tuple(normalize_axis(axis, x.ndim) for axis in ints(axes))
     if len(widths) != 2 * len(axes_):
-        raise ValueError(f"Pad needs two widths for each of {len(axes_)} axes. Received: {list(widths)}.")
+        raise ValueError(f"Pad needs two widths for each of the {len(axes_)} axes. Received: {list(widths)}.")
     pairs = [(0, 0)] * x.ndim
     for i, axis in enumerate(axes_):
         pairs[axis] = widths[i], widths[i + len(axes_)]
@@ -164,14 +169,15 @@ def constant_value(node: Attributes) -> np.ndarray:
              "value_int": np.int64, "value_ints": np.int64}
     name = next((each for each in node.values if each in kinds), None)
     if name is None:
-        raise refusal(node, f"its value is one of {', '.join(kinds)}", list(node.values))
+        raise refusal(node, f"it has one of the attributes {', '.join(kinds)}", list(node.values))
     return np.asarray(node.values[name], kinds[name])
 
 
 def range_(node: Attributes, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
     first, last, step = (np.asarray(number).reshape(-1)[0] for number in (start, limit, delta))
     if not step or not np.isfinite([float(first), float(last), float(step)]).all():
-        raise ValueError(f"Range needs finite numbers and a step other than 0. Received: {first}, {last}, {step}.")
+        raise ValueError(f"Range needs finite numbers and a delta other than 0. Received: start={first}, "
+                         f"limit={last}, delta={step}.")
     count = max(int(np.ceil((float(last) - float(first)) / float(step))), 0)
     check_size((count,), KNOWN)
     return (first + np.arange(count) * step).astype(np.asarray(start).dtype)
@@ -179,7 +185,7 @@ def range_(node: Attributes, start: np.ndarray, limit: np.ndarray, delta: np.nda
 
 def cast_to(node: Attributes, x: Tensor) -> Tensor:
     if node.get("to") not in DTYPES:
-        raise refusal(node, f"the type is one of {', '.join(name for name in DTYPES.values())}", node.get("to"))
+        raise refusal(node, f"`to` is one of the ONNX types {DTYPES}", node.get("to"))
     return cast(x, DTYPES[node.get("to")])
 
 
@@ -200,5 +206,4 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "Shape": (lambda node, x: np.array(x.shape[slice(node.get("start", 0), node.get("end"))], np.int64), ()),
     "Size": (lambda node, x: np.array(prod(x.shape), np.int64), ()), "ConstantOfShape": (constant_of_shape, (0,)),
     "Constant": (constant_value, ()), "Range": (range_, (0, 1, 2)), "Cast": (cast_to, ()), "Dropout": (dropout, (1, 2)),
-    "Floor": (lambda node, x: np.floor(x), (0,)), "Ceil": (lambda node, x: np.ceil(x), (0,)),
 }

@@ -39,8 +39,8 @@ def ints(values: Any) -> tuple[int, ...]:
     """Returns integers as a tuple. Raises ValueError for other numbers or too many integers."""
     array = np.asarray(values)
     if array.dtype.kind not in "iub" or array.ndim > 1 or array.size > 4 * TERMS:
-        raise ValueError(f"A list of at most {4 * TERMS:,} integers is required here. Received: "
-                         f"{array.dtype} of shape {array.shape}.")
+        raise ValueError(f"An input with sizes, axes or bounds must be a list of at most {4 * TERMS:,} integers. "
+                         f"Received: an array of dtype {array.dtype} and shape {array.shape}.")
     return tuple(int(value) for value in array.reshape(-1))
 
 
@@ -99,13 +99,13 @@ def check_size(shape: Any, most: int = LARGEST) -> None:
     size = 1
     most = min(most, pool.most) if isinstance(pool, LimitedPool) else most
     if len(shape) > 2 * RANK:
-        raise ValueError(f"A tensor can have at most {2 * RANK} axes here. Received: {len(shape)}.")
+        raise ValueError(f"A computed tensor can have at most {2 * RANK} axes. Received: {len(shape)} axes.")
     for n in shape:
         size *= int(n)
         if n < 0:
-            raise ValueError(f"A size cannot be negative. Received: {tuple(shape)}.")
+            raise ValueError(f"The sizes of a tensor cannot be negative. Received shape: {tuple(shape)}.")
     if size > most:
-        raise ValueError(f"A tensor can have at most {most:,} elements here. Received: {tuple(shape)}.")
+        raise ValueError(f"This tensor can have at most {most:,} elements. Received shape: {tuple(shape)}.")
 
 
 def take(x: Tensor, indices: np.ndarray, axis: int) -> Tensor:

@@ -71,7 +71,7 @@ class _Reader:
                 size, start = self._varint(place, end)
                 place = start + size
                 if place > end:
-                    raise ValueError("it ends within a field")
+                    raise ValueError("a field extends past the end of its message")
                 if field is not None:
                     value = self._read_value(field, start, place, message)
             elif wire == 0:
@@ -81,14 +81,14 @@ class _Reader:
                 form, size = _FIXED[wire]
                 place += size
                 if place > end:
-                    raise ValueError("it ends within a field")
+                    raise ValueError("a field extends past the end of its message")
                 value = struct.unpack_from(form, data, place - size)[0]
             else:
                 raise ValueError(f"a field has the wire type {wire}, which is not supported")
             if field is None:
                 continue
             if wire != 2 and field.kind != "any" and (isinstance(field.kind, Schema) or _WIRE.get(field.kind) != wire):
-                raise ValueError(f"the field {field.name!r} holds another kind of value")
+                raise ValueError(f"the field {field.name!r} has a value of the wrong type")
             if field.repeated:
                 message[field.name].append(value)
             elif field.name in message and isinstance(field.kind, Schema):
@@ -107,25 +107,27 @@ class _Reader:
                 return value & 2**64 - 1, place
             shift += 7
             if shift > 63:
-                raise ValueError("a number has more than 10 bytes")
-        raise ValueError("it ends within a field")
+                raise ValueError("a variable-length integer has more than 10 bytes")
+        raise ValueError("a field extends past the end of its message")
 
     def _read_value(self, field: Field, start: int, stop: int, message: Message) -> Any:
         """Reads the value of a length-delimited field."""
         kind = field.kind
         if kind == "text":
             self.text -= stop - start
-            if self.text < 0 or stop - start > NAME:
-                raise _limit_error(NAME if self.text >= 0 else TEXT, f"bytes of text in {field.name!r}")
+            if stop - start > NAME:
+                raise _limit_error(NAME, f"bytes in a string of the field {field.name!r}")
+            if self.text < 0:
+                raise _limit_error(TEXT, "bytes in all strings")
             return self.data[start:stop].decode()
         if isinstance(kind, Schema):
             if field.repeated and len(message[field.name]) >= REPEATED:
-                raise _limit_error(REPEATED, f"messages {field.name!r}")
+                raise _limit_error(REPEATED, f"messages in a field {field.name!r}")
             return self.read_message(kind, start, stop)
         if kind in _WIRE and field.repeated:
             return self._read_packed(kind, self.view[start:stop])
         if kind in _WIRE:
-            raise ValueError(f"the field {field.name!r} holds another kind of value")
+            raise ValueError(f"the field {field.name!r} has a value of the wrong type")
         return self.view[start:stop]
 
     def _read_packed(self, kind: str, raw: memoryview) -> np.ndarray:
@@ -133,20 +135,20 @@ class _Reader:
         if kind != "int":
             dtype = np.dtype("<f8" if kind == "double" else "<f4")
             if len(raw) % dtype.itemsize:
-                raise ValueError("packed numbers end within a number")
+                raise ValueError("a field of packed numbers ends within a number")
             return np.frombuffer(raw, dtype)
         if len(raw) > 10 * self.numbers:
-            raise _limit_error(NUMBERS, "packed integers (write them as raw_data)")
+            raise _limit_error(NUMBERS, "packed integers. Store them as raw_data")
         octets = np.frombuffer(raw, np.uint8)
         is_end = octets < 128
         self.numbers -= int(np.count_nonzero(is_end))
         if self.numbers < 0:
-            raise _limit_error(NUMBERS, "packed integers (write them as raw_data)")
+            raise _limit_error(NUMBERS, "packed integers. Store them as raw_data")
         ends = np.flatnonzero(is_end)
         starts = np.concatenate([[0], ends + 1])
         lengths = np.diff(starts)
         if starts[-1] != len(octets) or lengths.max(initial=0) > 10:
-            raise ValueError("packed integers end within a number")
+            raise ValueError("a packed integer is truncated or has more than 10 bytes")
         values = np.zeros(len(ends), np.uint64)
         for i in range(lengths.max(initial=0)):
             longer = lengths > i
@@ -162,4 +164,4 @@ def numbers(parts: list[Any], dtype: DTypeLike | None = None) -> np.ndarray:
 
 
 def _limit_error(limit: int, description: str) -> ValueError:
-    return ValueError(f"it has more than {limit:,} {description}")
+    return ValueError(f"the file has more than {limit:,} {description}")

@@ -118,8 +118,8 @@ def _prefixes(modules: list[_Module], names: Names | None, problems: list[str]) 
     if names is None:
         return {}
     if isinstance(names, str):
-        raise ValueError("names must be a dict {layer's name: prefix}, or the prefixes in the "
-                         f"order of the layers. Received: {names!r}.")
+        raise ValueError("names must be a dict {layer name: prefix in the state dict}, or a list of such prefixes "
+                         f"in the order of the layers. Received: {names!r}.")
     if not isinstance(names, Mapping):
         prefixes = list(names)
         if len(prefixes) != len(modules):
@@ -176,7 +176,7 @@ def _read_group(module: _Module, prefix: str, group: dict[str, Any],
         try:
             value = entry.read(_array(group[entry.name]))
         except ValueError as error:
-            problems.append(f"{_key(prefix, entry.name)}: {error} It is for {target}")
+            problems.append(f"{_key(prefix, entry.name)}: {error} The array is for {target}")
             continue
         if entry.weight is not None:
             values.append((entry.weight, value))
@@ -199,7 +199,8 @@ def _array(value: Any) -> np.ndarray:
     except TypeError:  # a type that NumPy lacks, such as bfloat16
         array = np.asarray(value.float())
     if array.dtype.kind not in "fiu":
-        raise ValueError(f"it must be an array of numbers. Received: {type(value).__name__}.")
+        raise ValueError(f"the value must be an array of numbers. Received: {type(value).__name__} of dtype "
+                         f"{array.dtype}.")
     return array
 
 
@@ -249,7 +250,7 @@ def _entry(name: str, weight: Variable, view: View) -> _Entry:
 
     def read(array: np.ndarray) -> np.ndarray:
         if array.shape != indices.shape:
-            raise ValueError(f"its shape must be {indices.shape}. Received: {array.shape}.")
+            raise ValueError(f"the shape must be {indices.shape}. Received: {array.shape}.")
         value = np.empty(weight.size, array.dtype)
         value[indices] = array
         return value.reshape(weight.shape)
@@ -262,7 +263,7 @@ def _constant(name: str, value: float, size: int) -> _Entry:
 
     def read(array: np.ndarray) -> np.ndarray:
         if not np.all(array == value):
-            raise ValueError(f"the layer has no such weight, so it must be {value:g} everywhere.")
+            raise ValueError(f"the layer has no such weight, so all elements of the array must be {value:g}.")
         return array
 
     return _Entry(name, None, (size,), lambda: np.full(size, value, np.float32), read)
@@ -340,7 +341,7 @@ def _prelu(layer: L.PReLU, order_in: Order, order_out: Order) -> _Entries:
 
     def read(array: np.ndarray) -> np.ndarray:
         if array.shape not in ((channels,), (1,)):
-            raise ValueError(f"its shape must be {(channels,)} or (1,). Received: {array.shape}.")
+            raise ValueError(f"the shape must be {(channels,)} or (1,). Received: {array.shape}.")
         value = np.empty(channels, array.dtype)
         value[indices] = array
         return np.ascontiguousarray(np.broadcast_to(value, alpha.shape))
@@ -348,7 +349,8 @@ def _prelu(layer: L.PReLU, order_in: Order, order_out: Order) -> _Entries:
     def write() -> np.ndarray:
         values = alpha.numpy().reshape(-1, channels)
         if not np.all(values == values[0]):
-            raise ValueError("PyTorch's PReLU has one number per channel: make the layer with shared_axes=[1, 2].")
+            raise ValueError("PyTorch's PReLU has one slope per channel, but here the slopes of a channel differ. "
+                             "For images, create the layer with shared_axes=[1, 2].")
         return values[0][indices]
 
     return {"": [_Entry("weight", alpha, (channels,), write, read)]}

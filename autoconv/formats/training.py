@@ -52,8 +52,8 @@ def put_streams(model: Model, text: str, label: str) -> None:
     layer_generators = generators(model)
     if not isinstance(numbers, list) or len(numbers) != len(layer_generators) or any(
             type(number) is not int or number < 0 for number in numbers):
-        raise ValueError(f"The streams in {label} must be one draw count for each of the {len(layer_generators)} "
-                         f"random generators in {model.name!r}. Received: {text[:80]}.")
+        raise ValueError(f"The entry 'streams' in {label} must be a list with one non-negative draw count for each of "
+                         f"the {len(layer_generators)} random generators in {model.name!r}. Received: {text[:80]}.")
     for generator, number in zip(layer_generators, numbers):
         generator.streams = number
 
@@ -91,15 +91,16 @@ def restore_training(model: Model, metadata: Mapping[str, str], tensors: Mapping
         return
     try:
         settings = json_text.parse(metadata["training"])
-        if not isinstance(settings, dict) or not isinstance(settings.get("optimizer"), dict):
-            raise ValueError("it must be an object with 'compile' and 'optimizer'")
+        if not isinstance(settings, dict) or not isinstance(settings.get("optimizer"), dict) or (
+                "compile" not in settings):
+            raise ValueError("the entry 'training' must be a JSON object with the keys 'compile' and 'optimizer'.")
         model.compile_from_config(settings["compile"], custom_objects)
         if settings["optimizer"]:
             slots = {name.removeprefix(SLOTS): value for name, value in tensors.items() if name.startswith(SLOTS)}
             _restore_optimizer(model, settings["optimizer"], slots)
     except Exception as error:  # constructors of losses, metrics and optimizers may raise anything
-        raise ValueError(f"The training in {path} cannot be read: {error} Load the model without "
-                         "it: load_model(path, compile=False).") from error
+        raise ValueError(f"The training state in {path} cannot be read: {error} To load the model without its "
+                         "training state, call load_model(path, compile=False).") from error
 
 
 def _restore_optimizer(model: Model, state: JsonObject, slots: Mapping[str, np.ndarray]) -> None:
@@ -114,6 +115,6 @@ def _restore_optimizer(model: Model, state: JsonObject, slots: Mapping[str, np.n
     for name, value in slots.items():
         slot, _, weight = name.partition("/")
         if weight and weight not in names:
-            raise ValueError(f"Slot {slot!r} belongs to {weight!r}, which is not a trainable weight.")
+            raise ValueError(f"The optimizer slot {slot!r} belongs to {weight!r}, which is not a trainable weight.")
         new_state[f"{slot}/{names[weight]}" if weight else slot] = value
     optimizer.set_state(new_state)

@@ -28,10 +28,12 @@ def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
     tensors = _several("concatenate", xs)
     shapes = [t.shape for t in tensors]
     if not tensors[0].ndim:
-        raise ValueError("concatenate needs tensors with at least one axis. Received: single numbers. Use stack().")
+        raise ValueError("concatenate needs tensors with at least one axis. Received: a tensor without axes. To join "
+                         "single numbers, use stack().")
     (axis,) = arith.normalize_axes(axis, tensors[0].ndim)
     if len({(*s[:axis], *s[axis + 1 :]) for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
-        raise ValueError(f"concatenate needs shapes that agree on all axes except axis {axis}. Received: {shapes}.")
+        raise ValueError(f"concatenate needs tensors whose shapes agree on all axes except axis {axis}. Received "
+                         f"shapes: {shapes}.")
     return apply(arith.concatenate, *tensors, axis=axis)
 
 
@@ -39,7 +41,7 @@ def stack(x: Sequence[TensorLike], axis: int = 0) -> Tensor:
     """Joins tensors of the same shape along a new axis. Raises ValueError if the shapes differ."""
     tensors = _several("stack", x)
     if len({t.shape for t in tensors}) > 1:
-        raise ValueError(f"stack needs tensors of the same shape. Received: {[t.shape for t in tensors]}.")
+        raise ValueError(f"stack needs tensors of the same shape. Received shapes: {[t.shape for t in tensors]}.")
     return concatenate([expand_dims(t, axis) for t in tensors], axis)
 
 
@@ -50,14 +52,14 @@ def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0
     """
     x = _tensor(x)
     if not x.ndim:
-        raise ValueError("split needs a tensor with at least one axis. Received a single number.")
+        raise ValueError("split needs a tensor with at least one axis. Received: a tensor without axes.")
     (axis,) = arith.normalize_axes(axis, x.ndim)
     size = x.shape[axis]
     if hasattr(indices_or_sections, "__index__"):
         sections = int(indices_or_sections)  # type: ignore[call-overload]
         if sections < 1 or size % sections:
-            raise ValueError(f"split needs equal parts: axis {axis} of size {size} cannot be cut "
-                             f"into {sections}. Pass the indices at which to cut.")
+            raise ValueError(f"Axis {axis} of size {size} cannot be split into {sections} equal parts. Pass the "
+                             "indices at which to cut.")
         cuts = [size // sections * i for i in range(1, sections)]
     else:
         cuts = [int(i) for i in indices_or_sections]  # type: ignore[union-attr]
@@ -77,21 +79,21 @@ def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
     names.lookup("mode", mode, dict.fromkeys(("constant", "reflect", "symmetric"), mode))
     widths = np.asarray(pad_width)
     if widths.dtype.kind not in "iu" or (widths < 0).any() or widths.shape not in ((), (1,), (2,), (1, 2), (x.ndim, 2)):
-        raise ValueError("pad_width must be an integer, a pair (before, after) or one such pair for each axis, and "
-                         f"not negative. Received: {pad_width!r} for shape {x.shape}.")
+        raise ValueError("pad_width must be an integer, a pair (before, after) or one such pair per axis. Widths "
+                         f"must not be negative. Received: pad_width={pad_width!r} for x of shape {x.shape}.")
     if constant_values is not None and not isinstance(constant_values, Real):
         raise ValueError(f"constant_values must be a number. Received: {constant_values!r}.")
     pairs = tuple((int(before), int(after)) for before, after in np.broadcast_to(widths, (x.ndim, 2)))
     if mode == "constant":
         return apply(arith.pad, x, widths=pairs, value=constant_values or 0)
     if constant_values is not None:
-        raise ValueError(f"mode {mode!r} repeats x's own elements: leave out constant_values. "
-                         f"Received: {constant_values!r}.")
+        raise ValueError(f"constant_values can be passed only with mode='constant'. Received: mode={mode!r}, "
+                         f"constant_values={constant_values!r}. Leave out constant_values.")
     for axis, (width, size) in enumerate(zip(pairs, x.shape)):
         if width != (0, 0):
             if not size:
-                raise ValueError(f"mode {mode!r} needs elements to repeat. Received shape "
-                                 f"{x.shape}, whose axis {axis} has none.")
+                raise ValueError(f"pad with mode={mode!r} needs elements to repeat. Received: x of shape {x.shape}, "
+                                 f"whose axis {axis} has no elements.")
             x = x[(*(slice(None),) * axis, np.pad(np.arange(size), width, mode))]  # type: ignore[call-overload]
     return x
 
@@ -102,7 +104,7 @@ def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
     ones = tuple(i for i, n in enumerate(x.shape) if n == 1)
     axes = ones if axis is None else arith.normalize_axes(axis, x.ndim)
     if not set(axes) <= set(ones):
-        raise ValueError(f"squeeze removes only axes of size 1. Received axis {axis} for shape {x.shape}.")
+        raise ValueError(f"squeeze can remove only axes of size 1. Received: axis={axis} for x of shape {x.shape}.")
     return x.reshape(tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
@@ -142,8 +144,9 @@ def where(condition: TensorLike, x1: TensorLike, x2: TensorLike) -> Tensor:
     elif condition.dtype != np.bool_:
         condition = not_equal(condition, 0)
     if condition.device is not x1.device:
-        raise DeviceError(f"where needs all its tensors on one device. Received {condition.device} "
-                          f"and {x1.device}: move one with .to({x1.device.name!r}).")
+        raise DeviceError("where needs all its tensors on the same device. Received: condition on "
+                          f"{condition.device.name!r}, x1 and x2 on {x1.device.name!r}. Move condition with "
+                          f"condition.to({x1.device.name!r}).")
     return apply(select.where, x1, x2, condition=condition.data)
 
 
@@ -237,7 +240,8 @@ def _pair(x1: TensorLike, x2: TensorLike) -> tuple[Tensor, Tensor]:
 def _several(name: str, xs: Sequence[TensorLike]) -> list[Tensor]:
     """Converts values to tensors on the device of the first tensor."""
     if isinstance(xs, (Tensor, np.ndarray)) or not isinstance(xs, Sequence) or not xs:
-        raise ValueError(f"{name} needs a list of at least one tensor. Received: {type(xs).__name__} {xs!r:.80}.")
+        raise ValueError(f"{name} needs a list of at least one tensor. Received: {xs!r:.80} of type "
+                         f"{type(xs).__name__}.")
     beside = next((x for x in xs if isinstance(x, Tensor)), None)
     return [_tensor(x) if beside is None else beside.operand(x) for x in xs]
 

@@ -53,9 +53,9 @@ def conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: P
     kh, kw, depth, filters = _kernel_shape(w, "(KH, KW, C // groups, F)")
     if not hasattr(groups, "__index__") or groups < 1 or channels % groups or filters % groups:
         raise ValueError("groups must be a positive integer that divides the input channels and the filters. "
-                         f"Received: groups={groups!r}, {channels} channels, {filters} filters.")
+                         f"Received: groups={groups!r}, {channels} input channels, {filters} filters.")
     if depth * groups != channels:
-        raise ValueError(f"The kernel must have as many input channels as x has in each group: {channels // groups}. "
+        raise ValueError(f"The kernel must have {channels // groups} input channels, as many as x has in each group. "
                          f"Received: x of shape {x.shape}, w of shape {w.shape}, groups={groups}.")
     _check_bias(b, filters)
     window = shapes.window((h, width), (kh, kw), strides, padding, dilation_rate)
@@ -133,7 +133,8 @@ def dense(x: TensorLike, w: TensorLike, b: TensorLike | None = None) -> Tensor:
     """y = x w + b: x (N, C), w (C, F), b (F,) -> (N, F)."""
     x, w, b = _same_dtype("dense", x, w, b)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
-        raise ValueError(f"dense needs x (N, C) and w (C, F). Received shapes: {x.shape} and {w.shape}.")
+        raise ValueError(f"dense needs x of shape (N, C) and w of shape (C, F). Received: x of shape {x.shape}, w of "
+                         f"shape {w.shape}.")
     _check_bias(b, w.shape[1])
     return apply(dense_ops.dense, x, w, b)
 
@@ -180,10 +181,10 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
     moving: list[Any] = [m.data if isinstance(m, Tensor) else m for m in (moving_mean, moving_var)]
     vectors = [*(v for v in (gamma, beta) if v is not None), *moving]
     if x.ndim < 2 or any(v is None or v.shape != x.shape[-1:] for v in vectors):
-        raise ValueError("batch_norm needs x (..., C) and gamma, beta, moving_mean and moving_var of shape (C,). "
-                         f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
+        raise ValueError("batch_norm needs x of shape (..., C), and gamma, beta, moving_mean and moving_var of shape "
+                         f"(C,). Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
     if training and not x.size:
-        raise ValueError("batch_norm in training needs the mean of the batch, which is undefined for an empty batch. "
+        raise ValueError("batch_norm in training needs the mean of the batch, so the batch must not be empty. "
                          f"Received: x of shape {x.shape}.")
     together = training and ranks.size > 1
     _check_pass(x, other, relu and training, pool, together)
@@ -206,15 +207,16 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
 def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, together: bool) -> None:
     """Raises ValueError for arguments that `batch_norm` cannot combine."""
     shape = None if other is None else other.shape
-    received = f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu in training={relu}."
+    received = (f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu={relu} (always False "
+                "outside training).")
     if other is not None and (shape != x.shape or pool or not relu):
-        raise ValueError("The argument `other` of batch_norm must have x's shape. It is supported only in training, "
-                         f"with relu=True and without pooling. {received}")
+        raise ValueError("batch_norm supports the argument `other` only in training, with relu=True and pool=False. "
+                         f"`other` must have the shape of x. {received}")
     if together and (pool or other is not None):
-        raise ValueError(f"batch_norm over several processes supports neither pool nor other. {received}")
+        raise ValueError(f"batch_norm over several processes does not support the arguments pool and other. {received}")
     if pool and (not relu or x.ndim != 4 or min(x.shape[1:3]) < 2):
-        raise ValueError("batch_norm pools only images (N, H, W, C) of at least 2 x 2 pixels, in "
-                         f"training, with relu=True. {received}")
+        raise ValueError("batch_norm supports pool=True only in training, with relu=True, for images (N, H, W, C) of "
+                         f"at least 2 x 2 pixels. {received}")
 
 
 def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
@@ -248,8 +250,8 @@ def _same_dtype(name: str, *values: TensorLike | None) -> list[Tensor]:
     tensors = [x, *(None if v is None else _tensor(v, follow) for v in values[1:])]
     dtypes = [str(t.dtype) for t in tensors if t is not None]
     if len(set(dtypes)) > 1:
-        raise TypeError(f"{name} needs tensors of one dtype. Received: {', '.join(dtypes)}. Convert with ops.cast(t, "
-                        "dtype).")
+        raise TypeError(f"{name} needs tensors of the same dtype. Received: {', '.join(dtypes)}. Convert a tensor "
+                        "with ops.cast(tensor, dtype).")
     return tensors  # type: ignore[return-value]
 
 
@@ -261,13 +263,14 @@ def _kernel_shape(w: Tensor, expected: str) -> tuple[int, ...]:
 
 def _check_depth(x: Tensor, w: Tensor, depth: int) -> None:
     if depth != x.shape[3]:
-        raise ValueError(f"The kernel must have as many input channels as x: {x.shape[3]}. "
-                         f"Received: x of shape {x.shape}, w of shape {w.shape}.")
+        raise ValueError(f"The kernel must have {x.shape[3]} input channels, as many as x. Received: x of shape "
+                         f"{x.shape}, w of shape {w.shape}.")
 
 
 def _check_bias(b: Tensor | None, size: int) -> None:
     if b is not None and b.shape != (size,):
-        raise ValueError(f"The bias must have one number per output channel, shape {(size,)}. Received: {b.shape}.")
+        raise ValueError(f"The bias must have shape {(size,)}, one number per output channel. Received shape: "
+                         f"{b.shape}.")
 
 
 def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None,
@@ -280,8 +283,8 @@ def _move_constant(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
     """Returns an array on `like`'s device. Raises TypeError if `value` would lose its gradients."""
     value = stack_all(value)
     if isinstance(value, Tensor) and needs_gradients(value):
-        raise TypeError(f"These numbers must be constants. Received a tensor of shape {value.shape} that requires "
-                        "gradients, which would be lost. Pass tensor.detach().")
+        raise TypeError("This argument is used as a constant, so its gradients would be lost. Received: a tensor of "
+                        f"shape {value.shape} that requires gradients. Pass tensor.detach().")
     if not isinstance(value, Tensor) or value.device is not like.device:
         return like.device.asarray(np.asarray(value), dtype)
     if value.dtype == dtype:

@@ -113,7 +113,7 @@ def categorical_generalized_cross_entropy(y_true: TensorLike, y_pred: TensorLike
                                           q: float = 0.5) -> Tensor:
     """(1 - p^q) / q, where p is the predicted probability of the label. Zhang and Sabuncu, 2018."""
     if not 0 < q < 1:
-        raise ValueError(f"q must be between 0 and 1, both excluded. Received: {q!r}.")
+        raise ValueError(f"q must be greater than 0 and less than 1. Received: {q!r}.")
     p = _predictions(y_pred)
     labels = _labels(y_true, p)
     hot = p.device.empty(p.shape, p.dtype)
@@ -336,8 +336,8 @@ def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") ->
     if y_pred.shape in ((*targets.shape, 1), targets.shape[:-1]) and targets.size == y_pred.size:
         targets = targets.reshape(y_pred.shape)
     if targets.shape != y_pred.shape:
-        raise ValueError(f"{name} needs y_true in the shape of y_pred. Received shapes: "
-                         f"{targets.shape} and {y_pred.shape}.{remedy}")
+        raise ValueError(f"{name} needs y_true and y_pred of the same shape. Received: y_true of shape "
+                         f"{targets.shape}, y_pred of shape {y_pred.shape}.{remedy}")
     return targets
 
 
@@ -352,8 +352,9 @@ def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
     if labels.shape == (*y_pred.shape[:-1], 1):
         labels = labels[..., 0] if isinstance(labels, np.ndarray) else labels.reshape(labels.shape[:-1])
     if labels.shape != y_pred.shape[:-1]:
-        raise ValueError("sparse_categorical_crossentropy needs one label per prediction. Received shapes: "
-                         f"{np.shape(y_true)} and {y_pred.shape}. For one-hot targets use categorical_crossentropy.")
+        raise ValueError("y_true must contain one integer label per prediction. Received: y_true of shape "
+                         f"{np.shape(y_true)}, y_pred of shape {y_pred.shape}. For one-hot targets, use "
+                         "categorical_crossentropy.")
     return labels if isinstance(y_true, Tensor) and y_true.dtype == np.int64 else y_pred.device.asarray(
         whole_labels(labels, y_pred.shape[-1]))
 
@@ -363,10 +364,11 @@ def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64) if labels.dtype.kind in "iubf" and np.isfinite(labels).all() else None
     if whole is None or (whole != labels).any():
-        raise ValueError(f"Labels must be integers. Received dtype {labels.dtype}: {labels.reshape(-1)[:5]}.")
+        raise ValueError(f"Labels must be integers. Received: labels of dtype {labels.dtype}, starting with "
+                         f"{labels.reshape(-1)[:5]}.")
     if classes is not None and whole.size and (whole.min() < 0 or whole.max() >= classes):
-        raise ValueError(f"Labels must lie in 0..{classes - 1} for predictions of {classes} "
-                         f"classes. Received labels from {whole.min()} to {whole.max()}.")
+        raise ValueError(f"Labels must be in 0..{classes - 1} for predictions of {classes} classes. Received: labels "
+                         f"from {whole.min()} to {whole.max()}.")
     return whole
 
 

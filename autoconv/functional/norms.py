@@ -41,7 +41,7 @@ def normalize(x: TensorLike, axis: Axes = -1, order: int = 2, epsilon: float = 1
     """Divides x by its norm of order `order` along `axis`, or by epsilon if the norm is smaller."""
     x = _tensor(x)
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
-        raise ValueError(f"order must be an integer of at least 1. Received: {order!r}.")
+        raise ValueError(f"order must be a positive integer. Received: {order!r}.")
     if order == 2:
         return x / arrays.sqrt(arrays.maximum((x * x).sum(axis, keepdims=True), epsilon**2))
     sums = (arrays.abs(x) ** order).sum(axis, keepdims=True)

@@ -322,15 +322,15 @@ def real_numbers(array: Any, dtype: DTypeLike | None = None) -> np.ndarray:
     try:
         values = np.asarray(array)
     except RuntimeError as error:
-        remedy = (" Gradients cannot flow into another library's tensor: pass x.detach()."
+        remedy = (" Gradients cannot flow into another library's tensor. Pass x.detach()."
                   if "grad" in str(error) else "")
-        raise TypeError(f"Arrays must be readable by NumPy. Received: {type(array).__module__}."
-                        f"{type(array).__name__}: {error}{remedy}") from error
+        raise TypeError(f"NumPy cannot read an object of type {type(array).__module__}.{type(array).__name__}: "
+                        f"{error}{remedy}") from error
     result_dtype = values.dtype if dtype is None else np.dtype(dtype)
     for candidate in (values.dtype, result_dtype):
         if candidate.kind in "cSU" or (candidate.kind in "OMm" and candidate is result_dtype):
-            remedy = " Pass its .real and .imag, or its np.abs()." if candidate.kind == "c" else ""
-            raise TypeError(f"Tensors contain only real numbers. Received dtype {candidate}.{remedy}")
+            remedy = " Pass the array's .real and .imag, or np.abs(array)." if candidate.kind == "c" else ""
+            raise TypeError(f"Tensors can contain only real numbers. Received: dtype {candidate}.{remedy}")
     return np.asarray(values, result_dtype)
 
 
@@ -354,8 +354,8 @@ def find_dlpack_device(producer: Any) -> Device:
     """
     kind, index = map(int, producer.__dlpack_device__())
     if kind not in _DLPACK:
-        raise DeviceError("autoconv supports only host memory and NVIDIA GPUs through DLPack. "
-                          f"Received: device type {kind}. Copy the array to the host first.")
+        raise DeviceError("autoconv supports only host memory and NVIDIA GPUs through DLPack. Received: DLPack "
+                          f"device type {kind}. Copy the array to the host first.")
     return get(_DLPACK[kind] if _DLPACK[kind] == "cpu" else f"cuda:{index}")
 
 

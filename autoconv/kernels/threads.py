@@ -109,9 +109,9 @@ def _numbers_of_numba() -> tuple[Callable[[], int], Callable[[int], None]]:
 def check_number(threads: int) -> None:
     """Raises ValueError if `threads` is above 1 in a forked process limited to one thread."""
     if threads > 1 and _number is not None and _number.is_forked:
-        raise ValueError("This process was forked from a process in which kernels had run, so its kernels run on 1 "
-                         f"thread. Received: {threads}. Start processes with multiprocessing's 'spawn' or "
-                         "'forkserver' to use more.")
+        raise ValueError("This process was forked from a process in which kernels had run, so its kernels can use "
+                         f"only 1 thread. Received: {threads} threads. To use more threads, start the process with "
+                         "multiprocessing's method 'spawn' or 'forkserver'.")
 
 
 def _limit_child() -> None:

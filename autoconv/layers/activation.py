@@ -44,7 +44,7 @@ class ReLU(Layer):
         super().__init__(**kwargs)
         for name, value in (("max_value", max_value), ("negative_slope", negative_slope), ("threshold", threshold)):
             if (value is None and name != "max_value") or (value is not None and not value >= 0):
-                raise ValueError(f"{name} of a ReLU layer cannot be None or a negative value. Received: {value!r}.")
+                raise ValueError(f"{name} of a ReLU layer must be a number of at least 0. Received: {name}={value!r}.")
         self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
 
     @property
@@ -105,8 +105,9 @@ class PReLU(Layer):
         shared_axes = set(self.shared_axes or ())
         sizes = tuple(1 if i in shared_axes else n for i, n in enumerate(input_shape))[1:]
         if None in sizes or not shared_axes <= set(range(1, len(input_shape))):
-            raise ValueError(f"Layer {self.name!r} needs an input whose sizes are known, except along shared_axes "
-                             f"(counted from 1). Received: {input_shape}, shared_axes={self.shared_axes}.")
+            raise ValueError(f"Layer {self.name!r} needs an input of known size along all axes except shared_axes. "
+                             f"shared_axes must be in 1..{len(input_shape) - 1}. Received: "
+                             f"input_shape={input_shape}, shared_axes={self.shared_axes}.")
         self.alpha = self.add_weight(sizes, self.alpha_initializer, name="alpha")  # type: ignore[arg-type]
         axes = {axis: size for axis, size in enumerate(input_shape[1:], 1) if axis not in shared_axes}
         self.input_spec = InputSpec(ndim=len(input_shape), axes=axes)  # type: ignore[arg-type]

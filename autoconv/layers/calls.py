@@ -68,14 +68,15 @@ def bind(layer: "Layer", args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     try:
         arguments = dict(spec.bind(layer, *args, **kwargs).arguments)
     except TypeError as error:
-        raise TypeError(f"Layer {layer.name!r} was called with wrong arguments: {error}. Use call{spec}.") from None
+        raise TypeError(f"Layer {layer.name!r} was called with wrong arguments: {error}. The signature "
+                        f"is call{spec}.") from None
     arguments.pop(next(iter(spec.parameters)))
     for name, parameter in spec.parameters.items():
         if parameter.kind is Argument.VAR_KEYWORD:
             arguments.update(arguments.pop(name, {}))
         if parameter.kind is Argument.VAR_POSITIONAL and name in arguments:
-            raise TypeError(f"A layer's call must not have an argument *{name}. Use named arguments or a list of "
-                            f"inputs in layer {layer.name!r}.")
+            raise TypeError(f"The call() of a layer must not have a parameter *{name}. Use named parameters or a list "
+                            f"of inputs in layer {layer.name!r}.")
     return arguments
 
 
@@ -121,8 +122,8 @@ def convert(layer: "Layer", x: Tensor, dtype: str = "") -> Tensor:
     if _stays(layer, x.dtype) or (x.dtype.kind == "f" and keeps_floats):
         return x
     if x.requires_grad:
-        raise TypeError(f"Layer {layer.name!r} computes in {dtype}. Received a tensor of {x.dtype} that requires "
-                        f"gradients: convert it first, or create the layer with dtype={x.dtype.name!r}.")
+        raise TypeError(f"Layer {layer.name!r} computes in {dtype}. Received: a {x.dtype} tensor that requires "
+                        f"gradients. Convert the tensor first, or create the layer with dtype={x.dtype.name!r}.")
     return apply(elementwise.cast, x, dtype=np.dtype(dtype))
 
 
@@ -165,9 +166,9 @@ def add_node(layer: "Layer", arguments: dict[str, Any], training: bool | None) -
     """Adds a node for a call with these arguments and returns its symbolic result. Builds and checks the layer."""
     for item in flatten(list(arguments.values())):
         if isinstance(item, Variable) or (isinstance(item, Tensor) and item.requires_grad):
-            raise TypeError(f"A model trains only the weights of its layers, so a Variable that layer {layer.name!r} "
-                            "receives together with a symbolic tensor would not be trained. Pass its values: "
-                            "parameter.numpy().")
+            raise TypeError(f"A model trains only the weights of its layers. A Variable that layer {layer.name!r} "
+                            "receives together with a symbolic tensor would not be trained. Pass the values with "
+                            "variable.numpy().")
         if isinstance(item, SymbolicTensor) and item.node is not None:
             settle = getattr(item.node.operation, "settle_dtype", None)
             if settle is not None:

@@ -32,8 +32,8 @@ class KerasDefault:
 
     def __set__(self, layer: Any, value: Any) -> None:
         if value is not self.default and value != self.default:
-            raise ValueError(f"{type(layer).__name__} does not support {self.name}: only {self.default!r} is "
-                             f"accepted. Received: {value!r}.")
+            raise ValueError(f"{type(layer).__name__} supports only {self.name}={self.default!r}. Received: "
+                             f"{self.name}={value!r}.")
 
 
 class DataFormat:
@@ -47,7 +47,7 @@ class DataFormat:
             raise ValueError("The `data_format` argument must be one of {'channels_first', 'channels_last'}, and "
                              f"autoconv supports only 'channels_last'. Received: data_format={value!r}")
         if value == "channels_first":
-            raise ValueError(f"{type(layer).__name__} works on images of shape (N, H, W, C): data_format must be "
+            raise ValueError(f"{type(layer).__name__} needs images of shape (N, H, W, C), so data_format must be "
                              f"'channels_last'. Received: {value!r}. Move the channels of your arrays with "
                              "np.moveaxis(x, 1, -1).")
 
@@ -104,7 +104,8 @@ def zoom(value: Any, name: str) -> Range:
     """Checks a zoom factor like `factor(-1, 1)`, and raises ValueError for -1."""
     low, high = factor(-1, 1).check(value, name)
     if -1 in (value if isinstance(value, (tuple, list)) else (value,)):
-        raise ValueError(f"{name} must be larger than -1: at -1 nothing is left of an image. Received: {value!r}.")
+        raise ValueError(f"{name} must be larger than -1, because -1 would shrink an image to nothing. Received: "
+                         f"{value!r}.")
     return low, high
 
 
@@ -119,8 +120,8 @@ def axes(value: Any, name: str) -> int | list[int]:
 def positive(value: Any, name: str) -> int:
     """Returns a positive integer as an int. Raises ValueError for other values."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive value, and an "
-                         f"integer. Received: {value!r}.")
+        raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive value of type int. "
+                         f"Received: {value!r}.")
     return int(value)
 
 
@@ -129,8 +130,8 @@ def padding(value: Any, numbers: bool = True) -> Any:
     if isinstance(value, str) or not numbers:
         name = value.lower() if isinstance(value, str) else value
         if name not in ("valid", "same"):
-            raise ValueError("The `padding` argument must be a list/tuple or one of {'same', 'valid'}. Unknown "
-                             f"padding: {value!r}.{names.suggestion(name, ['valid', 'same'])} Known: same, valid.")
+            raise ValueError(f"The `padding` argument must be {'a list, a tuple, ' if numbers else ''}'same' or "
+                             f"'valid'. Received: padding={value!r}.{names.suggestion(name, ['valid', 'same'])}")
         return name
     shapes.explicit_padding(value)
     return _tuples(value)
@@ -162,15 +163,16 @@ def known_channels(layer: "Layer", input_shape: Shape) -> int:
     layer.check_input(input_shape)
     axis, rank = layer.channel_axis, len(input_shape)
     if (rank > 1 and not -rank < axis < rank) or axis == 0:
-        raise ValueError(f"axis must be an axis of the input other than the batch axis. Layer {layer.name!r} with "
-                         f"axis={axis} received: {input_shape}.")
+        raise ValueError(f"axis must be an axis of the input other than the batch axis. Received: axis={axis}, "
+                         f"input_shape={input_shape} in layer {layer.name!r}.")
     if rank < 2 or input_shape[axis] is None:
         label = "last axis" if axis == -1 else f"axis {axis}"
         raise ValueError(f"The {label} of the input of layer {layer.name!r} must have a known size. Received shape: "
                          f"{input_shape}.")
     channels = int(input_shape[axis] or 0)
     if channels < 1:
-        raise ValueError(f"Layer {layer.name!r} needs at least one channel to compute from. Received: {input_shape}.")
+        raise ValueError(f"Layer {layer.name!r} needs an input with at least one channel. Received shape: "
+                         f"{input_shape}.")
     return channels
 
 

@@ -30,8 +30,8 @@ class _Convolution(Layer):
         self.kernel_size, self.strides, self.dilation_rate = kernel_size, strides, dilation_rate
         if not self.strides_of_dilated and max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError("`strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: "
-                             f"strides={self.strides} and dilation_rate={self.dilation_rate}. functional.conv2d "
-                             "supports both.")
+                             f"strides={self.strides} and dilation_rate={self.dilation_rate}. functional.conv2d and "
+                             "functional.conv2d_transpose support both.")
         self.padding = padding
         self.use_bias = bool(use_bias)
         self.activation = activation

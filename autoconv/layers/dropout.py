@@ -25,7 +25,7 @@ def _fraction(value: Any, name: str) -> float:
 
 def _rate(value: Any, name: str) -> float:
     if _fraction(value, name) == 1:
-        raise ValueError(f"{name} must be smaller than 1: at 1 nothing would be left. Received: {value!r}.")
+        raise ValueError(f"{name} must be at least 0 and less than 1. Received: {name}={value!r}.")
     return float(value)
 
 
@@ -75,8 +75,8 @@ class _MaskLayer(_TrainingLayer):
         """
         sizes = self.noise_shape or (None,) * x.ndim
         if len(sizes) != x.ndim or any(n not in (None, 1, size) for n, size in zip(sizes, x.shape)):
-            raise ValueError(f"noise_shape must have 1, None or the input's size for each axis of shape {x.shape}. "
-                             f"Received: {self.noise_shape}.")
+            raise ValueError("noise_shape must have one entry per input axis: 1, None or the size of the axis. "
+                             f"Received: noise_shape={self.noise_shape}, input of shape {x.shape}.")
         shape = tuple(size if n is None else n for n, size in zip(sizes, x.shape))
         ones = Tensor(x.device.constant(np.ones(shape, x.dtype)), device=x.device)
         stream = self._draw(x)

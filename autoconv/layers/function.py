@@ -29,8 +29,8 @@ class Function:
     def __init__(self, function: str, name: str | None = None) -> None:
         kind, _, short = function.rpartition(".")
         if kind not in ("", "functional", "ops"):
-            raise ValueError("The function must be a method of a tensor, functional.NAME or ops.NAME. Received: "
-                             f"{function!r}.")
+            raise ValueError("function must be the name of a tensor method, such as 'add', or 'functional.NAME' or "
+                             f"'ops.NAME'. Received: {function!r}.")
         candidates = {name.rpartition(".")[2]: f for name, f in FUNCTIONS.items() if name.rpartition(".")[0] == kind}
         self.call = names.lookup("function", short, candidates)
         self.function, self.short = function, short
@@ -45,9 +45,9 @@ class Function:
         if not any(isinstance(item, SymbolicTensor) for item in flatten((args, kwargs))):
             return self.call(*args, **kwargs)
         if any(isinstance(item, Variable) for item in flatten((args, kwargs))):
-            raise TypeError(f"A model trains only the weights of its layers, so a Variable that {self.function!r} "
-                            "receives together with a symbolic tensor would not be trained. Add it to a custom "
-                            "layer, or pass its values: parameter.numpy().")
+            raise TypeError("A model trains only the weights of its layers, so a Variable passed to "
+                            f"{self.function!r} together with a symbolic tensor would not be trained. Create the "
+                            "Variable in a custom layer, or pass only its values with variable.numpy().")
         args, kwargs = map_structure(_plain, args), map_structure(_plain, kwargs)
         result = self.compute_output(args, kwargs)
         Node(self, args, kwargs, result)
@@ -137,8 +137,8 @@ def _operand_shape(item: Any) -> Shape:
         return item.shape
     array = np.asarray(item)
     if array.dtype.kind not in "biuf":
-        raise TypeError("The other operand of a symbolic tensor must be a number, an array or a tensor. Received: "
-                        f"{type(item).__name__}.")
+        raise TypeError("An operand combined with a symbolic tensor must be a number, a numeric array or a tensor. "
+                        f"Received: operand of type {type(item).__name__} with dtype {array.dtype}.")
     return array.shape
 
 

@@ -138,8 +138,9 @@ class Layer(Stateful):
     def _refuse_new_state(self) -> None:
         if vars(self).get("_build_shape") is not None and self.built and _build_path.get() is None:
             raise ValueError("You cannot add new elements of state (variables or sub-layers) to a layer that is "
-                             "already built. All state must be created in the `__init__()` method or in the `build()` "
-                             f"method. Layer {self.name!r} was built for {self._build_shape}.")
+                             "already built. All state must be created in the `__init__()` method or in the "
+                             f"`build()` method. Layer {self.name!r} was built for the input shape "
+                             f"{self._build_shape}.")
 
     def _replace_weight(self, old: Variable, new: Any) -> None:
         if isinstance(new, Variable) and new.name == "variable":  # the variable has only its default name
@@ -189,7 +190,7 @@ class Layer(Stateful):
         try:
             return activations.serialize(value) if is_function else serialize(value)
         except ValueError as error:
-            raise ValueError(f"{name} of layer {self.name!r}: {error}") from None
+            raise ValueError(f"Argument `{name}` of layer {self.name!r} cannot be serialized. {error}") from None
 
     @property
     def dtype(self) -> str:
@@ -487,10 +488,10 @@ class Layer(Stateful):
         mine, values = self.weights, [np.asarray(devices.detach(w)) for w in weights]
         if [w.shape for w in mine] != [v.shape for v in values]:
             raise ValueError(
-                f"You called `set_weights` with arrays of the wrong number or shapes: {self.name!r} has {len(mine)} "
-                f"weights of shapes {[w.shape for w in mine]}. Received {len(values)} of shapes "
+                f"`set_weights` needs one array of the right shape for each weight. Layer {self.name!r} has "
+                f"{len(mine)} weights of shapes {[w.shape for w in mine]}. Received: {len(values)} arrays of shapes "
                 f"{[v.shape for v in values]}."
-                + ("" if self.built else " It is not built yet.")
+                + ("" if self.built else " The layer is not built yet. Call build(input_shape) first.")
             )
         for weight, value in zip(mine, values):
             weight.assign(value)
@@ -499,7 +500,7 @@ class Layer(Stateful):
         """Returns the number of elements in all weights."""
         if not self.built:
             raise ValueError(f"You tried to call `count_params` on layer {self.name!r}, but the layer isn't built. "
-                             "It has no weights before it is built: call build(input_shape).")
+                             "Call build(input_shape) first.")
         return sum(w.size for w in self.weights)
 
     def zero_grad(self) -> None:

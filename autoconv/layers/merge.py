@@ -23,7 +23,7 @@ class _Merge(Layer):
     def check_input(self, shape: Any) -> None:
         if is_shape(shape) or isinstance(shape, dict):
             raise ValueError(f"A merge layer should be called on a list of inputs. Layer {self.name!r} received: "
-                             f"{shape} (not a list of shapes).")
+                             f"input_shape={shape}, which is not a list of shapes.")
         if not len(shape):
             raise ValueError(f"A merge layer should be called on a list of at least 1 input. Layer {self.name!r} "
                              "received an empty list.")
@@ -67,8 +67,8 @@ class Subtract(_Merge):
 
     def _check_shapes(self, shapes: list[Shape]) -> None:
         if len(shapes) != 2:
-            raise ValueError("A `Subtract` layer should be called on exactly 2 inputs. "
-                             f"Layer {self.name!r} received: {shapes}.")
+            raise ValueError(f"A `Subtract` layer should be called on exactly 2 inputs. Layer {self.name!r} received "
+                             f"inputs of shapes {shapes}.")
         super()._check_shapes(shapes)
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
@@ -125,13 +125,15 @@ class Concatenate(_Merge):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = [list(shape) for shape in input_shape]
         if len({len(shape) for shape in shapes}) > 1 or not -len(shapes[0]) <= self.axis < len(shapes[0]):
-            raise ValueError("A `Concatenate` layer requires inputs of the same rank, which have its axis. Layer "
-                             f"{self.name!r} with axis={self.axis} received: {input_shape}.")
+            raise ValueError("A `Concatenate` layer requires inputs of the same rank, and `axis` must be one of "
+                             f"their axes. Layer {self.name!r} with axis={self.axis} received inputs of shapes "
+                             f"{input_shape}.")
         sizes = [shape.pop(self.axis) for shape in shapes]
         columns = [{n for n in column if n is not None} for column in zip(*shapes)]
         if any(len(column) > 1 for column in columns):
-            raise ValueError("A `Concatenate` layer requires inputs with matching shapes except for the concatenation "
-                             f"axis. Layer {self.name!r} with axis={self.axis} received: {input_shape}.")
+            raise ValueError("A `Concatenate` layer requires inputs with matching shapes except for the "
+                             f"concatenation axis. Layer {self.name!r} with axis={self.axis} received inputs of "
+                             f"shapes {input_shape}.")
         result: list[int | None] = [column.pop() if column else None for column in columns]
         result.insert(self.axis % (len(result) + 1), None if None in sizes else sum(sizes))  # type: ignore[arg-type]
         return tuple(result)
@@ -156,15 +158,16 @@ class Dot(_Merge):
             raise TypeError(f"Invalid type for argument `axes`: it should be a list or an int. Received: axes={axes!r}")
         pair = (axes, axes) if hasattr(axes, "__index__") else tuple(axes)
         if len(pair) != 2 or any(isinstance(axis, bool) or not hasattr(axis, "__index__") for axis in pair):
-            raise ValueError("Invalid format for argument `axes`: it should contain two elements, or be one integer. "
+            raise ValueError("Invalid format for argument `axes`: it should be one integer or contain two integers. "
                              f"Received: axes={axes!r}.")
         self.axes, self.normalize = tuple(axes) if isinstance(axes, list) else axes, bool(normalize)
 
     def _check_shapes(self, shapes: list[Shape]) -> None:
         if len(shapes) != 2:
-            raise ValueError(f"A `Dot` layer should be called on exactly 2 inputs. Received: {shapes}.")
+            raise ValueError(f"A `Dot` layer should be called on exactly 2 inputs. Received inputs of shapes {shapes}.")
         if min(map(len, shapes)) < 2:
-            raise ValueError(f"A `Dot` layer needs inputs with an axis after the batch. Received: {shapes}.")
+            raise ValueError("A `Dot` layer needs inputs with at least one axis after the batch axis. Received "
+                             f"inputs of shapes {shapes}.")
         self.compute_output_shape(shapes)
 
     def call(self, inputs: list[Tensor]) -> Tensor:
@@ -184,9 +187,9 @@ class Dot(_Merge):
         (x, y), (ax, ay) = input_shape, self._positive_axes(input_shape)
         if 0 in (ax, ay) or not (ax < len(x) and ay < len(y)) or (
                 None not in (x[ax], y[ay]) and x[ax] != y[ay]):
-            raise ValueError("Incompatible input shapes: the sizes along `axes` must be the same, and `axes` must "
-                             f"not include the batch axis. Layer {self.name!r} with axes={self.axes} received: {x} "
-                             f"and {y}.")
+            raise ValueError("Incompatible input shapes. `axes` must select an axis after the batch axis in each "
+                             f"input, and the selected axes must have the same size. Layer {self.name!r} with "
+                             f"axes={self.axes} received inputs of shapes {x} and {y}.")
         rest = (*(n for i, n in enumerate(x[1:], 1) if i != ax), *(n for i, n in enumerate(y[1:], 1) if i != ay))
         return (x[0], *(rest or (1,)))
 

@@ -11,12 +11,20 @@ from .layer import Layer, Shape
 
 
 def _check_axes(layer: Layer, axis: Any, input_shape: Shape) -> list[int]:
-    """Returns the axes, counted from 0. Raises ValueError for axes that the input lacks."""
+    """Returns the axes, counted from 0. Raises ValueError if the input lacks one of them."""
     axes, rank = axis if isinstance(axis, list) else [axis], len(input_shape)
     if any(not -rank <= i < rank for i in axes):
         raise ValueError(f"Axis {axis} is out of bounds for input shape {input_shape}. Received: axis={axis} of layer "
                          f"{layer.name!r}.")
     return sorted(i % rank for i in axes)
+
+
+def _find_sizes(layer: Layer, axes: list[int], input_shape: Shape) -> tuple[int, ...]:
+    sizes = tuple(n for n in (input_shape[i] for i in axes) if n is not None)
+    if len(sizes) < len(axes):
+        raise ValueError(f"Layer {layer.name!r} needs inputs whose sizes along the axes {axes} are known. Received "
+                         f"input shape: {input_shape}.")
+    return sizes
 
 
 class _SampleNorm(Layer):
@@ -56,11 +64,8 @@ class LayerNormalization(_SampleNorm):
 
     def build(self, input_shape: Shape) -> None:
         self.axis = _check_axes(self, self.axis, input_shape)
-        sizes = tuple(input_shape[i] for i in self.axis)
-        if None in sizes:
-            raise ValueError(f"Layer {self.name!r} needs an input with known sizes of the axes {self.axis}. Received: "
-                             f"{input_shape}.")
-        self._add_weights(sizes)  # type: ignore[arg-type]
+        sizes = _find_sizes(self, self.axis, input_shape)
+        self._add_weights(sizes)
 
     def call(self, x: Tensor) -> Tensor:
         return F.layer_normalization(x, self.gamma, self.beta, self.axis, self.epsilon, self.rms_scaling)
@@ -83,8 +88,8 @@ class GroupNormalization(_SampleNorm):
     ) -> None:
         super().__init__(**kwargs)
         if isinstance(groups, bool) or not isinstance(groups, int) or (groups < 1 and groups != -1):
-            raise ValueError("Received an invalid value for argument `groups`, expected a positive integer (or `-1` "
-                             f"for instance normalization). Received: groups={groups!r}.")
+            raise ValueError("Invalid value for argument `groups`. Expected a positive integer, or -1 for instance "
+                             f"normalization. Received: groups={groups!r}.")
         self._set_up(epsilon, center, scale, beta_initializer, gamma_initializer)
         self.groups, self.axis = groups, checks.axis(axis)
 
@@ -129,11 +134,8 @@ class RMSNormalization(Layer):
 
     def build(self, input_shape: Shape) -> None:
         self.axis = _check_axes(self, self.axis, input_shape)
-        sizes = tuple(input_shape[i] for i in self.axis)
-        if None in sizes:
-            raise ValueError(f"Layer {self.name!r} needs an input with known sizes of the axes {self.axis}. Received: "
-                             f"{input_shape}.")
-        self.scale = self.add_weight(sizes, "ones", name="scale")  # type: ignore[arg-type]
+        sizes = _find_sizes(self, self.axis, input_shape)
+        self.scale = self.add_weight(sizes, "ones", name="scale")
 
     def call(self, x: Tensor) -> Tensor:
         mean = (x * x).mean(tuple(self.axis), True)

@@ -69,7 +69,7 @@ class Lambda(Layer):
         if isinstance(function, str):  # a registered name from a file
             function = _functions.find(function)
         if not callable(function):
-            raise TypeError(f"function must be a function of the inputs. Received: {function!r}.")
+            raise TypeError(f"function must be a callable that accepts the layer's inputs. Received: {function!r}.")
         self.function, self._wanted_shape, self.arguments = function, output_shape, dict(arguments or {})
         self._takes_training = "training" in signature(function).parameters
 

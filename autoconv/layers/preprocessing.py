@@ -63,7 +63,7 @@ class Normalization(Layer):
                              f"mean={mean} and variance={variance}.")
         axes = () if axis is None else (axis,) if hasattr(axis, "__index__") else tuple(axis)
         if 0 in axes:
-            raise ValueError(f"axis counts from 1: 0 is the batch. Received: axis={axis}.")
+            raise ValueError(f"`axis` must not include 0, which is the batch axis. Received: axis={axis}.")
         self.axis, self.invert, self._fixed_mean, self._fixed_variance = axis, bool(invert), mean, variance
         self._axes = axes
 
@@ -75,8 +75,8 @@ class Normalization(Layer):
         self._own_axes = sorted(axis % rank for axis in self._axes)
         sizes = tuple(input_shape[i] for i in self._own_axes)
         if None in sizes:
-            raise ValueError(f"All `axis` values to be kept must have a known size. Received: axis={self.axis} for "
-                             f"inputs of shape {input_shape}.")
+            raise ValueError("The inputs must have a known size along each axis in `axis`. Received: "
+                             f"axis={self.axis} for inputs of shape {input_shape}.")
         self._open: tuple[int, ...] = tuple(
             input_shape[i] if i in self._own_axes else 1 for i in range(rank))  # type: ignore[misc]
         if self._fixed_mean is None:
@@ -96,7 +96,8 @@ class Normalization(Layer):
 
     def _statistic(self, preset: Any, weight: str) -> np.ndarray:
         if not self.built:
-            raise ValueError(f"The input shape of {self.name!r} is not known yet. Call the layer or its adapt() first.")
+            raise ValueError(f"Layer {self.name!r} must be built before its mean and variance can be read. Call "
+                             "build(input_shape) first.")
         value = getattr(self, weight).numpy() if preset is None else np.asarray(preset, self.dtype)
         return np.broadcast_to(value.reshape(self._open) if value.size == np.prod(self._open) else value, self._open)
 
@@ -106,7 +107,7 @@ class Normalization(Layer):
         """
         if self._fixed_mean is not None:
             raise ValueError("Cannot `adapt` a Normalization layer that is initialized with static `mean` and "
-                             "`variance`: leave them out.")
+                             "`variance`. To use adapt(), create the layer without these arguments.")
         arrays = [data] if hasattr(data, "shape") or (isinstance(data, list) and not self._holds_batches(data)) else (
             batch[0] if isinstance(batch, tuple) or self._holds_batches(batch) else batch for batch in each_once(data))
         count, total, squares = 0, 0.0, 0.0  # type: tuple[int, Any, Any]
@@ -118,7 +119,7 @@ class Normalization(Layer):
             count += array.size // max(1, int(np.prod([array.shape[i] for i in self._own_axes])))
             total, squares = total + array.sum(reduced), squares + (array * array).sum(reduced)
         if not count:
-            raise ValueError("adapt() needs data with samples. Received none.")
+            raise ValueError("adapt() needs data with at least one sample. Received no samples.")
         mean = total / count
         self.mean_weight.assign(np.asarray(mean))
         self.variance_weight.assign(np.asarray(np.maximum(squares / count - mean * mean, 0.0)))

@@ -43,8 +43,7 @@ def _target_shape(shape: Any, name: str) -> tuple[int, ...]:
         rule = ("There must be at most one unknown dimension (-1) in `target_shape`" if sizes.count(-1) > 1 else
                 "Each dimension in `target_shape` must be a non-negative integer, or `-1` for a single unknown "
                 "dimension")
-        raise ValueError(f"{rule}. target_shape must contain integers, at most one of them -1. Received: "
-                         f"target_shape={shape!r}.")
+        raise ValueError(f"{rule}. Received: target_shape={shape!r}.")
     return tuple(int(n) for n in sizes)
 
 
@@ -133,14 +132,14 @@ class RepeatVector(Layer):
 
 def _padding(padding: Any, name: str) -> Sides:
     if isinstance(padding, str):
-        raise ValueError("`padding` should have two elements, (ph, pw) or ((top, bottom), (left, right)), or be one "
-                         f"integer. Received: {padding!r}.")
+        raise ValueError("`padding` should be an integer, (ph, pw) or ((top, bottom), (left, right)). Received: "
+                         f"{padding!r}.")
     try:
         return shapes.explicit_padding(padding)
-    except ValueError as error:
+    except ValueError:
         rule = ("have two elements" if isinstance(padding, list | tuple) and len(padding) != 2 else
-                "be either an int, a tuple of 2 ints, or a tuple of 2 tuples of 2 ints")
-        raise ValueError(f"`padding` should {rule}. {error}") from None
+                "be either an int, a tuple of 2 ints, or a tuple of 2 tuples of 2 ints, none of them negative")
+        raise ValueError(f"`padding` should {rule}. Received: {padding!r}.") from None
 
 
 class ZeroPadding2D(Layer):
@@ -174,8 +173,8 @@ def _cropping(cropping: Any, name: str) -> Sides:
         rule = ("should have two elements" if isinstance(cropping, list | tuple | str) and len(cropping) != 2 else
                 "cannot be negative" if hasattr(cropping, "__index__") else
                 "should be either an int, a tuple of 2 ints, or a tuple of 2 tuples of 2 ints")
-        raise ValueError(f"`cropping` {rule}: cropping must be n, (rows, columns) or ((top, bottom), (left, "
-                         f"right)), none negative. Received: {cropping!r}.") from None
+        raise ValueError(f"`cropping` {rule}. Received: {cropping!r}. Pass n, (rows, columns) or ((top, bottom), "
+                         "(left, right)), without negative numbers.") from None
 
 
 class Cropping2D(Layer):
@@ -201,8 +200,9 @@ class Cropping2D(Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         n, *sides, c = input_shape
         if any(side is not None and sum(cut) >= side for side, cut in zip(sides, self.cropping)):
-            raise ValueError("Values in `cropping` argument should be smaller than the corresponding spatial dimension "
-                             f"of the input. Received: input_shape={input_shape}, cropping={self.cropping}")
+            raise ValueError("The sum of the `cropping` values of each axis should be smaller than the corresponding "
+                             f"spatial dimension of the input. Received: input_shape={input_shape}, "
+                             f"cropping={self.cropping}")
         return (n, *(None if side is None else side - sum(cut) for side, cut in zip(sides, self.cropping)), c)
 
 

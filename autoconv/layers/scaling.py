@@ -26,7 +26,7 @@ class LayerScale(Layer):
 
     def build(self, input_shape: Shape) -> None:
         if input_shape[-1] != self.projection_dim:
-            raise ValueError(f"Layer {self.name!r} needs an input with {self.projection_dim} channels, its "
+            raise ValueError(f"Layer {self.name!r} needs an input with {self.projection_dim} channels, as set by "
                              f"projection_dim. Received input shape: {input_shape}.")
         self.gamma = self.add_weight((self.projection_dim,), Constant(self.init_values), name="gamma")
 

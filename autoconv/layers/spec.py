@@ -31,7 +31,8 @@ class InputSpec:
             raise TypeError(f"Argument `axes` must be a dict with integer keys. Received: axes={axes}") from None
         limit = self.ndim if self.ndim is not None else max_ndim
         if limit is not None and any(not -limit <= axis < limit for axis in self.axes):
-            raise ValueError(f"Axis {max(self.axes, key=abs)} is greater than the maximum allowed value: {limit - 1}")
+            raise ValueError(f"The keys of `axes` must be in the range [{-limit}, {limit - 1}]. Received: "
+                             f"axes={self.axes}.")
 
     def fault(self, shape: Shape) -> str | None:
         """Returns the error text for an input of this shape, in Keras's words; None if it fits."""
@@ -54,8 +55,8 @@ def sample_shape(shape: Any, name: str) -> Shape:
     """Returns a shape without the batch as a tuple. Raises ValueError if it is not a sequence, such as `(784)`."""
     if isinstance(shape, str) or not hasattr(shape, "__iter__"):
         remedy = f" Write a comma after a single size: ({shape},)." if hasattr(shape, "__index__") else ""
-        raise ValueError(f"Cannot convert {shape!r} to a shape: {name} must be a tuple such as (28, 28, 1), without "
-                         f"the batch. Received: {name}={shape!r}.{remedy}")
+        raise ValueError(f"{name} must be a tuple of sizes without the batch axis, such as (28, 28, 1). Received: "
+                         f"{name}={shape!r}.{remedy}")
     return tuple(shape)
 
 
@@ -97,13 +98,14 @@ def check_input(layer: "Layer", shape: Shape) -> None:
     if layer.rank is not None and len(shape) != layer.rank:
         images = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[layer.rank]
         remedy = image_axes_remedy(len(shape)) if layer.rank == 4 else "Flatten the input first."
-        raise ValueError(f"{prefix}ndim={layer.rank}, found ndim={len(shape)}: the layer needs {images}. Received "
+        raise ValueError(f"{prefix}ndim={layer.rank}, found ndim={len(shape)}. The layer needs {images}. Received "
                          f"shape {tuple(shape)}. {remedy}")
     if layer.rank is None and len(shape) < (layer.least_rank or 0):
         raise ValueError(f"{prefix}min_ndim={layer.least_rank}, found ndim={len(shape)}. Full shape received: "
-                         f"{tuple(shape)}. An axis after the batch axis must have a known size.")
+                         f"{tuple(shape)}. The layer needs inputs with at least {layer.least_rank} axes, including "
+                         "the batch axis.")
     axis = layer.channel_axis
     if layer.channels is not None and shape[axis] != layer.channels:
         advice = axes_remedy(shape, (None, None, None, layer.channels)) if layer.rank == 4 and axis == -1 else ""
         raise ValueError(f"{prefix}axis {axis} of input shape to have value {layer.channels}, but received input with "
-                         f"shape {tuple(shape)}. The layer was built for the expected value.{advice}")
+                         f"shape {tuple(shape)}. The layer was built for size {layer.channels} on this axis.{advice}")

@@ -177,8 +177,8 @@ def _check_targets(metric: Metric, sparse: bool, y_true: Shape, y_pred: Shape, l
         raise ValueError(f"{metric.name} is for integer labels. {shapes} For one-hot targets use "
                          f"'{_plain(metric).removeprefix('sparse_')}', or 'accuracy'.")
     if isinstance(metric, BinaryAccuracy) and (sparse or "categorical" in str(getattr(loss, "name", ""))):
-        raise ValueError(f"{metric.name} compares each of {y_pred[-1]} outputs with its own target. {shapes} For "
-                         "mutually exclusive classes use 'accuracy'.")
+        raise ValueError(f"{metric.name} compares each of the {y_pred[-1]} outputs with a separate target. {shapes} "
+                         "For mutually exclusive classes use 'accuracy'.")
 
 
 def _plain(metric: Metric) -> str:

@@ -62,8 +62,9 @@ def _match_shapes(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | Non
     if t.ndim != p.ndim and t.size == p.size:
         t = t.reshape(p.shape)
     if t.shape != p.shape:
-        raise ValueError(f"Targets must have the shape of the predictions. Received shapes: {t.shape} and {p.shape}. "
-                         "Convert integer labels to one-hot targets with utils.to_categorical.")
+        raise ValueError(f"Targets must have the same shape as the predictions. Received: targets of shape {t.shape}, "
+                         f"predictions of shape {p.shape}. Convert integer labels to one-hot targets with "
+                         "utils.to_categorical.")
     _, weights = broadcast_weights(p, sample_weight)
     if top_k is not None:
         top = np.argsort(-p, -1, kind="stable")[..., :top_k]
@@ -334,8 +335,8 @@ class FBetaScore(Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         t, p = array(y_true).astype(np.float64), array(y_pred)
         if p.ndim != 2 or t.shape != p.shape:
-            raise ValueError(f"{type(self).__name__} expects 2D inputs with shape (batch_size, output_dim). Received "
-                             f"input shapes: y_pred.shape={p.shape} and y_true.shape={t.shape}.")
+            raise ValueError(f"{type(self).__name__} expects 2D inputs with the same shape (batch_size, output_dim). "
+                             f"Received input shapes: y_pred.shape={p.shape} and y_true.shape={t.shape}.")
         if self.threshold is None:
             label = (p >= p.max(-1, keepdims=True)) & (np.abs(p) > 1e-9)
         else:

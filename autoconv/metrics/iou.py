@@ -27,8 +27,7 @@ class IoU(Metric):
         self.num_classes, self.target_class_ids, self.ignore_class = num_classes, list(target_class_ids), ignore_class
         self.sparse_y_true, self.sparse_y_pred, self.axis = sparse_y_true, sparse_y_pred, axis
         if max(self.target_class_ids) >= num_classes:
-            raise ValueError(f"Target class id {max(self.target_class_ids)} is out of range, which is "
-                             f"[0, {num_classes}).")
+            raise ValueError(f"Target class id {max(self.target_class_ids)} is outside the range [0, {num_classes}).")
         super().__init__(dtype or "int32", name)
         whole = np.dtype(self.dtype).kind in "iu"
         self.total_cm = self.add_variable((num_classes, num_classes), dtype=np.int64 if whole else np.float64,

@@ -38,8 +38,8 @@ class R2Score(Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         t, p = array(y_true).astype(np.float64), array(y_pred).astype(np.float64)
         if p.ndim != 2 or t.shape != p.shape:
-            raise ValueError("R2Score expects 2D inputs with shape (batch_size, output_dim). Received input shapes: "
-                             f"y_pred.shape={p.shape} and y_true.shape={t.shape}.")
+            raise ValueError("R2Score expects 2D inputs with the same shape (batch_size, output_dim). Received input "
+                             f"shapes: y_pred.shape={p.shape} and y_true.shape={t.shape}.")
         _, weights = broadcast_weights(t, sample_weight)
         self._fit(t.shape[1:])
         self.sum.assign_add((t * weights).sum(0))

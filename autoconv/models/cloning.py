@@ -18,8 +18,9 @@ def clone(model: Model, input_tensors: Any, clone_function: Clone | None, call_f
     if clone_function is not None and not callable(clone_function):
         raise ValueError(f"Expected `clone_function` argument to be a callable. Received: {clone_function!r}.")
     if not isinstance(model, Sequential) and model._graph is None:
-        raise ValueError("clone_function works only for Sequential models and graphs of layers. Received: "
-                         f"{type(model).__name__}, a class with a call of its own.")
+        raise ValueError("clone_model supports its other arguments only for Sequential and functional models. "
+                         f"Received: a model of class {type(model).__name__}. Call clone_model(model) without other "
+                         "arguments.")
 
     def make(layer: Layer) -> Layer:
         if recursive and isinstance(layer, Model):
@@ -28,8 +29,8 @@ def clone(model: Model, input_tensors: Any, clone_function: Clone | None, call_f
 
     if isinstance(model, Sequential):
         if call_function is not None:
-            raise ValueError("`call_function` is for graphs of layers: a Sequential calls its layers itself. "
-                             f"Received: {call_function!r}.")
+            raise ValueError("`call_function` is supported only for functional models, not for Sequential models. "
+                             f"Received: call_function={call_function!r}.")
         return _sequential(model, input_tensors, make)
     return _graph(model, input_tensors, make, call_function or (lambda layer, *args, **kwargs: layer(*args, **kwargs)))
 
@@ -54,7 +55,8 @@ def _graph(model: Model, input_tensors: Any, make: Clone, call: Call) -> Model:
     else:
         begins = flatten(input_tensors)
     if len(begins) != len(graph.inputs):
-        raise ValueError(f"input_tensors must have {len(graph.inputs)} symbolic tensors. Received: {input_tensors!r}.")
+        raise ValueError(f"input_tensors must contain one symbolic tensor per model input, {len(graph.inputs)} in "
+                         f"total. Received: {input_tensors!r}.")
     new = {id(old): begin for old, begin in zip(graph.inputs, begins)}
     operations: dict[int, Any] = {}
     for node in graph.nodes:

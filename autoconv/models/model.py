@@ -206,7 +206,8 @@ class Model(Layer):
             self.built = True  # the class's own steps build its layers when they call them
             return
         if input_shape is None:
-            raise ValueError(f"The input shape of {self.name!r} is not known. Call build((None, *shape)).")
+            raise ValueError(f"The input shape of model {self.name!r} is not known. Pass it to build(), for example "
+                             "build((None, 28, 28, 1)).")
         self.built = True
         try:
             Layer.compute_output_shape(self, input_shape)  # running the model builds its layers
@@ -303,8 +304,9 @@ class Model(Layer):
         inputs = [tensor.shape[1:] for tensor in self.inputs]
         sample_shapes = inputs if input_shape is None else [input_shape] if is_shape(input_shape) else list(input_shape)
         if len(sample_shapes) != len(inputs) or any(None in shape for shape in sample_shapes):
-            raise ValueError(f"The cost of {self.name!r} can be computed only if all input sizes are known. Pass "
-                             f"input_shape. Its inputs: {inputs}. Received: {input_shape!r}.")
+            raise ValueError(f"The cost of model {self.name!r} can be computed only if all input sizes are known. "
+                             f"Received: input_shape={input_shape!r} for inputs of shapes {inputs}. Pass input_shape "
+                             "with all sizes of each input.")
         shapes: list[Any] = [(int(batch_size), *shape) for shape in sample_shapes]
         self.check_input(shapes if len(shapes) > 1 else shapes[0])
         return profile(self.name, self.graph, self.device, int(batch_size), [shape[1:] for shape in shapes], measure)

@@ -85,7 +85,7 @@ class Sequential(Model):
         if isinstance(layer, SymbolicTensor) and isinstance(layer.node.operation, InputLayer):
             layer = layer.node.operation
         if isinstance(layer, type) or not isinstance(layer, Layer):
-            call = f" Make one: {layer.__name__}(...)." if isinstance(layer, type) else ""
+            call = f" Create an instance: {layer.__name__}(...)." if isinstance(layer, type) else ""
             raise ValueError(f"A Sequential can contain only layers. Received: {layer!r}.{call}")
         if isinstance(layer, InputLayer):
             if self._layers or self._begin:
@@ -94,7 +94,8 @@ class Sequential(Model):
             names.add(layer.name)
             return
         if layer.name in names and not any(layer is member for member in self._layers):
-            raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
+            raise ValueError("Layers of a model must have different names. Received a second layer named "
+                             f"{layer.name!r}.")
         if any(nested is self for nested in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
         if layer.device is not self.device:  # the one on the default device moves to the other's device
@@ -122,7 +123,7 @@ class Sequential(Model):
     def pop(self, rebuild: bool = True) -> Layer:
         """Removes the last layer and returns it. `rebuild` has no effect."""
         if not self._layers:
-            raise ValueError(f"{self.name!r} has no layers to remove.")
+            raise ValueError(f"Model {self.name!r} has no layers to remove.")
         if self._chain:
             self._chain.pop().remove()
         self._rebuild()
@@ -131,7 +132,8 @@ class Sequential(Model):
     def build(self, input_shape: Shape | None = None) -> None:
         """Creates all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
         if not self._layers and self._begin is None:
-            raise ValueError(f"{self.name!r} has no layers. Add layers with model.add(layer) before you call it.")
+            raise ValueError(f"Model {self.name!r} has no layers. Add layers with model.add(layer) before you build "
+                             "or call the model.")
         if input_shape is None:
             input_shape = self.input_shape
         self._relink(tuple(input_shape))

@@ -190,7 +190,8 @@ def sqrt(k, x):
 def matmul(k, a, b):
     """y = a @ b as in NumPy, for vectors, matrices (n, m) @ (m, p) and batches of matrices."""
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
-        raise ValueError(f"@ needs (..., n, m) and (..., m, p). Received shapes: {a.shape} and {b.shape}.")
+        raise ValueError(f"@ needs operands of shapes (..., n, m) and (..., m, p). Received shapes: {a.shape} and "
+                         f"{b.shape}.")
     rows = a if a.ndim > 1 else a.reshape(1, -1)  # (..., n, m)
     columns = b if b.ndim > 1 else b.reshape(-1, 1)  # (..., m, p)
     batch = _broadcast(rows.shape[:-2], columns.shape[:-2], "@")
@@ -255,7 +256,7 @@ def transpose(k, x, axes=None):
     """y = a copy of x with the axes in another order, reversed by default."""
     order = tuple(reversed(range(x.ndim))) if axes is None else normalize_axes(axes, x.ndim)
     if len(order) != x.ndim:
-        raise ValueError(f"transpose needs each of the {x.ndim} axes once. Received: {axes}.")
+        raise ValueError(f"axes of transpose must contain each of the {x.ndim} axes once. Received: axes={axes}.")
     back = tuple(order.index(i) for i in range(x.ndim))
 
     return _map(k, k.copy, x.transpose(order)), lambda dy, needs: (_map(k, k.copy, dy.transpose(back)),)
@@ -342,8 +343,7 @@ def max(k, x, axis=None, keepdims=False):
     moved = _map(k, k.copy, x.transpose(order))  # the kept axes first, then the reduced ones
     y = k.empty(kept, x.dtype)
     if y.size and not x.size:
-        raise ValueError("The maximum of zero elements is undefined. "
-                         f"Received shape {x.shape}, axis {axis}.")
+        raise ValueError(f"The maximum of zero elements is undefined. Received: x of shape {x.shape}, axis={axis}.")
     rows = (y.size, math.prod(x.shape[i] for i in axes) or 1)
     index = k.empty((y.size,), np.intp)
     k.row_max(moved.reshape(rows), index, y.reshape(-1))
@@ -365,7 +365,7 @@ def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
     if not all(hasattr(i, "__index__") and -ndim <= i < ndim for i in axes):
-        raise ValueError(f"axis must be in {-ndim}..{ndim - 1} for a tensor with {ndim} axes. "
+        raise ValueError(f"Each axis must be an integer in {-ndim}..{ndim - 1} for a tensor with {ndim} axes. "
                          f"Received: {axis!r}.")
     axes = tuple(int(i) % ndim for i in axes)
     if len(set(axes)) != len(axes):
@@ -410,7 +410,8 @@ def _broadcast(a: tuple, b: tuple, sign: str) -> tuple:
     try:
         return np.broadcast_shapes(a, b)
     except ValueError:
-        raise ValueError(f"{sign} needs shapes that broadcast: sizes equal or 1. Received: {a} and {b}.") from None
+        raise ValueError(f"{sign} needs operands whose shapes broadcast, so sizes must be equal or 1. Received "
+                         f"shapes: {a} and {b}.") from None
 
 
 def _result(k: ModuleType, a: Any, b: Any, sign: str, inexact: bool = False) -> Any:

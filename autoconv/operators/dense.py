@@ -8,10 +8,10 @@ from .registry import MASKED, Masked, gradient_buffer, op
 def dense(k, x, w, b, relu: bool = False):
     """y = x @ w + b with x (N,C), w (C,F), b (F,) or None; y (N,F). With `relu` the result is max(y, 0)."""
     if len(w.shape) != 2 or x.shape[1] != w.shape[0] or (b is not None and b.shape != w.shape[1:]):
-        raise ValueError("A dense layer requires x (N, C), a kernel (C, F) and a bias (F,). "
-                         f"Received shapes: {x.shape}, {w.shape} and {None if b is None else b.shape}.")
+        raise ValueError("A dense layer requires x (N, C), a kernel (C, F) and a bias (F,). Received: x of shape "
+                         f"{x.shape}, kernel of shape {w.shape}, bias of shape {None if b is None else b.shape}.")
     if not x.shape[1]:
-        raise ValueError(f"A dense layer needs at least one channel to compute from. Received: x of shape {x.shape}.")
+        raise ValueError(f"A dense layer needs inputs with at least one channel. Received: x of shape {x.shape}.")
     y = k.empty((x.shape[0], w.shape[1]), x.dtype)
     k.dense(x, w, b, y, relu)
 

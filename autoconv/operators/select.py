@@ -111,8 +111,7 @@ def argmax(k, x, axis=None, keepdims=False):
     rows = math.prod(kept)
     columns = math.prod(x.shape[i] for i in axes)
     if rows and not columns:
-        raise ValueError("The maximum of zero elements is undefined. "
-                         f"Received shape {x.shape}, axis {axis}.")
+        raise ValueError(f"The maximum of zero elements is undefined. Received: x of shape {x.shape}, axis={axis}.")
     index = k.empty((rows,), np.intp)
     k.row_max(moved.reshape(rows, max(columns, 1)), index, k.empty((rows,), x.dtype))
     return index.reshape(shape), None

@@ -65,8 +65,9 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     """Repeats x along axes of size 1 to the shape `shape`. Raises ValueError if x cannot be broadcast to it."""
     x = operand(x)
     shape = tuple(shape)
-    if np.broadcast_shapes(x.shape, shape) != shape:
-        raise ValueError(f"x of shape {x.shape} cannot be broadcast to {shape}: only axes of size 1 can be repeated.")
+    if len(x.shape) > len(shape) or any(n not in (1, size) for n, size in zip(x.shape[::-1], shape[::-1])):
+        raise ValueError(f"x of shape {x.shape} cannot be broadcast to {shape}. Each size of x must be 1 or equal to "
+                         "the size of the same axis in `shape`.")
     return where(np.ones(shape, bool), x, x)
 
 
@@ -116,8 +117,8 @@ def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None)
         return take(x, indices)
     (axis,) = normalize_axes(axis, len(x.shape))
     if len(indices.shape) != len(x.shape):
-        raise ValueError("take_along_axis needs indices with as many axes as x. Received shapes: "
-                         f"{tuple(indices.shape)} and {tuple(x.shape)}.")
+        raise ValueError("take_along_axis needs indices with as many axes as x. Received: indices of shape "
+                         f"{tuple(indices.shape)}, x of shape {tuple(x.shape)}.")
     places = np.ogrid[tuple(slice(n) for n in x.shape)]
     return x[tuple(indices if i == axis else place for i, place in enumerate(places))]
 
@@ -165,7 +166,7 @@ def unstack(x: TensorLike, num: int | None = None, axis: int = 0) -> list[Tensor
     x = operand(x)
     (axis,) = normalize_axes(axis, len(x.shape))
     if num is not None and num != x.shape[axis]:
-        raise ValueError(f"num must be the size of axis {axis}, {x.shape[axis]}. Received: {num}.")
+        raise ValueError(f"num must be {x.shape[axis]}, the size of axis {axis}. Received: {num}.")
     return [x[(*(slice(None),) * axis, i)] for i in range(x.shape[axis])]
 
 

@@ -56,7 +56,7 @@ def convert_to_tensor(x: TensorLike, dtype: DTypeLike | None = None, sparse: Non
                       ragged: None = None) -> Tensor:
     """Converts an array, number or list to a tensor, or a tensor to `dtype`."""
     if sparse or ragged:
-        raise ValueError("autoconv supports only dense tensors. Leave out sparse and ragged.")
+        raise ValueError("autoconv supports only dense tensors. Leave out the arguments sparse and ragged.")
     x = stack_all(x)
     if isinstance(x, Tensor | SymbolicTensor):
         return x if dtype is None else cast(x, dtype)  # type: ignore[return-value]
@@ -102,8 +102,8 @@ def stop_gradient(variable: TensorLike) -> Tensor:
 def check_channels_last(data_format: str | None) -> None:
     """Raises ValueError for an axis order other than (N, H, W, C)."""
     if data_format not in (None, "channels_last"):
-        raise ValueError("autoconv's images are (N, H, W, C): data_format must be 'channels_last'. "
-                         f"Received: {data_format!r}.")
+        raise ValueError("data_format must be 'channels_last', because images have shape (N, H, W, C). Received: "
+                         f"{data_format!r}.")
 
 
 accept_any_tensor(globals(), ["stop_gradient"])

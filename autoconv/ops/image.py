@@ -54,14 +54,15 @@ def _sides(first_name: str, first: int | None, last_name: str, last: int | None,
            whole: int | None, size: int, sign: int = 1) -> tuple[int, int]:
     """Returns the padding before and after an axis, from two of three numbers. With sign -1, returns the cropping."""
     if [first, last, whole].count(None) != 1:
-        raise ValueError(f"Must specify exactly two of {first_name}, {last_name}, {whole_name}. "
-                         f"Received: {first}, {last}, {whole}.")
+        raise ValueError(f"Must specify exactly two of {first_name}, {last_name}, {whole_name}. Received: "
+                         f"{first_name}={first}, {last_name}={last}, {whole_name}={whole}.")
     change = 0 if whole is None else sign * (whole - size)
     start = change - (last or 0) if first is None else first
     end = change - start if last is None else last
     if start < 0 or end < 0:
-        raise ValueError(f"{first_name} and {last_name} must be at least 0. Received: {start} and "
-                         f"{end}, for {whole_name}={whole} and a size of {size}.")
+        raise ValueError(f"{first_name} and {last_name} must be at least 0, also if computed from {whole_name}. "
+                         f"Received: {first_name}={first}, {last_name}={last}, {whole_name}={whole} for an image "
+                         f"size of {size}.")
     return start, end
 
 

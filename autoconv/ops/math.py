@@ -31,7 +31,7 @@ def norm(x: TensorLike, ord: int | str | None = None, axis: Axes = None,
         return knp.sqrt((x * x).sum(axis, keepdims))
     if ord == 1:
         return knp.abs(x).sum(axis, keepdims)
-    raise ValueError(f"ord must be None, 1, 2 or 'fro'; for other norms use numpy.linalg.norm. Received: {ord!r}.")
+    raise ValueError(f"ord must be None, 1, 2 or 'fro'. Received: {ord!r}. For other norms use numpy.linalg.norm.")
 
 
 def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:

@@ -57,8 +57,8 @@ def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
     for x, names in zip(tensors, inputs):
         for name, size in zip(names, x.shape):
             if sizes.setdefault(name, size) != size and not name.isdigit():
-                raise ValueError(f"einsum needs one size per letter. Received: {subscripts!r} with "
-                                 f"axis {name!r} of sizes {sizes[name]} and {size}.")
+                raise ValueError("Axes with the same letter in einsum must have the same size. Received: "
+                                 f"{subscripts!r}, where the axes {name!r} have sizes {sizes[name]} and {size}.")
     x, names = _reduce(tensors[0], inputs[0], {*result, *(name for other_names in inputs[1:] for name in other_names)})
     for i, (other, other_names) in enumerate(zip(tensors[1:], inputs[1:]), 1):
         axes = {*result, *(name for later in inputs[i + 1 :] for name in later)}
@@ -78,18 +78,19 @@ def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], 
     letters = operands_text.replace(",", "").replace("...", "")
     if len(terms) != len(tensors) or not tensors or not set(letters + result.replace("...", "")) <= set(
             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"):
-        raise ValueError("einsum needs letters for the axes of each tensor, such as "
-                         f"'bij,bjk->bik'. Received: {subscripts!r} for {len(tensors)} tensors.")
+        raise ValueError("einsum needs letters for the axes of each tensor, such as 'bij,bjk->bik' for two tensors. "
+                         f"Received: {subscripts!r} for {len(tensors)} tensors.")
     inputs = [_letters(term, len(x.shape) - len(term.replace("...", ""))) for term, x in zip(terms, tensors)]
     if any(len(names) != len(x.shape) for names, x in zip(inputs, tensors)):
-        raise ValueError(f"einsum needs a letter for each axis. Received: {subscripts!r} for "
+        raise ValueError(f"einsum needs one letter for each axis of a tensor. Received: {subscripts!r} for tensors of "
                          f"shapes {[tuple(x.shape) for x in tensors]}.")
     ellipsis_axes = max(sum(name.isdigit() for name in names) for names in inputs)
     if not arrow:
         result = "..." + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
     output = _letters(result, ellipsis_axes)
     if len(set(output)) != len(output) or not set(output) <= {name for names in inputs for name in names}:
-        raise ValueError(f"The result of einsum must have axes of its operands, each once. Received: {subscripts!r}.")
+        raise ValueError("The result of einsum can contain only letters of the operands, and each letter only once. "
+                         f"Received: {subscripts!r}.")
     return inputs, output
 
 

@@ -137,8 +137,8 @@ class Optimizer(Stateful):
             takes_steps = isinstance(value, schedules.LearningRateSchedule) or keywords.accepts(value, 1)
             self._schedule = value if takes_steps else lambda step: float(value())  # type: ignore[call-arg]
         elif self._schedule is not None:
-            raise TypeError(f"A schedule sets the learning rate of this optimizer. Received: {value!r}. Create the "
-                            "optimizer with a number to set the rate yourself.")
+            raise TypeError("The learning rate of this optimizer cannot be changed, because a schedule sets the "
+                            f"rate. Received: {value!r}. Create the optimizer with a number as learning_rate.")
         elif isinstance(value, bool) or not is_number(value):
             raise ValueError("learning_rate must be a number, or a function of the step count, such as "
                              f"optim.schedules.CosineDecay. Received: {value!r}.")
@@ -220,8 +220,8 @@ class Optimizer(Stateful):
         if parameters is None or not self.built:
             return arrays
         if not {id(parameter) for parameter in self._storage.weights} >= set(map(id, parameters)):
-            raise ValueError(f"This {type(self).__name__} was built for other parameters: layers were added or changed "
-                             "their `trainable`.")
+            raise ValueError("This optimizer was built for other parameters. Layers were added, or their `trainable` "
+                             "was changed. Create a new optimizer (for a model, call compile() again).")
         state = {key: value for key, value in arrays.items() if "/" not in key}
         return {**state, **self._storage.copy_state(parameters, self.slots)}
 
@@ -231,8 +231,8 @@ class Optimizer(Stateful):
         shapes = {key: variable.shape for key, variable in variables.items() if key not in numbers}
         sizes = {key: np.shape(value) for key, value in state.items() if key not in numbers}
         if shapes != sizes:
-            raise ValueError("This state belongs to another optimizer or to other parameters. "
-                             f"{type(self).__name__} has {shapes or 'no slots (build it first)'}. Received: {sizes}.")
+            raise ValueError("This state belongs to another optimizer or to other parameters. Expected slots of "
+                             f"shapes: {shapes or 'none (call build(parameters) first)'}. Received: {sizes}.")
         for key in variables.keys() & state.keys():
             variables[key].assign(state[key])
 
@@ -290,11 +290,11 @@ class Optimizer(Stateful):
             Optimizer.build(self, own_parameters if is_subset else parameters)  # the device may have changed
             gradients = [by_id.get(id(parameter)) for parameter in self.flat.parameters]  # type: ignore[union-attr]
         if self.flat is None:
-            raise ValueError("The first apply() needs the parameters: apply(gradients, parameters), or call "
-                             "build(parameters) first.")
+            raise ValueError("The first call of apply() needs the parameters. Call apply(gradients, parameters), or "
+                             "call build(parameters) first.")
         if len(gradients) != len(self.flat.parameters):
             raise ValueError(f"apply() needs one gradient for each of the {len(self.flat.parameters)} parameters. "
-                             f"Received: {len(gradients)}.")
+                             f"Received: {len(gradients)} gradients.")
         self.flat.collect(gradients)
         if self.loss_scale_factor and not is_own:
             self.flat.gradient /= self.flat.dtype.type(self.loss_scale_factor)
@@ -315,7 +315,8 @@ class Optimizer(Stateful):
                         trainable_variables: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
         """Returns weights and optimizer variables after a step from these values. Changes no variable."""
         if self.flat is None:
-            raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built: build(parameters).")
+            raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built. Call build(parameters) "
+                             "first.")
         weights, variables = self.flat.parameters, self.variables
         with self.holding(trainable_variables=(weights, trainable_variables),
                           optimizer_variables=(variables, optimizer_variables)):
@@ -389,8 +390,8 @@ class Optimizer(Stateful):
     def _update_one(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
         """Updates one weight by the formula, on the weight's part of the flat arrays."""
         if not self.built:
-            raise ValueError("update_step() needs the optimizer's variables: call "
-                             f"{type(self).__name__}.build([...]) first.")
+            raise ValueError(f"update_step() needs the variables of the {type(self).__name__} optimizer. Call "
+                             "build(parameters) first.")
         schedule = self._schedule
         with preserve_values([self._learning_rate]), self._storage.restrict_to(variable, gradient) as part:
             try:
@@ -418,7 +419,7 @@ class Optimizer(Stateful):
         `var_names`. Raises ValueError once the optimizer is built.
         """
         if self.built:
-            raise ValueError("exclude_from_weight_decay() must be called before the first step.")
+            raise ValueError("exclude_from_weight_decay() must be called before the optimizer is built.")
         self._decay_exclusions = [id(p) for p in var_list or ()], list(var_names or ())
 
     # Averages of the weights.

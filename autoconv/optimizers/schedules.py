@@ -32,7 +32,7 @@ class ExponentialDecay(LearningRateSchedule):
         self.decay_rate = decay_rate
         self.staircase = staircase
         self.name = name
-        self.decay_steps = _check_positive(decay_steps)
+        self.decay_steps = _check_positive(decay_steps, "decay_steps")
 
     def rate_at(self, step: int) -> float:
         exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
@@ -52,7 +52,7 @@ class CosineDecay(LearningRateSchedule):
     ) -> None:
         self.name = name
         self.initial_learning_rate, self.alpha = initial_learning_rate, alpha
-        self.decay_steps = _check_positive(decay_steps)
+        self.decay_steps = _check_positive(decay_steps, "decay_steps")
         self.warmup_target, self.warmup_steps = warmup_target, warmup_steps
 
     def rate_at(self, step: int) -> float:
@@ -73,7 +73,8 @@ class CosineDecayRestarts(LearningRateSchedule):
 
     def __init__(self, initial_learning_rate: float, first_decay_steps: int, t_mul: float = 2.0, m_mul: float = 1.0,
                  alpha: float = 0.0, name: str = "SGDRDecay") -> None:
-        self.initial_learning_rate, self.first_decay_steps = initial_learning_rate, _check_positive(first_decay_steps)
+        self.initial_learning_rate = initial_learning_rate
+        self.first_decay_steps = _check_positive(first_decay_steps, "first_decay_steps")
         self.t_mul, self.m_mul, self.alpha, self.name = t_mul, m_mul, alpha, name
 
     def rate_at(self, step: int) -> float:
@@ -98,7 +99,8 @@ class PolynomialDecay(LearningRateSchedule):
                  power: float = 1.0, cycle: bool = False, name: str = "PolynomialDecay") -> None:
         self.initial_learning_rate = initial_learning_rate
         self.end_learning_rate = end_learning_rate
-        self.decay_steps, self.power, self.cycle, self.name = _check_positive(decay_steps), power, cycle, name
+        self.decay_steps = _check_positive(decay_steps, "decay_steps")
+        self.power, self.cycle, self.name = power, cycle, name
 
     def rate_at(self, step: int) -> float:
         steps = self.decay_steps * max(math.ceil(step / self.decay_steps), 1) if self.cycle else self.decay_steps
@@ -114,7 +116,7 @@ class InverseTimeDecay(LearningRateSchedule):
         self.initial_learning_rate = initial_learning_rate
         self.decay_rate = decay_rate
         self.staircase = staircase
-        self.decay_steps, self.name = _check_positive(decay_steps), name
+        self.decay_steps, self.name = _check_positive(decay_steps, "decay_steps"), name
 
     def rate_at(self, step: int) -> float:
         intervals = step // self.decay_steps if self.staircase else step / self.decay_steps
@@ -129,7 +131,7 @@ class WarmUp(LearningRateSchedule):
     """
 
     def __init__(self, start: float, after: float | LearningRateSchedule, steps: int) -> None:
-        self.start, self.after, self.steps = start, after, _check_positive(steps)
+        self.start, self.after, self.steps = start, after, _check_positive(steps, "steps")
 
     def rate_at(self, step: int) -> float:
         target = self.after(max(step - self.steps, 0)) if callable(self.after) else self.after
@@ -143,7 +145,7 @@ class OneCycle(LearningRateSchedule):
     """
 
     def __init__(self, peak: float, steps: int) -> None:
-        self.peak, self.steps = peak, _check_positive(steps)
+        self.peak, self.steps = peak, _check_positive(steps, "steps")
 
     def rate_at(self, step: int) -> float:
         fraction = min(step / self.steps, 1.0)
@@ -177,7 +179,7 @@ def serialize(learning_rate_schedule: Any) -> dict[str, Any]:
     return registry.serialize(learning_rate_schedule)
 
 
-def _check_positive(decay_steps: int) -> int:
-    if decay_steps <= 0:
-        raise ValueError(f"decay_steps must be greater than 0. Received: {decay_steps}.")
-    return decay_steps
+def _check_positive(value: int, name: str) -> int:
+    if value <= 0:
+        raise ValueError(f"{name} must be greater than 0. Received: {value}.")
+    return value

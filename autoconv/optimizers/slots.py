@@ -26,8 +26,8 @@ class FlatParameters:
         self.parameters = list(parameters)
         kinds = {(p.dtype, p.device) for p in self.parameters}
         if len(kinds) != 1:
-            raise ValueError("An optimizer updates parameters of one dtype on one device. "
-                             f"Received: {sorted(f'{dtype} on {device}' for dtype, device in kinds)}.")
+            raise ValueError("The parameters of an optimizer must all have one dtype and be on one device. Received: "
+                             f"{sorted(f'{dtype} on {device}' for dtype, device in kinds)}.")
         (self.dtype, self.device), = kinds
         step = devices.ALIGNMENT // self.dtype.itemsize
         self.starts, self.size = [], 0
@@ -76,8 +76,8 @@ class FlatParameters:
                 copy(0, part)
             elif gradient is not part:
                 if gradient.shape != part.shape:
-                    raise ValueError(f"The gradient of {p.name or 'a parameter'} must have its shape {p.shape}. "
-                                     f"Received: {gradient.shape}.")
+                    raise ValueError(f"The gradient of {p.name or 'a parameter'} must have the parameter's shape "
+                                     f"{p.shape}. Received: {gradient.shape}.")
                 copy(self.device.asarray(gradient), part)
 
     def constrain(self) -> None:
@@ -123,9 +123,9 @@ class Slots:
             self.flat = FlatParameters(parameters)
             self.weights = list(parameters)
         elif not {id(p) for p in parameters} <= {id(p) for p in self.weights}:
-            raise ValueError(f"This optimizer was built for {len(self.weights)} other parameters. Received "
-                             f"{len(parameters)}. Layers were added or changed their `trainable`. Create a new "
-                             "optimizer (for a model: call compile() again).")
+            raise ValueError("This optimizer was built for other parameters. Layers were added, or their `trainable` "
+                             f"was changed. Received: {len(parameters)} parameters, optimizer built for "
+                             f"{len(self.weights)}. Create a new optimizer (for a model, call compile() again).")
         elif list(map(id, parameters)) != list(map(id, self.flat.parameters)):
             self._lay_out(parameters, first_values)
         elif self.flat.device is not parameters[0].device:

@@ -39,9 +39,9 @@ class MPI(Ranks):
         self._mpi = _mpi4py()
         base = self._mpi.COMM_WORLD if comm is None else comm
         if base.size == 1 and comm is None and not any(name in os.environ for name in STARTED_BY):
-            raise RuntimeError("Only one process is running. Start several: mpiexec -n 4 python "
-                               "-m mpi4py program.py (on the command line: mpiexec -n 4 python -m mpi4py -m autoconv "
-                               "train mnist --distributed).")
+            raise RuntimeError("Only one process is running. Start several processes, for example with `mpiexec -n 4 "
+                               "python -m mpi4py program.py` or `mpiexec -n 4 python -m mpi4py -m autoconv train "
+                               "mnist --distributed`.")
         self._comm = base.Dup()
         self.rank = self._comm.rank
         self.size = self._comm.size
@@ -150,9 +150,9 @@ def _mpi4py() -> Any:
     try:
         from mpi4py import MPI as library  # noqa: N811 (it is a module)
     except ImportError as error:
-        raise ExtraError("Training on several processes needs mpi4py and an MPI such as MPICH or "
-                         "Open MPI: pip install 'autoconv[mpi]' mpich") from error
+        raise ExtraError("Training on several processes needs mpi4py and an MPI library such as MPICH or Open MPI. "
+                         "Install both with: pip install 'autoconv[mpi]' mpich") from error
     except RuntimeError as error:  # mpi4py is installed, but no MPI library
-        raise ExtraError(f"mpi4py finds no MPI on this computer: {error}. Install one: pip install "
-                         "mpich, or the system's package mpich or openmpi-bin.") from error
+        raise ExtraError(f"mpi4py cannot find an MPI library on this computer: {error}. Install one with `pip install "
+                         "mpich`, or install the system package mpich or openmpi-bin.") from error
     return library

@@ -30,6 +30,6 @@ class Watch:
                 time.sleep(PAUSE)
             elif late := sorted(set(missing())):
                 ranks = f"rank{'s' * (len(late) > 1)} {', '.join(map(str, late))}"
-                raise TimeoutError(f"Rank {self._rank} waits for {ranks}, which sent "
-                                   f"nothing for {self._timeout:g} seconds. Find out what stopped "
-                                   "it; if it is only slow, raise the timeout.")
+                raise TimeoutError(f"Rank {self._rank} has received no message from {ranks} for {self._timeout:g} "
+                                   "seconds. Check whether a process has stopped. If the processes are only slow, "
+                                   "raise the timeout.")

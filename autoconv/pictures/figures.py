@@ -69,7 +69,7 @@ def curves(history: Any) -> "Figure":
     """
     values: Mapping[str, Sequence[float]] = getattr(history, "history", history)
     if not values or not all(len(row) for row in values.values()):
-        raise ValueError("There are no epochs to draw: the history is empty.")
+        raise ValueError("There are no epochs to draw. Pass a history with at least one epoch.")
     kinds = list(dict.fromkeys(name.removeprefix("val_") for name in values))
     figure = _figure((4.5 * len(kinds), 3.4))
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds):
@@ -106,7 +106,7 @@ def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> 
 def stack_panels(parts: Sequence[Panel | Scores]) -> "Figure":
     """Draws pictures and bar charts of class scores in one figure, one below the other."""
     if not parts:
-        raise ValueError("There is nothing to draw: the model has no convolution.")
+        raise ValueError("There is nothing to draw, because the model has no convolutional layer.")
     heights = [0.3 + 0.22 * len(p.values) if isinstance(p, Scores) else
                min(WIDTH * p.pixels.shape[0] / p.pixels.shape[1], p.pixels.shape[0] / PIXELS + 0.2) for p in parts]
     figure = _figure((WIDTH, sum(heights) + 0.55 * len(heights)), 150)

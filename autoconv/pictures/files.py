@@ -17,8 +17,8 @@ def check_suffix(path: Path) -> None:
     try:
         names.lookup("suffix of a picture", path.suffix.lower(), known)
     except ValueError:
-        raise ValueError("The suffix of a picture must be .png, .jpg or another format that Pillow "
-                         f"writes. Received: {str(path)!r}.") from None
+        raise ValueError("The file name of a picture must end in .png, .jpg or the suffix of another format that "
+                         f"Pillow can write. Received: {str(path)!r}.") from None
 
 
 def write(path: Path, pixels: np.ndarray) -> None:

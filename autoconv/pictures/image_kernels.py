@@ -48,9 +48,8 @@ def matrix(kernel: Kernel) -> np.ndarray:
             raise ValueError
     except (TypeError, ValueError, OverflowError) as error:
         why = f" {error}." if isinstance(kernel, str) and str(error) else ""
-        raise ValueError("A kernel must be a matrix, with rows of equal length, such as "
-                         f"'0 -1 0 / -1 5 -1 / 0 -1 0', or one of {', '.join(KERNELS)}.{why} "
-                         f"Received: {kernel!r}.") from None
+        raise ValueError("A kernel must be a matrix, with rows of equal length, such as '0 -1 0 / -1 5 -1 / 0 -1 0', "
+                         f"or one of the names {', '.join(KERNELS)}.{why} Received: {kernel!r}.") from None
     return values
 
 
@@ -64,7 +63,7 @@ def _rows(text: str) -> list[list[float]]:
     numbers: list[list[float]] = []
     for count, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
-            raise ValueError(f"Row 1 has {len(rows[0])} numbers, row {count} has {len(row)}")
+            raise ValueError(f"Row 1 has {len(rows[0])} numbers, but row {count} has {len(row)}")
         try:
             numbers.append([float(Fraction(number)) if "/" in number else float(number) for number in row])
         except (ValueError, ZeroDivisionError):
@@ -127,5 +126,5 @@ def _image(image: ImageLike) -> np.ndarray:
         values = values[..., None]
     if values.ndim != 3 or not values.size or values.dtype.kind not in "buif":
         raise ValueError("A picture must be a file name, or an array of numbers of shape (H, W) or (H, W, C). "
-                         f"Received: {type(image).__name__} of {values.dtype}, shape {values.shape}.")
+                         f"Received: {type(image).__name__} with dtype {values.dtype} and shape {values.shape}.")
     return values.astype(np.float32)

@@ -39,12 +39,12 @@ def read_for_model(model: Model, path: Path) -> np.ndarray:
     output_shape = model.output_shape
     if len(shape) != 3:
         raise ValueError("A picture has the shape (height, width, channels), but the model's input has the shape "
-                         f"{shape}. Pass an array.")
+                         f"{shape}. Pass an array instead of a file.")
     count = output_shape[-1] if isinstance(output_shape, tuple) and len(output_shape) == 2 else 0
     kind = picture_kind(shape, model.class_names or tuple(map(str, range(count))))
     pictures = read(path, shape, kind)
     if len(pictures) != 1:
-        raise ValueError(f"The file must contain one picture. {path} has {len(pictures)}.")
+        raise ValueError(f"The file must contain exactly one picture. Received: {len(pictures)} pictures in {path}.")
     return pictures[0].pixels * np.float32(factor(model))
 
 
@@ -71,8 +71,8 @@ def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
             with regular.open_file(path) as file:
                 return _split_array(path, npy.read_array(file, regular.size(file)), shape)
         if shape[2] not in (1, 3):
-            raise ValueError(f"the net needs images of {shape[2]} channels, but pictures have 1 or "
-                             "3: pass a .npy file")
+            raise ValueError(f"the net needs images with {shape[2]} channels, but pictures have 1 or 3. Pass a .npy "
+                             "file")
         return [Picture(str(path), _read_image(path, shape, kind))]
     except UnreadableImage:
         raise
@@ -84,12 +84,12 @@ def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
 
 def _split_array(path: Path, array: np.ndarray, shape: Shape) -> list[Picture]:
     if not array.size:
-        raise ValueError("its array has no pixels")
+        raise ValueError("the array in the file is empty")
     array = array[..., None] if shape[2] == 1 and array.shape[-1:] != (1,) else array
     fits = array.ndim in (3, 4) and all(want in (None, n) for want, n in zip(shape, array.shape[-3:]))
     if array.dtype.kind not in "uif" or not fits:
-        raise ValueError(f"the net needs numbers of shape {shape}, or a batch of them. "
-                         f"Received: {array.dtype} of shape {array.shape}.")
+        raise ValueError(f"the net needs an array of numbers with the shape {shape}, or a batch of such arrays. "
+                         f"Received: an array of dtype {array.dtype} with the shape {array.shape}.")
     if array.ndim == 3:
         return [Picture(str(path), array)]
     return [Picture(f"{path}[{i}]", one) for i, one in enumerate(array)]
@@ -106,7 +106,7 @@ def _read_image(path: Path, shape: Shape, kind: str) -> np.ndarray:
         return _figure(whole, shape)
     digit = as_mnist(whole[..., 0])[..., None]
     if not digit.any():
-        raise ValueError("no digit is found in it (use --as-is, or pass an array, to skip the search)")
+        raise ValueError("no digit was found in the picture. To skip the search, use --as-is or pass an array")
     return digit
 
 

@@ -13,12 +13,12 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np
     true = _labels(y_true)
     guessed = _labels(y_pred)
     if true.shape != guessed.shape or not true.size:
-        raise ValueError("There must be as many predictions as targets, and at least one. "
-                         f"Received: {len(guessed)} and {len(true)}.")
+        raise ValueError("y_true and y_pred must have the same number of samples, and at least one. Received: "
+                         f"{len(true)} samples in y_true, {len(guessed)} in y_pred.")
     widths = [np.shape(y)[1] for y in (y_true, y_pred) if np.ndim(y) == 2 and np.shape(y)[1] > 1]
     count = max([int(true.max()) + 1, int(guessed.max()) + 1, *widths]) if classes is None else classes
     if min(true.min(), guessed.min()) < 0 or max(true.max(), guessed.max()) >= count:
-        raise ValueError(f"Labels must be in 0..{count - 1}. Received: "
+        raise ValueError(f"Labels must be from 0 to {count - 1}. Received: labels from "
                          f"{min(true.min(), guessed.min())} to {max(true.max(), guessed.max())}.")
     return np.bincount(true * count + guessed, minlength=count * count).reshape(count, count)
 
@@ -42,9 +42,10 @@ def worst_mistakes(y_true: Any, scores: np.ndarray, count: int = 24) -> np.ndarr
     true = _labels(y_true)
     scores = np.asarray(scores)
     if scores.ndim != 2 or scores.shape[1] < 2 or len(scores) != len(true):
-        raise ValueError(f"scores must have the shape (N, classes), with a row for each of the {len(true)} labels. "
-                         f"Received: y_true of shape {np.shape(y_true)}, scores of shape {scores.shape}. Pass the "
-                         "labels first: worst_mistakes(labels, model.predict(images)).")
+        raise ValueError(f"scores must have the shape (N, classes), with one row for each of the {len(true)} labels "
+                         f"and at least two columns. Received: y_true of shape {np.shape(y_true)}, scores of shape "
+                         f"{scores.shape}. Pass the labels first, as in worst_mistakes(labels, "
+                         "model.predict(images)).")
     wrong = np.flatnonzero(true != scores.argmax(-1))
     return wrong[np.argsort(-scores[wrong].max(-1).astype(np.float64), kind="stable")][:count]
 
@@ -54,6 +55,6 @@ def _labels(y: Any) -> np.ndarray:
     if values.ndim == 2:
         return values.argmax(-1) if values.shape[1] > 1 else _labels(values[:, 0])
     if values.ndim != 1 or (values.dtype.kind not in "bui" and (values != values.astype(np.int64)).any()):
-        raise ValueError("Classes must be labels (N,) or rows of scores (N, classes). "
-                         f"Received: {values.dtype} of shape {values.shape}.")
+        raise ValueError("Classes must be given as integer labels of shape (N,) or as scores of shape (N, classes). "
+                         f"Received: an array of dtype {values.dtype} with the shape {values.shape}.")
     return values.astype(np.int64)

@@ -71,8 +71,8 @@ def check_weights(model: Model, ranks: Ranks) -> None:
     wrong = [number for number, value in enumerate(checksums) if value != checksums[0]]
     if wrong:
         raise RuntimeError("All ranks must have the same weights after each step. The weights of rank "
-                           f"{', '.join(map(str, wrong))} differ from rank 0's. Change weights in on_epoch_begin or "
-                           "on_epoch_end, not within an epoch, and on all ranks.")
+                           f"{', '.join(map(str, wrong))} differ from rank 0's. Change weights only in a callback's "
+                           "on_epoch_begin or on_epoch_end. fit then copies the weights to all ranks.")
 
 
 class SharedCallbacks(CallbackList):

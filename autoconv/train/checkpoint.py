@@ -69,7 +69,8 @@ def newest(folder: Path, report: Callable[[str], Any]) -> Checkpoint | None:
             report(f"{text} The one before is used: {path.name}.")
         return Checkpoint(path, training, state)
     if errors:
-        raise ValueError(f"{' '.join(errors)} No earlier checkpoint is left. Remove {folder} to start again.")
+        raise ValueError(f"{' '.join(errors)} No undamaged checkpoint of this training run remains. Remove {folder} "
+                         "to start again.")
     return None
 
 
@@ -89,12 +90,13 @@ def read(path: Path) -> TrainState:
         is_sound = entry["sha256"] == _checksum(entry["facts"], arrays)
         version = metadata["format"]
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"The checkpoint {path} is damaged: {type(error).__name__}.") from error
+        raise ValueError(f"The checkpoint {path} is damaged. Reading the file raised "
+                         f"{type(error).__name__}.") from error
     if not is_sound:
         raise ValueError(f"The checkpoint {path} is damaged: its checksum does not match its contents.")
     if version != FORMAT:
-        raise OtherFormatError(f"The checkpoint {path} has the format {version!r}, and this version of autoconv reads "
-                               f"{FORMAT}. Use a newer version of autoconv, or the version that saved it.")
+        raise OtherFormatError(f"The checkpoint {path} has the format {version!r}, but this version of autoconv reads "
+                               f"only the format {FORMAT}. Use the version of autoconv that saved the checkpoint.")
     return TrainState(metadata, arrays)
 
 

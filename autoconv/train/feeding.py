@@ -18,7 +18,8 @@ from .user_arrays import Data, Model, batch_parts, check_data, drop_batch, list_
 def check_arrays(model: Model, x: Any, y: Any, sample_weight: Any = None) -> Data:
     """Checks the arrays of a data set or batch, including targets, and returns them as `Data`."""
     if y is None and _wants_targets(model):
-        raise ValueError("y is missing: pass the targets as a separate array. Received: y=None.")
+        raise ValueError("y is missing, but the model needs targets. Pass x and y as separate arrays, or as batches "
+                         "(x, y). Received: y=None.")
     names = getattr(model, "output_keys", None)
     x = _list_inputs(model, x)
     if names is None and (isinstance(y, Mapping) or is_nested(y)):  # `model.call` determines the outputs
@@ -83,8 +84,8 @@ def prepare_data(model: Model, x: Any, y: Any = None, sample_weight: Any = None,
         return prepare(x, y, sample_weight)
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
-            raise ValueError(f"When providing `x` as a {type(x).__name__}, `{name}` should not be passed. It must be "
-                             f"part of the batches of the {type(x).__name__} gives.")
+            raise ValueError(f"When providing `x` as a {type(x).__name__}, `{name}` should not be passed. Include "
+                             f"`{name}` in the batches of `x`.")
     return Stream(x, lambda batch: prepare(*batch_parts(batch)), ranks=model.ranks if targets else ALONE, **order)
 
 
@@ -97,15 +98,15 @@ def training_and_validation(
     is_arrays = isinstance(tests, tuple | list)
     if tests is not None and not is_stream(tests) and (not is_arrays or len(tests) not in (2, 3)):
         raise ValueError("validation_data must be (x, y) or (x, y, sample_weight), or an iterable of batches. "
-                         f"Received: {type(tests).__name__} of length {len(tests)}.")
+                         f"Received: {f'{len(tests)} items' if is_arrays else type(tests).__name__}.")
     data = prepare_data(model, x, y, sample_weight, class_weight, **order)
     if tests is not None:
         return data, prepare_data(model, *tests) if is_arrays else prepare_data(model, tests, peek=True)
     if not share:
         return data, None
     if isinstance(data, Stream):
-        raise ValueError("validation_split is only supported for arrays. Received an iterable: pass "
-                         "validation_data.")
+        raise ValueError("validation_split is only supported for arrays. Received an iterable of batches. Pass "
+                         "validation_data instead.")
     data, validation = split_validation(data, share)
     unweighted = [None] * len(validation.weights)
     return data, validation if class_weight is None else replace(validation, weights=unweighted)

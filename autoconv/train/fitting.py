@@ -107,7 +107,7 @@ def _begin_training(
     if trainer.ranks.size > 1:
         if work.own_method is not None:
             raise ValueError("Training on several processes does not support custom steps. Received: "
-                             f"{type(trainer.model).__name__} with a {work.own_method} of its own.")
+                             f"{type(trainer.model).__name__} with a custom {work.own_method}.")
         join(trainer.model, {**arguments, "data": source.identity(), "begins": source.get_state(),
                           "validation_data": None if tests is None else tests.identity()})
     if tests is None and not trainer.model.device.keeps_steps:
@@ -146,10 +146,11 @@ def evaluate(
 def evaluate_source(trainer: "Trainer", source: Source | Stream, steps: int | None,
                     hooks: CallbackList, line: Progress | None = None) -> Logs:
     """Returns the mean loss and metrics over a data source. Without `line`, shows no progress, as in `fit`."""
-    passes = Epochs(source, steps, "validation_steps" if line is None else "steps")
+    name = "validation_steps" if line is None else "steps"
+    passes = Epochs(source, steps, name)
     if not passes.ready(0):
         raise ValueError("The iterable for evaluation has no batches left. Pass an iterable that can be iterated "
-                         "again, or the number of steps for each evaluation.")
+                         f"again, or limit the batches of each evaluation with `{name}`.")
     running = trainer.running
     with running.lock:
         trainer.stop_evaluating = False

@@ -71,5 +71,6 @@ class Outputs:
 def _check(step: Step) -> None:
     for output in step.space.outputs:
         if not output.shape or len(output) != step.samples:
-            raise ValueError(f"predict() needs one output row per sample. Received shape {tuple(output.shape)} "
-                             f"for {step.samples} samples: call the model on the data.")
+            raise ValueError("predict() needs a model that returns one row per sample. Received: output of shape "
+                             f"{tuple(output.shape)} for {step.samples} samples. Call the model directly on the "
+                             "data, as in model(x).")

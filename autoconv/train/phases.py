@@ -249,7 +249,7 @@ def _normalized_weights(space: Workspace, goal: Goal, values: Tensor) -> Any:
         if space.ranks.size > 1:
             raise ValueError("A loss with reduction='mean_with_sample_weight' needs the sample weights of the whole "
                              f"batch, but each process has only a part of the batch. Received: {space.ranks.size} "
-                             "processes. Use 'sum_over_batch_size'.")
+                             "processes. Use reduction='sum_over_batch_size'.")
         k.copy(spread, weighted)
         total = _sum(space, weighted)
         k.maximum(total, device.constant(np.full(total.shape, 1e-30, total.dtype)), total)

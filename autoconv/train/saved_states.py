@@ -112,8 +112,9 @@ def find_backup(callbacks: Iterable[Callback]) -> BackupAndRestore | None:
     """Returns the `BackupAndRestore` callback, or None. Raises ValueError if there are several of them."""
     backups = [callback for callback in callbacks if isinstance(callback, BackupAndRestore)]
     if len(backups) > 1:
-        raise ValueError("fit accepts only one BackupAndRestore callback. Received callbacks for "
-                         f"{' and '.join(str(backup.backup_dir) for backup in backups)}. Pass one of them.")
+        raise ValueError("fit accepts only one BackupAndRestore callback. Received: callbacks for the folders "
+                         f"{' and '.join(str(backup.backup_dir) for backup in backups)}. Pass only one of the "
+                         "callbacks.")
     return backups[0] if backups else None
 
 
@@ -121,8 +122,8 @@ def load_newest(folder: str | PathLike[str]) -> Checkpoint:
     """Returns the newest checkpoint in a folder. Raises FileNotFoundError if there is none."""
     checkpoint = newest(Path(folder), warn)
     if checkpoint is None:
-        raise FileNotFoundError(f"{folder} contains no checkpoint. Leave out `resume` to start a new training run; "
-                                "callbacks.BackupAndRestore(backup_dir) saves checkpoints.")
+        raise FileNotFoundError(f"{folder} contains no checkpoint. To start a new training run, leave out `resume`. "
+                                "To save checkpoints, pass callbacks.BackupAndRestore(backup_dir).")
     return checkpoint
 
 
@@ -132,4 +133,5 @@ def translate_errors(checkpoint: Checkpoint) -> Iterator[None]:
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"The state in {checkpoint.path} cannot be used: {error!r}.") from error
+        raise ValueError(f"The training state in the checkpoint {checkpoint.path} is incomplete or invalid: "
+                         f"{error!r}. Start again in another folder.") from error

@@ -34,8 +34,9 @@ def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], other_schedul
     """
     for name, a, b in differences(old, new):
         if name.startswith("data."):
-            raise ValueError(f"The data differ from the data of the saved training run, which had {name[5:]} {a}. "
-                             f"Received: {b}. Restore the data, or start again in another folder.")
+            raise ValueError("The data and batch settings must be the same as in the saved training run, which had "
+                             f"{name[5:]}={a}. Received: {name[5:]}={b}. Restore the data and settings, or start "
+                             "again in another folder.")
         if name == "optimizer.learning_rate" and None in (a, b) and isinstance(a or b, float):
             continue
         if not (other_schedule and name.startswith("optimizer.learning_rate.")):

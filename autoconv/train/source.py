@@ -33,8 +33,8 @@ class Source:
         batch_size = 32 if batch_size is None else batch_size
         check_count("batch_size", batch_size, 1)
         if batch_size < ranks.size:
-            raise ValueError("batch_size is divided among all ranks, so it must be at least their number, "
-                             f"{ranks.size}. Received: batch_size={batch_size}.")
+            raise ValueError("batch_size is divided among all ranks, so it must be at least the number of ranks. "
+                             f"Received: batch_size={batch_size} with {ranks.size} ranks.")
         self.batch_size, self._device, self._ranks = int(batch_size), device, ranks
         self._arrays, self.samples, self.data = arrays, len(data), data
         self.key: random.Key | None = None  # random key of the epochs' orders, if shuffled

@@ -58,7 +58,7 @@ def _plain(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
     keys = [key for key in value if not isinstance(key, str)] if isinstance(value, Mapping) else []
     description = type(value).__name__ + (f" with the key {keys[0]!r}" if keys else "")
     raise TypeError("The state of a training run may contain only numbers, strings, None, arrays of numbers, lists "
-                    f"of these, and dicts with string keys. Received: {description} as {place}.")
+                    f"of these, and dicts with string keys. Received: {description} in the entry {place!r}.")
 
 
 def _resolve(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -93,8 +93,8 @@ def check_model(model: Model, state: Mapping[str, Any]) -> None:
         for name in dict.fromkeys([*mine, *theirs]):
             shapes = [_shape(arrays.get(name)) for arrays in (theirs, mine)]
             if shapes[0] != shapes[1]:
-                raise ValueError(f"The model differs from the saved training's: {part} {name!r} had {shapes[0]} and "
-                                 f"now has {shapes[1]}. Create the same model.")
+                raise ValueError(f"The model must be the same as in the saved training run. Saved {part} {name!r}: "
+                                 f"{shapes[0]}. Received: {shapes[1]}. Create the same model.")
 
 
 def _shape(array: Any) -> str:
@@ -121,8 +121,8 @@ def check_random(model: Model, state: Mapping[str, Any]) -> None:
     """Raises ValueError if the model does not have as many seeded layers as the saved state."""
     generators = _generators(model)
     if len(generators) != len(state["layers"]):
-        raise ValueError(f"The saved training run has {len(state['layers'])} layers with their own seeds. The model "
-                         f"has {len(generators)}. Create the same model.")
+        raise ValueError(f"The saved training run has {len(state['layers'])} layers with their own seeds, but the "
+                         f"model has {len(generators)} such layers. Create the same model.")
 
 
 def restore_random(model: Model, state: Mapping[str, Any]) -> None:

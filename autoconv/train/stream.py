@@ -31,8 +31,8 @@ def is_stream(x: Any) -> bool:
     """
     if isroutine(x) or isclass(x):
         raise ValueError("Data must be arrays or an iterable of batches, not a class or function that creates it. "
-                         f"Received: the {'class' if isclass(x) else 'function'} {x.__name__}. Call it: "
-                         f"{x.__name__}().")
+                         f"Received: the {'class' if isclass(x) else 'function'} {x.__name__}. Call {x.__name__}() "
+                         "and pass the result.")
     if isinstance(x, np.ndarray | Tensor | list | tuple | dict | str) or hasattr(x, "__array__") or hasattr(x, "shape"):
         return False
     return hasattr(x, "__iter__") or is_sequence(x)
@@ -61,7 +61,8 @@ class Stream:
         with state.preserve_random() if peek else nullcontext():
             first = next(tickets, None)
         if first is None:
-            raise ValueError(f"There is no first batch. Received: an empty {type(batches).__name__}.")
+            raise ValueError("An iterable of batches must contain at least one batch. Received: an empty or "
+                             f"exhausted {type(batches).__name__}.")
         self._first = self.batch([first])
         self._tickets: Iterator[Ticket] | None = None if peek else chain([first], tickets)
 
@@ -97,10 +98,10 @@ class Stream:
             return
         else:
             description = f"a {type(self._batches).__name__}"
-        raise ValueError(f"Training on {description} cannot be resumed, because its position cannot be saved. Pass "
-                         "arrays, an image dataset, or an object that has only __getitem__ and __len__. Or give the "
-                         "class two methods: get_state() returns its position as plain data, and set_state(state) "
-                         "restores this position.")
+        raise ValueError(f"Training on {description} cannot be resumed, because the position in the data cannot be "
+                         "saved. Pass arrays, an image dataset, or an object with __getitem__ and __len__ but "
+                         "without on_epoch_end. Or define get_state(), which returns the position as plain data, "
+                         "and set_state(state), which restores the position.")
 
     def check_apart(self, stream: "Stream") -> None:
         """Raises ValueError if `stream` uses the same iterable, because an iterable has only one position."""
@@ -167,8 +168,7 @@ class Epochs:
         if steps is not None:
             check_count(name, steps, 1)
         elif isinstance(source, Stream) and source.is_sequence and source.steps is None:
-            raise ValueError("A PyDataset without an end (num_batches is None) needs the number of steps. Pass "
-                             f"{name}.")
+            raise ValueError(f"An endless PyDataset (num_batches is None) needs the number of steps. Pass {name}.")
         self.source, self.limit = source, steps
         self._tickets: Iterator[Any] | None = None
         self._next: Any = None

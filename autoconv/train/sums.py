@@ -127,7 +127,8 @@ class Sums:
         the step count. Raises ValueError if the sums belong to other losses or metrics.
         """
         if np.shape(state["totals"]) != self._totals.shape or len(state["metrics"]) != len(self._scores):
-            raise ValueError("These sums belong to other losses or metrics than the model's.")
+            raise ValueError("The saved losses and metrics do not match those of the model. Compile the model with "
+                             "the same losses and metrics as in the saved training run.")
         totals = np.array(state["totals"])
         if not first:
             totals[[i for i in range(totals.size) if i != 1]] = 0

@@ -84,8 +84,9 @@ class Trainer:
         refuse(self.model, "compile", unknown)
         for kind in ("train", "test", "predict"):
             if hasattr(type(self.model), f"make_{kind}_function"):  # a method that Keras lets a class override
-                raise TypeError(f"{type(self.model).__name__} must not define make_{kind}_function(): define "
-                                "train_step, test_step or predict_step, which is called on each batch.")
+                raise TypeError(f"{type(self.model).__name__} must not define make_{kind}_function(), because "
+                                f"autoconv does not call this method. Define {kind}_step() instead, which is called "
+                                "on each batch.")
         check_count("steps_per_execution", steps_per_execution, 1)
         self.loss, self.loss_weights = compiled.check_loss(loss), compiled.check_weights(loss_weights)
         self.steps_per_execution = steps_per_execution
@@ -118,7 +119,7 @@ class Trainer:
         ranks differ in data, arguments or versions. Raises TypeError for objects that are not ranks.
         """
         if not isinstance(ranks, Ranks):
-            raise TypeError("distribute() needs the processes that train together, as in "
+            raise TypeError("The argument of distribute() must be a parallel.MPI object, as in "
                             f"model.distribute(parallel.MPI()). Received: {ranks!r}.")
         self.running.steps.forget()
         self.ranks = ranks
@@ -206,8 +207,8 @@ class Trainer:
         data, part, model = batch.data, batch.part, self.model
         if work.kind == "train" and (work.sums is not self.running.sums.get("train")
                                      or work.optimizer is not self.optimizer):
-            raise RuntimeError("The model was compiled again or given another optimizer or loss while fit ran. Do that "
-                               "between two calls of fit.")
+            raise RuntimeError("The model was compiled again, or its optimizer or loss was replaced, while fit was "
+                               "running. Make such changes only between two calls of fit.")
         trains = work.optimizer is not None and work.optimizer.built
         key = (part.samples, *(a.shape[1:] for a in data.x),
                *((a is None, a is not None and a.shape[1:]) for a in (*data.y, *data.weights)),

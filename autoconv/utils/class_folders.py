@@ -48,7 +48,7 @@ def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] |
     """
     if labels != "inferred":
         if class_names is not None:
-            raise ValueError("class_names can only be given with labels='inferred'.")
+            raise ValueError("class_names can only be given with labels='inferred'. Leave out class_names.")
         paths = list(_files(Path(directory), follow_links, accepts))
         if labels is None:
             return Files(paths, None, None)

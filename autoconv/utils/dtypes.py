@@ -18,7 +18,7 @@ def standardize_dtype(dtype: Any) -> str:
     except TypeError:
         name = str(dtype)
     if name not in _KNOWN:
-        raise ValueError(f"Invalid dtype: {dtype!r}. Known: {', '.join(_KNOWN)}.")
+        raise ValueError(f"Invalid dtype: {dtype!r}. Valid dtypes: {', '.join(_KNOWN)}.")
     return name
 
 

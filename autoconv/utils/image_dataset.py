@@ -104,8 +104,8 @@ class ImageDataset:
         if the ranks' files or arguments differ.
         """
         if self.batch_size is None:
-            raise ValueError("Training on several processes needs batches. Received: batch_size=None. "
-                             "Pass a batch_size.")
+            raise ValueError("Training on several processes needs an image dataset with batches. Received: "
+                             "batch_size=None. Pass a batch_size when you create the dataset.")
         if self._unreadable_reasons is None:
             self._check_alike(ranks)
             numbers = range(ranks.rank, len(self.file_paths), ranks.size)
@@ -126,9 +126,9 @@ class ImageDataset:
         for number, other in enumerate(rest, 1):
             for name in settings:
                 if other[name] != first[name]:
-                    raise ValueError("All ranks need the same pictures in the same order. Rank 0 has "
-                                     f"{name} = {first[name]!r}. Rank {number} has {other[name]!r}. Give all of them "
-                                     "the same folder and arguments, `seed` among them.")
+                    raise ValueError(f"All ranks need the same pictures in the same order. Rank 0 has {name} = "
+                                     f"{first[name]!r}. Rank {number} has {other[name]!r}. Use the same folder and "
+                                     "arguments, including `seed`, on all ranks.")
 
     def _find_unreadable(self, numbers: Sequence[int]) -> Iterator[tuple[int, UnreadableImage]]:
         """Yields the number and the error of each unreadable file. Decodes to 1 x 1 pixels."""
@@ -182,9 +182,9 @@ class ImageDataset:
         current = self.get_state()
         for label, name in (("files", "files"), ("seed", "seed")):
             if state[name] != current[name]:
-                raise ValueError(f"The image dataset does not have the {label} that it had. Received: "
-                                 f"{len(self.file_paths):,} files and seed={self._seed}. Restore the "
-                                 "files and the seed.")
+                raise ValueError(f"The image dataset must have the same {label} as when its state was saved. "
+                                 f"Received: {len(self.file_paths):,} files and seed={self._seed}. Restore the files "
+                                 "and the seed.")
         self.epoch = int(state["epoch"])
         self._skip_count = int(state["given"])
         self._position = None
@@ -309,13 +309,13 @@ def image_dataset_from_directory(
     if crop_to_aspect_ratio and pad_to_aspect_ratio:
         raise ValueError("Only one of `pad_to_aspect_ratio`, `crop_to_aspect_ratio` can be set to `True`.")
     if format != "tf" or data_format not in (None, "channels_last"):
-        raise ValueError(f"format={format!r}, data_format={data_format!r} is not supported. Leave it out.")
+        raise ValueError("Only format='tf' and data_format='channels_last' are supported. "
+                         f"Received: format={format!r}, data_format={data_format!r}. Leave out both.")
     pillow("Image")
     label_mode = None if labels is None else label_mode
     files = class_folders.find(directory, labels if label_mode else None, class_names, follow_links)
     if label_mode == "binary" and len(files.class_names or ()) != 2:
-        raise ValueError('When passing `label_mode="binary"`, there must be exactly 2 class_names. '
-                         f"Received: class_names={files.class_names}")
+        raise ValueError(f"label_mode='binary' needs exactly 2 classes. Received: class_names={files.class_names}.")
     seed = int(np.random.randint(1_000_000)) if seed is None else seed
     parts = split_files(files, directory, validation_split, subset, shuffle, seed)
     if verbose:
@@ -336,8 +336,8 @@ def split_files(files: Files, directory: str | os.PathLike, fraction: float | No
             count = len(files.paths)
             hint = f"Allowed formats: {FORMATS}"
             if count:
-                larger = f", or raise it to {-(-100 // count) / 100:g} or more" if count > 1 else ""
-                hint = f"Received: validation_split={fraction} of {count} files. Add files{larger}."
+                larger = f", or raise validation_split to {-(-100 // count) / 100:g} or more" if count > 1 else ""
+                hint = f"Received: validation_split={fraction} with {count} files. Add files{larger}."
             raise ValueError(f"No {kind}images found in directory {directory}. {hint}")
     return parts
 
@@ -367,7 +367,7 @@ def _check(labels: object, label_mode: object, color_mode: object, image_size: A
     if bool(fraction) != (subset is not None):
         raise ValueError("If `subset` is set, `validation_split` must be set, and inversely.")
     if seed is not None and not (seed == 0 or (_is_count(seed) and seed < 2**32)):
-        raise ValueError(f"`seed` must be an integer in 0..2**32-1. Received: seed={seed}")
+        raise ValueError(f"`seed` must be an integer from 0 to 2**32 - 1. Received: seed={seed}")
     if fraction and shuffle and seed is None:
         raise ValueError("If using `validation_split` and shuffling the data, you must provide a `seed` argument, to "
                          "make sure that there is no overlap between the training and validation subset.")

@@ -16,14 +16,14 @@ def to_categorical(x: TensorLike, num_classes: int | None = None) -> Any:
     values = np.asarray(x)
     labels = values.astype(np.int64) if values.dtype.kind in "biuf" else None
     if labels is None or not labels.size or (labels != values).any():
-        raise ValueError(f"to_categorical needs integer labels. Received: {x!r}.")
+        raise ValueError(f"to_categorical needs integer labels, and at least one label. Received: {x!r}.")
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
     classes = int(labels.max()) + 1 if num_classes is None else num_classes
     if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"Labels must be in 0..{classes - 1} for {classes} classes. "
-                         f"Received labels from {labels.min()} to {labels.max()}."
-                         + " Keras counts negative labels from the end: pass labels % num_classes for that."
+        raise ValueError(f"Labels must be from 0 to {classes - 1} for {classes} classes. Received: labels from "
+                         f"{labels.min()} to {labels.max()}."
+                         + " To count negative labels from the end, as Keras does, pass labels % num_classes."
                          * bool(labels.min() < 0))
     rows = np.eye(classes)[labels]
     return Tensor(x.device.asarray(rows, np.float32), device=x.device) if isinstance(x, Tensor) else rows

@@ -28,15 +28,15 @@ def plot_model(model: Any, to_file: str | os.PathLike[str] = "model.png", show_s
     FileNotFoundError if its program `dot` is missing, AttributeError if the model has no graph.
     """
     if expand_nested or kwargs:
-        raise ValueError("plot_model draws a nested model as one box: expand_nested must be False, and there are no "
-                         f"other arguments. Received: {dict(kwargs, expand_nested=expand_nested)}.")
+        raise ValueError("plot_model supports neither expand_nested=True nor unknown arguments. Received: "
+                         f"{dict(kwargs, expand_nested=expand_nested)}.")
     if rankdir not in ("TB", "BT", "LR", "RL"):
         raise ValueError(f"rankdir must be 'TB', 'BT', 'LR' or 'RL'. Received: {rankdir!r}.")
     path = Path(to_file)
     graph = model.graph
     graphviz = extras.load("graphviz", "the package graphviz", "graphs", "Drawing a model")
     if path.suffix[1:] not in graphviz.FORMATS and path.suffix not in SOURCE:
-        raise ValueError(f"The suffix must be a Graphviz format, such as .png or .svg. Received: {str(path)!r}.")
+        raise ValueError(f"The file suffix must be a Graphviz format, such as .png or .svg. Received: {str(path)!r}.")
     resolution = {} if path.suffix in (*SCALABLE, *SOURCE) else {"dpi": str(dpi)}
     drawing = graphviz.Digraph(model.name, graph_attr={"rankdir": rankdir, "ranksep": "0.3", **resolution},
                                node_attr=BOX, edge_attr=ARROW)
@@ -53,8 +53,8 @@ def plot_model(model: Any, to_file: str | os.PathLike[str] = "model.png", show_s
     try:
         atomic.write(path, drawing.pipe(format=path.suffix[1:]))
     except graphviz.ExecutableNotFound:
-        raise FileNotFoundError("Drawing a model needs Graphviz's program `dot`, which is not installed: see "
-                                "https://graphviz.org/download, or write model.dot, its source.") from None
+        raise FileNotFoundError("Graphviz's program `dot` is missing. Install it (https://graphviz.org/download), "
+                                "or pass to_file='model.dot' to write only the drawing's source.") from None
     return path
 
 

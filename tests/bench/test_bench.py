@@ -154,7 +154,7 @@ def test_an_outlier_does_not_move_the_interval():
 
 
 def test_rounds_without_partners_are_an_error():
-    with pytest.raises(ValueError, match="the same number of rounds"):
+    with pytest.raises(ValueError, match="as many numerators as denominators"):
         stats.ratio([1.0, 2.0], [1.0])
 
 
@@ -418,7 +418,7 @@ def test_the_report_reads_what_pytest_benchmark_wrote(tmp_path):
 
 
 def test_the_page_of_nothing_is_an_error():
-    with pytest.raises(ValueError, match="nothing to show"):
+    with pytest.raises(ValueError, match="at least one measurement"):
         page([{**results(), "results": [], "kernels": []}])
 
 

@@ -357,7 +357,7 @@ class TestEvaluate:
         model.write_bytes(model.read_bytes()[:1000])
         assert "cannot be read" in autoconv_("evaluate", tmp_path / "run", code=1)
         (tmp_path / "run" / "run.json").write_text('{"model": "lecture"}')
-        assert "lacks dataset" in autoconv_("evaluate", tmp_path / "run", code=1)
+        assert "lacks these entries: dataset" in autoconv_("evaluate", tmp_path / "run", code=1)
 
 
 class TestPredict:

@@ -152,7 +152,7 @@ def test_a_part_that_cannot_be_read_is_found_before_the_training(part, tmp_path)
         path.write_bytes(b"")
     result = autoconv_("train", tmp_path / "set", *QUICK, "--out", tmp_path / "run", code=1)
     what = "test" if part == "val" else "train"
-    assert f"At least one picture to {what} on must be readable. Received: 6 files" in result.stderr
+    assert f"At least one picture to {what} on must be readable. Received: 6 unreadable files" in result.stderr
     assert "the file is empty. Replace the files" in result.stderr
     assert "Epoch" not in result.output
     assert not (tmp_path / "run").exists()
@@ -168,7 +168,7 @@ def test_what_happens_in_the_test_does_not_lose_the_training(folder, error, code
         result = autoconv_("train", folder, *QUICK, "--out", tmp_path / "run", code=code)
     if code == 1:
         assert "it cannot be tested. There is no batch." in result.stderr
-        assert f"`autoconv evaluate {tmp_path / 'run'}` tests it" in " ".join(result.stderr.split())
+        assert f"To test it again, use `autoconv evaluate {tmp_path / 'run'}`" in " ".join(result.stderr.split())
     assert "test accuracy 1.0000" in autoconv_("evaluate", tmp_path / "run").stdout
 
 
@@ -176,14 +176,15 @@ def test_a_folder_to_test_on_has_the_classes_of_the_training(folder, tmp_path):
     autoconv_("train", folder, *QUICK, "--epochs", "1", "--out", tmp_path / "run")
     make(tmp_path / "test", each=2, classes=("blue", "green"))
     said = autoconv_("evaluate", tmp_path / "run", tmp_path / "test", code=1).stderr
-    assert f"net's classes: blue, green, red. Received: {tmp_path / 'test'} with blue, green. Add red: a class" in said
+    assert (f"class of the net: blue, green, red. Received: {tmp_path / 'test'} with blue, green. "
+            "Add these folders: red. A class") in said
     (tmp_path / "test" / "red").mkdir()
     assert "4 test images" in autoconv_("evaluate", tmp_path / "run", tmp_path / "test").stdout
     (tmp_path / "test" / "pink").mkdir()
-    assert "Rename or remove pink." in autoconv_("evaluate", tmp_path / "run", tmp_path / "test", code=1).stderr
+    assert "remove these folders: pink." in autoconv_("evaluate", tmp_path / "run", tmp_path / "test", code=1).stderr
     shutil.copytree(folder, tmp_path / "set" / "train")
     shutil.copytree(tmp_path / "test", tmp_path / "set" / "test")
-    assert "Rename or remove pink." in autoconv_("train", tmp_path / "set", code=1).stderr
+    assert "remove these folders: pink." in autoconv_("train", tmp_path / "set", code=1).stderr
 
 
 def test_a_run_is_tested_on_the_pictures_that_it_held_out_also_when_the_folder_has_changed(tmp_path):
@@ -202,7 +203,7 @@ def test_a_run_is_tested_on_the_pictures_that_it_held_out_also_when_the_folder_h
     assert "5 test images" in fewer.stdout
     for path in held[1:]:
         path.unlink()
-    assert "Put them back" in autoconv_("evaluate", tmp_path / "run", code=1).stderr
+    assert "Restore the pictures" in autoconv_("evaluate", tmp_path / "run", code=1).stderr
 
 
 def test_an_older_run_says_when_its_folder_has_changed(tmp_path):
@@ -230,11 +231,12 @@ def test_the_name_of_a_data_set_wins_over_a_folder(folder, tmp_path, monkeypatch
     (("--image-size", "0"), 2, "is not a valid image size"),
     (("--image-size", "20x"), 2, "180x180"),
     (("--validation-split", "1"), 2, "0<x<1"),
-    (("--validation-split", "0.001"), 1, "validation_split=0.001 of 60 files. Add files, or raise it to 0.02 or more"),
-    (("--limit", "5"), 2, "--limit is only for named data sets"),
-    (("--data-dir", "x"), 2, "--data-dir is only for named data sets"),
-    (("--image-size", "4"), 1, "at least 8 x 8 pixels. Received: 4 x 4. Make them larger."),
-    (("--image-size", "10", "--model", "lecture"), 1, "Make them larger, or take the net photos (at least 8 x 8)."),
+    (("--validation-split", "0.001"), 1,
+     "validation_split=0.001 with 60 files. Add files, or raise validation_split to 0.02 or more"),
+    (("--limit", "5"), 2, "--limit applies only to named data sets"),
+    (("--data-dir", "x"), 2, "--data-dir applies only to named data sets"),
+    (("--image-size", "4"), 1, "at least 8 x 8 pixels. Received: 4 x 4 pixels. Enlarge the images."),
+    (("--image-size", "10", "--model", "lecture"), 1, "Enlarge the images, or use the net photos (at least 8 x 8)."),
 ])
 def test_options_that_do_not_fit(folder, args, code, said):
     assert said in autoconv_("train", folder, *args, code=code).output
@@ -255,4 +257,4 @@ def test_folders_that_are_no_data_set(folder, tmp_path):
         (tmp_path / "bad", 1, "must be readable"), (folder / "red", 1, "Received: 20 pictures in no folder"),
     ):
         assert said in autoconv_("train", path, code=code).output
-    assert "--image-size is only for photo folders" in autoconv_("train", "digits", "--image-size", "20", code=2).output
+    assert "--image-size applies only to photo" in autoconv_("train", "digits", "--image-size", "20", code=2).output

@@ -165,7 +165,7 @@ def test_whatever_is_wrong_with_a_file_the_others_are_answered(run, photos, tmp_
     answers = json.loads(autoconv("predict", run, *(tmp_path / name for name in names), photos / "5.png", "--json", "-",
                                   code=1).stdout)
     assert ["error" in answer for answer in answers] == [True] * 4 + [False]
-    assert "no digit is found" in answers[3]["error"]
+    assert "no digit was found" in answers[3]["error"]
     assert answers[4]["class"] == "5"
 
 

@@ -225,7 +225,8 @@ def test_what_is_said(whole, tmp_path):
     (("--augment",), "was trained without --augment. Received: --augment True"),
     (("--batch-size", "64"), "was trained with --batch-size 16. Received: --batch-size 64"),
     (("--recipe", "fast"), "was trained with --recipe careful. Received: --recipe fast"),
-    (("--epochs", "5"), "--epochs 5 with --resume: {run} has --epochs 6, and epochs can be added, but not removed"),
+    (("--epochs", "5"),
+     "{run} was trained with --epochs 6. Received: --epochs 5. --resume can only add epochs. Leave out --epochs"),
     (("mnist",), "was trained with DATASET digits. Received: DATASET mnist"),
 ])
 def test_other_options_than_the_runs_are_refused_by_name(finished, change, said):
@@ -238,7 +239,7 @@ def test_other_options_than_the_runs_are_refused_by_name(finished, change, said)
     (("--image-size", "20x20"), "was trained without --image-size"),
     (("--validation-split", "0.3"), "was trained without --validation-split"),
     (("--data-dir", "elsewhere"), "was trained without --data-dir"),
-    (("--epochs", "7"), "it has no saved state to continue from: leave out --resume to train again"),
+    (("--epochs", "7"), "The run has no saved state to continue from. Leave out --resume to train again"),
 ])
 @pytest.mark.parametrize("state", ["none", "damaged"])
 def test_so_they_are_where_no_state_can_be_read(finished, change, said, state, tmp_path):
@@ -328,7 +329,7 @@ def test_other_data_are_refused(tmp_path):
     line = ("train", "mnist", "--data-dir", tmp_path, "--out", tmp_path / "run", "--resume", "--epochs")
     autoconv_(*line, "1")
     write(2)
-    assert "The data differ from the data" in autoconv_(*line, "2", code=1)
+    assert "The data and batch settings must be the same" in autoconv_(*line, "2", code=1)
 
 
 def test_a_damaged_state_is_said_and_the_one_before_is_used(whole, tmp_path):

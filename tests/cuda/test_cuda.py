@@ -510,7 +510,7 @@ def test_picked_items_are_numpy_s(index):
     there = device.get("cuda").asarray(host)
     np.testing.assert_array_equal(there[index].numpy(), host[index])
     np.testing.assert_array_equal(there.T[index[::-1]].numpy(), host.T[index[::-1]])
-    with pytest.raises(TypeError, match="integer arrays"):
+    with pytest.raises(TypeError, match="integer array"):
         there[index] = 0
 
 
@@ -622,7 +622,7 @@ def test_a_tensor_says_by_dlpack_where_it_is():
     x = tensor([[1.0, 2.0]], device="cuda")
     assert x.__dlpack_device__() == (2, 0)
     x.__dlpack__(stream=-1, max_version=(1, 0), dl_device=(2, 0), copy=False)
-    with pytest.raises(BufferError, match=r"move the tensor with \.to"):
+    with pytest.raises(BufferError, match=r"Move the tensor with \.to"):
         x.__dlpack__(dl_device=(4, 0))
     copy = ac.from_dlpack(Handed(x.data.copy()))
     x.data[...] = 5
@@ -725,8 +725,8 @@ def test_to_and_fro():
 
 def test_mixed_devices_are_an_error():
     here, there = tensor([1.0]), tensor([1.0], device="cuda")
-    with pytest.raises(device.DeviceError, match=r"add needs all its tensors on one device. Received cuda and cpu: "
-                                                 r"move one with .to\('cuda'\)"):
+    with pytest.raises(device.DeviceError, match=r"add needs all its tensors on one device. Received: tensors on "
+                                                 r"cuda and cpu\. Move one of them with .to\('cuda'\)"):
         there + here
     with pytest.raises(device.DeviceError, match="one device"):
         F.dense(tensor(np.ones((1, 1)), device="cuda"), np.ones((1, 1)))
@@ -866,5 +866,5 @@ def test_what_is_too_large_to_be_counted_is_refused_before_anything_is_written()
 
     images, pooled, w = shaped(1, 11600, 11600, 4), shaped(1, 5800, 5800, 16), shaped(1, 1, 4, 16)
     k = device.get("cuda").module("fused")
-    with pytest.raises(ValueError, match=r"less than 2\*\*31 elements. Received shape \(1, 11600, 11600, 16\)"):
+    with pytest.raises(ValueError, match=r"fewer than 2\*\*31 elements. Received shape: \(1, 11600, 11600, 16\)"):
         k.conv2d_relu_pool_grad(images, w, pooled, None, pooled, None, w, None, shapes.Window(1, 1))

@@ -185,7 +185,7 @@ def test_a_driver_that_cannot(driver, name):
 def test_a_launch_that_cannot_be_captured(driver):
     """Whatever it raises, the stream leaves the capture, and the caller learns of an error it knows."""
     driver.fails.add("launch")
-    with pytest.raises(device.DeviceError, match=r"could not be captured: an error of cuda\.core's"):
+    with pytest.raises(device.DeviceError, match=r"could not be captured in a CUDA graph: an error of cuda\.core's"):
         graph(driver, [order.Place(0, ())])
     assert [call[0] for call in driver.asked][-5:] == ["launch", "cuStreamEndCapture", "cuGraphDestroy",
                                                        "cuEventDestroy", "cuStreamDestroy"]

@@ -321,7 +321,7 @@ OPENING = {
     "an old driver": ({"version": 11080}, [], r"the NVIDIA driver is too old: it runs CUDA 11.8, and CUDA 1\d.0 is"),
     "an old GPU": ({"major": 7, "minor": 0}, [], r"stand-in GPU 0 is too old: it has compute capability 7.0, and 7.5"),
     "no start": ({}, ["cuInit", 999], r"the NVIDIA driver does not start \(error 999\)"),
-    "no capability": ({}, ["cuDeviceGetAttribute", 1], "NVIDIA's driver refuses cuDeviceGetAttribute with error 1"),
+    "no capability": ({}, ["cuDeviceGetAttribute", 1], "cuDeviceGetAttribute of NVIDIA's driver failed with error 1"),
     "held by another": ({}, ["cuDevicePrimaryCtxRetain", 46], "cannot be opened: CUDA_ERROR_DEVICE_UNAVAILABLE. Check"),
     "full": ({}, ["cuDevicePrimaryCtxRetain", 2], "cannot be opened: CUDA_ERROR_OUT_OF_MEMORY. Check with nvidia-smi"),
     "no stream": ({}, ["cuStreamCreate", 2], "cannot be opened: CUDA_ERROR_OUT_OF_MEMORY. Check with nvidia-smi"),

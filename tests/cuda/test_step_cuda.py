@@ -750,7 +750,7 @@ def test_another_optimizer_and_another_loss_are_refused_while_fit_runs():
             changes.model.optimizer = optim.Adam(0.1)
 
     changes = callbacks.LambdaCallback(on_epoch_begin=change)
-    with pytest.raises(RuntimeError, match="Do that between two calls of fit"):
+    with pytest.raises(RuntimeError, match="Make such changes only between two calls of fit"):
         fitted(net("categorical_crossentropy").to("cuda"), y=ONE_HOT, callbacks=[changes])
 
 

@@ -77,22 +77,22 @@ HUGE = bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"abc"
 @pytest.mark.parametrize(
     ("raw", "found"),
     [
-        (GOOD[:-1], r"promises 60 bytes of data; found only 59 \(a truncated file\)"),
-        (GOOD + b"x", "promises 60 bytes of data; found more"),
-        (GOOD[:9], "must have a header of 16 bytes; found 9"),
+        (GOOD[:-1], r"promises 60 bytes of data\. Received: only 59 bytes \(the file is truncated\)"),
+        (GOOD + b"x", r"promises 60 bytes of data\. Received: more bytes"),
+        (GOOD[:9], r"must have a header of 16 bytes\. Received: 9 bytes"),
         (b"", "an empty file"),
-        (b"\x00\x00\x08\x01" + GOOD[4:], "must begin with the bytes 00 00 08 03; found 00 00 08 01"),
-        (b"\x00\x00\x0d\x03" + GOOD[4:], "found 00 00 0d 03"),
-        (b"\n <!DOCTYPE html><html>", r"found a web page \(HTML\)"),
-        (HUGE, "found only 3"),
-        (PACKED[:-12], "unpacks to its end; found a truncated or damaged one"),
-        (PACKED[:-1], "unpacks to its end"),
-        (PACKED[:20] + bytes([PACKED[20] ^ 255]) + PACKED[21:], "unpacks to its end"),
+        (b"\x00\x00\x08\x01" + GOOD[4:], r"must begin with the bytes 00 00 08 03\. Received: 00 00 08 01"),
+        (b"\x00\x00\x0d\x03" + GOOD[4:], "Received: 00 00 0d 03"),
+        (b"\n <!DOCTYPE html><html>", r"Received: a web page \(HTML\)"),
+        (HUGE, "Received: only 3 bytes"),
+        (PACKED[:-12], r"must decompress without errors\. Received: a truncated or damaged file"),
+        (PACKED[:-1], "must decompress without errors"),
+        (PACKED[:20] + bytes([PACKED[20] ^ 255]) + PACKED[21:], "must decompress without errors"),
         (PACKED[:-6] + bytes([PACKED[-6] ^ 255]) + PACKED[-5:], "CRC"),
-        (PACKED + b"rubbish", "unpacks to its end"),
-        (PACKED + PACKED, "found more"),
-        (gzip.compress(GOOD[:-1], mtime=0), "found only 59"),
-        (gzip.compress(b"<html>", mtime=0), "found 3c 68 74 6d"),
+        (PACKED + b"rubbish", "must decompress without errors"),
+        (PACKED + PACKED, "Received: more bytes"),
+        (gzip.compress(GOOD[:-1], mtime=0), "Received: only 59 bytes"),
+        (gzip.compress(b"<html>", mtime=0), "Received: 3c 68 74 6d"),
     ],
 )
 def test_a_bad_idx_file_is_named_with_rule_find_and_remedy(tmp_path, raw, found):
@@ -127,7 +127,7 @@ def test_an_empty_set_is_refused(tmp_path):
 def test_training_and_test_images_must_be_of_one_size(tmp_path):
     make_set(tmp_path)
     rewrite(tmp_path, STEMS[2], np.zeros((10, 28, 20), np.uint8))
-    with pytest.raises(DatasetCorrupt, match=r"t10k-images.*28 x 28 pixels.*found 28 x 20"):
+    with pytest.raises(DatasetCorrupt, match=r"t10k-images.*28 x 28 pixels.*Received: images of 28 x 20 pixels"):
         datasets.mnist.load_data(tmp_path)
 
 
@@ -138,17 +138,19 @@ def test_a_path_is_taken_as_it_is_with_its_own_size_and_classes(tmp_path):
     assert_same(datasets.mnist.load_data(tmp_path), arrays)
     arrays[3][2] = 26  # a class which training has not seen
     rewrite(tmp_path, STEMS[3], arrays[3])
-    with pytest.raises(DatasetCorrupt, match=r"t10k-labels.*with 26 classes a label must be at most 25; found 26"):
+    with pytest.raises(DatasetCorrupt, match=r"t10k-labels.*with 26 classes, a label must be at most 25\. "
+                                             r"Received: a label of 26"):
         datasets.mnist.load_data(tmp_path)
 
 
 def test_a_named_set_must_have_its_shape_and_classes(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOCONV_DATA", str(tmp_path))
     make_set(tmp_path / "mnist", side=5)
-    with pytest.raises(DatasetCorrupt, match=r"train-images.*28 x 28 pixels.*found 5 x 5"):
+    with pytest.raises(DatasetCorrupt, match=r"train-images.*28 x 28 pixels.*Received: images of 5 x 5 pixels"):
         datasets.mnist.load_data()
     make_set(tmp_path / "mnist", classes=11)
-    with pytest.raises(DatasetCorrupt, match=r"train-labels.*with 10 classes a label must be at most 9; found 10"):
+    with pytest.raises(DatasetCorrupt, match=r"train-labels.*with 10 classes, a label must be at most 9\. "
+                                             r"Received: a label of 10"):
         datasets.mnist.load_data()
 
 
@@ -181,7 +183,7 @@ def test_a_bad_npz_is_refused(tmp_path, kind):
         file.write_bytes(b"<html>")
     if kind == "truncated":
         file.write_bytes(file.read_bytes()[:400])
-    with pytest.raises(DatasetCorrupt, match=r"mnist\.npz: an \.npz set holds the uint8 arrays x_train"):
+    with pytest.raises(DatasetCorrupt, match=r"mnist\.npz: an \.npz data set must contain the uint8 arrays x_train"):
         datasets.mnist.load_data(file)
 
 
@@ -370,7 +372,7 @@ def test_a_bad_archive_is_refused_and_named(tmp_path, batches):
     whole = archive.read_bytes()
     for raw in (whole[: len(whole) // 2], b"<html>", b""):
         archive.write_bytes(raw)
-        with pytest.raises(DatasetCorrupt, match=r"CIFAR-10's archive is a tar\.gz") as caught:
+        with pytest.raises(DatasetCorrupt, match=r"CIFAR-10's archive must be a tar\.gz") as caught:
             datasets.cifar10.load_data(archive)
         assert caught.value.file == archive
     files = as_files(batches, "binary")
@@ -378,7 +380,7 @@ def test_a_bad_archive_is_refused_and_named(tmp_path, batches):
     with pytest.raises(DatasetCorrupt, match=r"test_batch\.bin of the binary version") as caught:
         datasets.cifar10.load_data(write_tar(archive, files))
     assert caught.value.file == archive
-    with pytest.raises(DatasetNotFound, match=r"lacks data_batch_1 \.\.\. 5"):
+    with pytest.raises(DatasetNotFound, match=r"neither the batch files data_batch_1 \.\.\. 5"):
         datasets.cifar10.load_data(write_files(tmp_path / "none", {"readme.html": b""}))
 
 

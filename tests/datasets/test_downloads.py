@@ -158,7 +158,7 @@ def test_the_digest_over_the_contents_admits_another_packing_and_none_at_all(mon
 def test_the_digest_over_the_archive_admits_no_other_packing(monkeypatch, mirror):
     publish(monkeypatch, "archive", GOOD)
     use(monkeypatch, mirror({name: gzip.compress(raw, 1, mtime=5) for name, raw in RAW.items()}).url)
-    assert "the MD5 over the archive must be" in failure()
+    assert "the MD5 of the archive must be" in failure()
     use(monkeypatch, mirror(GOOD).url)
     assert len(datasets.mnist.load_data()[0][0]) == 30
 
@@ -180,10 +180,10 @@ WRONG = gzip.compress(RAW[FIRST][:-1] + bytes([RAW[FIRST][-1] ^ 1]), mtime=0)  #
         (404, "404"),
         (503, "503"),
         (b"<!DOCTYPE html><html>Log in</html>", r"a web page \(HTML\) instead"),
-        (b"", "the MD5 over the contents must be"),
-        (WRONG, "the MD5 over the contents must be"),
-        (gzip.compress(RAW[FIRST] + b"x", mtime=0), "the MD5 over the contents must be"),
-        (GOOD[FIRST][:-9], "a truncated or damaged .gz"),
+        (b"", "the MD5 of the contents must be"),
+        (WRONG, "the MD5 of the contents must be"),
+        (gzip.compress(RAW[FIRST] + b"x", mtime=0), "the MD5 of the contents must be"),
+        (GOOD[FIRST][:-9], "the .gz file is truncated or damaged"),
         (cut, "IncompleteRead"),
     ],
 )
@@ -278,7 +278,7 @@ def test_silent_and_dripping_mirrors_cost_no_more_than_the_patience(monkeypatch,
     monkeypatch.setattr(download, "STALL", 0.5)
     use(monkeypatch, *(server.url for server in servers))
     message = failure(patience=1.0)
-    assert message.count("not tried, the 1 s to wait for an answer being used up") == 2
+    assert message.count("not tried, because the 1 s for waiting were used up") == 2
     assert [len(server.asked) for server in servers] == [1, 1, 0, 0]
     assert left_in(cache) == []
 

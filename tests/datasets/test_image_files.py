@@ -313,7 +313,8 @@ def test_a_net_learns_from_files(folder):
     ({"validation_split": 0.5, "subset": "test"}, "subset"),
     ({"validation_split": 0.5, "subset": "both", "seed": None}, "seed"),
     ({"validation_split": 0.01, "subset": "both"},
-     r"No validation images .*validation_split=0\.01 of 36 files\. Add files, or raise it to 0\.03 or more"),
+     r"No validation images .*validation_split=0\.01 with 36 files\. "
+     r"Add files, or raise validation_split to 0\.03 or more"),
     ({"seed": -1}, "seed"),
     ({"pad_to_aspect_ratio": True, "crop_to_aspect_ratio": True}, "Only one of"),
     ({"format": "grain"}, "format"),

@@ -378,10 +378,10 @@ def test_mixed_dtypes_are_joined_as_floats():
 
 def test_what_einsum_and_the_others_refuse():
     for call, said in ((lambda: ops.einsum("ij,jk", X), "2 tensors|for 1 tensors"),
-                       (lambda: ops.einsum("ij", X), "a letter for each axis"),
-                       (lambda: ops.einsum("ijk->iz", X), "axes of its operands"),
-                       (lambda: ops.einsum("ij,ij", MATRIX, X[0]), "one size per letter"),
-                       (lambda: ops.broadcast_to(X, (3, 4)), "only axes of size 1"),
+                       (lambda: ops.einsum("ij", X), "one letter for each axis"),
+                       (lambda: ops.einsum("ijk->iz", X), "only letters of the operands"),
+                       (lambda: ops.einsum("ij,ij", MATRIX, X[0]), "must have the same size"),
+                       (lambda: ops.broadcast_to(X, (3, 4)), "must be 1 or equal to the size of the same axis"),
                        (lambda: ops.tensordot(X, MATRIX, 2), "the same sizes"),
                        (lambda: ops.take_along_axis(X, np.array([0]), 1), "as many axes")):
         with pytest.raises(ValueError, match=said):

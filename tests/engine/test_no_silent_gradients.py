@@ -294,7 +294,7 @@ def test_what_hands_a_tensor_on_keeps_its_gradient_or_refuses():
     y = tensor(X, requires_grad=True) * 2
     with pytest.raises(TypeError, match=r"ac\.tensor\(\) on a tensor that requires gradients would lose them"):
         tensor([y, y])
-    with pytest.raises(TypeError, match="a Variable that layer"):
+    with pytest.raises(TypeError, match="A Variable that layer"):
         layers.Add()([layers.Input((5,)), y])
     with pytest.raises(ValueError, match=r"same shape. Received shapes: \[\(6, 5\), \(5,\)\]"):
         ops.sum([y, y[0]])

@@ -50,11 +50,11 @@ def test_gradients_of_what_was_broadcast_are_summed():
 
 
 def test_shapes_that_do_not_broadcast():
-    with pytest.raises(ValueError, match=r"broadcast.*Received: \(2, 3\) and \(4,\)"):
+    with pytest.raises(ValueError, match=r"broadcast.*Received shapes: \(2, 3\) and \(4,\)"):
         leaf(np.ones((2, 3))) + leaf(np.ones(4))
     with pytest.raises(ValueError, match=r"Received shapes: \(2, 3\) and \(2, 3\)"):
         leaf(np.ones((2, 3))) @ leaf(np.ones((2, 3)))
-    with pytest.raises(ValueError, match=r"broadcast.*Received: \(1, 2\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"broadcast.*Received shapes: \(1, 2\) and \(3,\)"):
         leaf([[1.0, 2.0]]) ** leaf([2.0, 1.0, 0.0])
 
 
@@ -137,7 +137,7 @@ def test_reductions():
                 expected = getattr(x.numpy(), name)(axis=axis, keepdims=keepdims)
                 np.testing.assert_allclose(getattr(x, name)(axis, keepdims).numpy(), expected)
     assert x.sum().shape == ()
-    with pytest.raises(ValueError, match=r"axis must be in -3..2 for a tensor with 3 axes. Received: 3"):
+    with pytest.raises(ValueError, match=r"axis must be an integer in -3..2 for a tensor with 3 axes. Received: 3"):
         x.sum(3)
     with pytest.raises(ValueError, match="once"):
         x.mean((1, -2))
@@ -326,7 +326,7 @@ def test_variables():
     before = p.numpy()
     p.assign([1, 2, 3])
     assert (before.tolist(), p.numpy().tolist()) == ([1, 1, 1], [1, 2, 3])
-    with pytest.raises(ValueError, match=r"kernel has shape \(3,\). Received a value of \(2,\)"):
+    with pytest.raises(ValueError, match=r"kernel has shape \(3,\). Received a value of shape \(2,\)"):
         p.assign([1, 2])
     assert not Variable(np.ones(3), trainable=False).requires_grad
 

@@ -92,7 +92,7 @@ def test_layers_of_one_s_own_come_back_by_custom_objects(tmp_path):
 
 def test_a_function_without_a_name_cannot_be_saved_and_one_of_ours_can(tmp_path):
     lambdas = models.Sequential([layers.Input((5,)), layers.Dense(3, activation=lambda x: x * 2)])
-    with pytest.raises(ValueError, match="Pass a function by name"):
+    with pytest.raises(ValueError, match="Pass the name of an activation"):
         lambdas.save(tmp_path / "m.safetensors")
     assert list(tmp_path.iterdir()) == []
     models.Sequential([layers.Input((5,)), layers.Dense(3, activation=F.relu)]).save(tmp_path / "m.safetensors")
@@ -146,7 +146,7 @@ def test_folders_that_are_missing_are_made(model, tmp_path, name):
 @pytest.mark.parametrize("name", ["m.onnx", "m.hdf", "m", "m.safetensors.bak"])
 def test_other_suffixes_are_answered_with_the_one_there_is(model, tmp_path, name):
     for method in (model.save, model.save_weights, model.load_weights, models.load_model):
-        with pytest.raises(ValueError, match=r"must end in \.safetensors, \.keras, \.h5, \.hdf5"):
+        with pytest.raises(ValueError, match=r"must end in one of \.safetensors, \.keras, \.h5, \.hdf5"):
             method(tmp_path / name)
 
 
@@ -356,7 +356,8 @@ class TestTraining:
 
     @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
     @pytest.mark.parametrize(("change", "reason"), [
-        (lambda m: vars(m.layers[0]).update(use_bias=False), "as 'bias' it has one of shape .5,. and float32, its"),
+        (lambda m: vars(m.layers[0]).update(use_bias=False),
+         "under the name 'bias' the layer has a weight of shape .5,. and dtype float32, but its"),
         (lambda m: setattr(m.layers[0].kernel, "trainable", False), "trainable=True for its weight 'kernel'"),
         (lambda m: [setattr(m.optimizer, name, 1.0) for name in ("clipnorm", "clipvalue")], "Only one of clipnorm"),
     ], ids=["use_bias", "weight", "clips"])
@@ -365,7 +366,7 @@ class TestTraining:
             pytest.importorskip("h5py")
         model = self.trained()
         change(model)
-        with pytest.raises(ValueError, match=f"A file must make the model again.*{reason}"):
+        with pytest.raises(ValueError, match=f"A saved file must restore the model exactly.*{reason}"):
             model.save(tmp_path / f"m{suffix}")
         assert list(tmp_path.iterdir()) == []
 

@@ -232,7 +232,8 @@ def test_a_newer_format_of_hdf5_is_refused(tmp_path):
     path, model = tmp_path / "m.weights.h5", small()
     with h5py.File(path, "w", libver="latest") as file:
         file["layers/dense/vars/0"] = np.zeros((6, 3), np.float32)
-    with pytest.raises(ValueError, match=r"newer format of HDF5 than Keras writes\. Write it without libver"):
+    with pytest.raises(ValueError, match=r"newer HDF5 format than Keras writes\. Write the file "
+                                         r"without h5py's argument libver"):
         model.load_weights(path)
 
 

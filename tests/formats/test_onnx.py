@@ -206,7 +206,7 @@ def test_what_cannot_be_exported_is_named():
     model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
     with pytest.raises(ValueError, match="opset must be one of 17, 18"):
         formats.to_onnx(model, opset=9)
-    with pytest.raises(ValueError, match="An ONNX file contains a graph"):
+    with pytest.raises(ValueError, match="Only a built Sequential model or graph of layers"):
         formats.to_onnx(models.Sequential([layers.Dense(2)]))
 
 
@@ -232,7 +232,7 @@ def test_an_imported_model_is_trained_and_saved(tmp_path):
     np.testing.assert_array_equal(other.predict(x, verbose=0), model.predict(x, verbose=0))
     with pytest.raises(ValueError, match="ONNX"):
         model.save(tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match="of its ONNX file"):
+    with pytest.raises(ValueError, match="that the ONNX file specifies"):
         model.predict(images(2, (27, 28, 1)), verbose=0)
 
 
@@ -344,11 +344,11 @@ def test_errors_say_what_is_wrong():
     import hostile_onnx
 
     for name, wanted in {
-            "unknown op": "The op 'Mystery' of node 'Mystery_0' is not supported. Supported: Abs, Add",
+            "unknown op": "The op 'Mystery' of node 'Mystery_0' is not supported. Supported ops: Abs, Add",
             "weights elsewhere": "must contain its weights",
             "wrong size": "byte count must match its shape and dtype",
             "a cycle": "uses 'y', which is not defined", "channels": r"Node 'Conv_0' \(Conv\) cannot run: .*channels",
-            "If": "If", "an old opset": "The opset must be one of 7", "empty": "not an ONNX file"}.items():
+            "If": "If", "an old opset": "must have one opset version in 7", "empty": "not an ONNX file"}.items():
         model = hostile_onnx.refused()[name]
         with pytest.raises(ValueError, match=wanted):
             formats.from_onnx(model if isinstance(model, bytes) else model.SerializeToString())
@@ -371,10 +371,12 @@ def test_what_no_output_needs_is_neither_computed_nor_known():
 
 
 @pytest.mark.parametrize(("bomb", "wanted"), [
-    ("10 MB of empty nodes", "more than 10,000 messages 'node'"), ("10 MB of empty metadata", "than 400,000 fields"),
-    ("Mul of constants", r"at most 4,194,304 elements here. Received: \(20000, 20000\)"),
-    ("Mul of weights", r"at most 268,435,456 elements here. Received: \(20000, 20000\)"),
-    ("3 large constants", "Node 'ConstantOfShape_2' .* at most 0 elements"), ("a long Resize", "elements here"),
+    ("10 MB of empty nodes", "more than 10,000 messages in a field 'node'"),
+    ("10 MB of empty metadata", "than 400,000 fields"),
+    ("Mul of constants", r"at most 4,194,304 elements. Received shape: \(20000, 20000\)"),
+    ("Mul of weights", r"at most 268,435,456 elements. Received shape: \(20000, 20000\)"),
+    ("3 large constants", "Node 'ConstantOfShape_2' .* at most 0 elements"),
+    ("a long Resize", r"elements\. Received shape"),
     ("40 MB of packed numbers, field 7", "more than 4,194,304 packed integers")])
 def test_a_bomb_is_refused_before_it_takes_memory(bomb, wanted):
     import tracemalloc

@@ -164,12 +164,12 @@ GOOD = {"0.weight": np.ones((4, 3)), "0.bias": np.ones(4), "2.weight": np.ones((
 
 @pytest.mark.parametrize(("state", "names", "said"), [
     ({**GOOD, "0.weight": np.ones((3, 4))}, None,
-     r"0\.weight: its shape must be \(4, 3\)\. Received: \(3, 4\)\. It is for 'one'"),
+     r"0\.weight: the shape must be \(4, 3\)\. Received: \(3, 4\)\. The array is for 'one'"),
     ({**GOOD, "3.weight": np.ones(2)}, None, r"2 layers .* 3 groups of the state\. The layers: one \(Dense\), two"),
     ({k: v for k, v in GOOD.items() if k != "0.bias"}, None,
      r"0\.bias is missing, for 'one' \(Dense\)\. There is: weight"),
     ({**GOOD, "0.weight_g": np.ones(4)}, None, r"0\.weight_g has no place in 'one' \(Dense\)"),
-    ({**GOOD, "2.bias": "x"}, None, r"2\.bias: it must be an array of numbers\. Received: str"),
+    ({**GOOD, "2.bias": "x"}, None, r"2\.bias: the value must be an array of numbers\. Received: str of dtype"),
     (GOOD, {"one": "1"}, r"one: the state has nothing under '1'"),
     (GOOD, {"three": "0"}, r"names has 'three', which no layer .* \['one', 'two'\]"),
     (GOOD, {"one": ("0", "2")}, r"names must give 'one' 1 prefixes"),
@@ -211,7 +211,7 @@ def test_what_pytorch_cannot_have_is_refused():
         formats.to_torch_state_dict(net(L.LayerNormalization(rms_scaling=True, name="norm")))
     with pytest.raises(ValueError, match=r"'dense' \(Dense\): the order of its numbers is not known"):
         formats.to_torch_state_dict(net(L.Reshape((2, 3, 4)), L.Flatten(), L.Dense(3, name="dense")))
-    with pytest.raises(ValueError, match=r"make the layer with shared_axes=\[1, 2\]"):
+    with pytest.raises(ValueError, match=r"create the layer with shared_axes=\[1, 2\]"):
         formats.to_torch_state_dict(net(L.PReLU(alpha_initializer="glorot_uniform")))
     with pytest.raises(ValueError, match="isn't built"):
         formats.to_torch_state_dict(models.Sequential([L.Dense(3)]))
@@ -219,7 +219,7 @@ def test_what_pytorch_cannot_have_is_refused():
     state = formats.to_torch_state_dict(half)
     np.testing.assert_array_equal(state["norm.weight"], 1)
     formats.from_torch_state_dict(half, state)
-    with pytest.raises(ValueError, match="it must be 1 everywhere"):
+    with pytest.raises(ValueError, match="all elements of the array must be 1"):
         formats.from_torch_state_dict(half, {**state, "norm.weight": np.full(2, 2.0)})
 
 

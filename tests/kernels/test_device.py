@@ -186,7 +186,8 @@ def test_a_tensor_moves_between_gpus():
 @pytest.mark.usefixtures("two_gpus")
 def test_tensors_of_two_gpus_do_not_mix():
     here, there = (autoconv.tensor([1.0], device=name) for name in ("cuda", "cuda:1"))
-    with pytest.raises(device.DeviceError, match=r"Received cuda:1 and cuda: move one with .to\('cuda:1'\)"):
+    with pytest.raises(device.DeviceError, match=r"Received: tensors on cuda:1 and cuda\. "
+                                                 r"Move one of them with .to\('cuda:1'\)"):
         there + here
 
 

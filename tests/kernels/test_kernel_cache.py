@@ -319,7 +319,7 @@ def test_a_helper_that_counts_no_references_can_return_no_array():
     def first_of_tail(x, count):
         x[0] = tail(x)[0][0] + count
 
-    with pytest.raises(TypeError, match=r"must be @allocating\. tail is @inline"):
+    with pytest.raises(TypeError, match=r"must have the decorator @allocating\. tail has the decorator @inline"):
         first_of_tail(np.zeros(3, np.float32), 1)
 
 
@@ -330,4 +330,5 @@ def test_numba_without_its_compiler_is_refused(statement, tmp_path):
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "AUTOCONV_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode
-    assert done.stderr.splitlines()[-1].endswith("Received: NUMBA_DISABLE_JIT=1. Unset it before Python starts.")
+    assert done.stderr.splitlines()[-1].endswith("Received: NUMBA_DISABLE_JIT=1. Unset this environment variable "
+                                                  "before Python starts.")

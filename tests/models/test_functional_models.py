@@ -155,7 +155,7 @@ def test_layer_input_and_output():
 def test_a_symbolic_tensor_has_no_values():
     x = Input((5,))
     for use in (np.asarray, bool, float, int, list, len, lambda x: x.numpy()):
-        with pytest.raises(TypeError, match="is symbolic: it has a shape and a dtype, no values"):
+        with pytest.raises(TypeError, match="is symbolic: it has a shape and a dtype, but no values"):
             use(x)
     assert layers.Add()([x, np.ones((2, 5))]).shape == (2, 5)  # an array is a constant beside it, as in Keras
 
@@ -587,7 +587,8 @@ WRONG = {
     "shapes that do not concatenate": (lambda: layers.Concatenate()([Input((4, 2)), Input((5, 2))]), ValueError,
                                        "matching shapes except for the concatenation axis"),
     "ranks that do not concatenate": (lambda: layers.Concatenate()([X, Input((4, 2))]), ValueError, "of the same rank"),
-    "an axis that is not there": (lambda: layers.Concatenate(axis=3)([X, X]), ValueError, "which have its axis"),
+    "an axis that is not there": (lambda: layers.Concatenate(axis=3)([X, X]), ValueError,
+                                   "`axis` must be one of their axes"),
     "one input of two": (lambda: two_by_two()(np.ones((1, 4))), ValueError,
                          r"expects 2 input\(s\) \(a, b\), but it received 1 input tensors"),
     "three inputs of two": (lambda: two_by_two()([np.ones((1, 4))] * 3), ValueError, "but it received 3"),
@@ -638,5 +639,5 @@ def test_a_config_that_names_what_is_not_there_is_refused(change):
 
 @pytest.mark.parametrize("value", [{}, None, "1", 1j, [None]])
 def test_arithmetic_with_what_is_no_number_is_refused_when_it_is_written_down(value):
-    with pytest.raises(TypeError, match="symbolic tensor must be a number, an array or a tensor"):
+    with pytest.raises(TypeError, match="symbolic tensor must be a number, a numeric array or a tensor"):
         layers.Input((3,)) + value

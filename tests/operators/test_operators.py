@@ -339,14 +339,14 @@ def test_the_condition_may_be_a_tensor_alone():
     (lambda: F.concatenate(np.ones((2, 2))), "list of at least one"),
     (lambda: F.concatenate([np.ones((2, 3)), np.ones((3, 3))], axis=1),
      r"agree on all axes except axis 1. Received: \[\(2, 3\), \(3, 3\)\]"),
-    (lambda: F.concatenate([np.ones(2), np.ones((2, 2))]), "agree"), (lambda: F.concatenate([1.0, 2.0]), "Use stack"),
+    (lambda: F.concatenate([np.ones(2), np.ones((2, 2))]), "agree"), (lambda: F.concatenate([1.0, 2.0]), "use stack"),
     (lambda: F.stack([np.ones(2), np.ones(3)]), "the same shape"), (lambda: F.split(np.ones(5), 2), "equal parts"),
     (lambda: F.pad(np.ones((2, 2)), 1, mode="edge"), "Unknown mode: 'edge'"),
     (lambda: F.pad(np.ones((0, 2)), 1, mode="reflect"), "needs elements to repeat"),
-    (lambda: F.pad(np.ones((2, 2)), 1, "symmetric", 3), "leave out constant_values"),
+    (lambda: F.pad(np.ones((2, 2)), 1, "symmetric", 3), "Leave out constant_values"),
     (lambda: F.pad(np.ones((2, 2)), -1), "pad_width must be"), (lambda: F.pad(np.ones(2), ((1, 1),) * 3), "pad_width"),
     (lambda: F.squeeze(np.ones((2, 1)), 0), "axes of size 1"), (lambda: F.expand_dims(np.ones(2), 3), "axis must be"),
-    (lambda: F.maximum(np.ones(2), np.ones(3)), r"maximum needs shapes that broadcast.*\(2,\) and \(3,\)"),
+    (lambda: F.maximum(np.ones(2), np.ones(3)), r"maximum needs operands whose shapes broadcast.*\(2,\) and \(3,\)"),
     (lambda: F.clip(np.ones(2), "0", 1), "x_min must be"), (lambda: F.argmax(np.ones((0, 2)), 0), "zero elements"),
 ])
 def test_what_does_not_fit_is_said(call, said):

@@ -46,7 +46,7 @@ def test_complex_numbers_are_refused(where):
 
 @pytest.mark.parametrize("array", [np.array(["1"]), np.array([None]), np.array([1], "M8[s]")])
 def test_what_is_no_number_is_refused(array):
-    with pytest.raises(TypeError, match=f"only real numbers. Received dtype {array.dtype}".replace("[", r"\[")):
+    with pytest.raises(TypeError, match=f"only real numbers. Received: dtype {array.dtype}".replace("[", r"\[")):
         ac.tensor(array)
 
 
@@ -58,7 +58,7 @@ def test_what_is_no_number_is_refused(array):
     lambda: F.dense(np.zeros((2, 0), np.float32), np.zeros((0, 3), np.float32)),
 ])
 def test_a_sum_over_no_channels_is_refused(run):
-    with pytest.raises(ValueError, match=r"at least one channel to compute from\. Received"):
+    with pytest.raises(ValueError, match=r"an input with at least one channel\. Received"):
         run()
 
 
@@ -96,7 +96,7 @@ def test_a_model_of_which_a_part_was_frozen_before_training_says_what_to_do():
     model.layers[0].trainable = False
     model.train_on_batch(X, Y)
     model.layers[0].trainable = True
-    with pytest.raises(ValueError, match=r"changed their `trainable`. Create a new optimizer .*call compile\(\) again"):
+    with pytest.raises(ValueError, match=r"`trainable` was changed\. .*Create a new .*call compile\(\) again"):
         model.train_on_batch(X, Y)
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.train_on_batch(X, Y)

@@ -132,7 +132,7 @@ def test_ranks_that_do_not_train_the_same_say_which(together):
 
 @pytest.mark.parametrize("module", [("-m", "mpi4py"), ()], ids=["-m mpi4py", "plain"])
 @pytest.mark.parametrize(("case", "says"), [("fails", "No space left on this rank"), ("dies", ""),
-                                            ("hangs", "which sent nothing for 1 seconds")])
+                                            ("hangs", "for 1 seconds. Check whether a process has stopped.")])
 def test_where_one_rank_ends_all_end(case, says, module, tmp_path):
     code, text, seconds = run(2, tmp_path, case, module=module)
     assert code != 0

@@ -194,7 +194,7 @@ def test_a_rank_that_hangs_is_named(tmp_path):
     os.kill(started.ranks()[1], signal.SIGSTOP)
     code, text = started.end()
     assert code != 0
-    assert "waits for rank 1, which sent nothing for 2 seconds" in text
+    assert "has received no message from rank 1 for 2 seconds" in text
 
 
 def test_what_cannot_be_shared_is_refused_and_says_why(tmp_path):
@@ -226,7 +226,7 @@ def test_what_cannot_be_shared_is_refused_and_says_why(tmp_path):
     code, text = run(2, "train", "mnist", *HOW, 1, "--data-dir", DIGITS,
                      others=("train", "mnist", *HOW, 1, "--data-dir", tmp_path / "nowhere"))
     assert code == 1
-    assert "rank 1: " in text
+    assert "Rank 1 failed: " in text
     assert "does not exist" in text
 
 

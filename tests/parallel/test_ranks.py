@@ -89,7 +89,7 @@ def test_two_processes_train_as_one(case, ranks):
 def test_a_batch_of_fewer_samples_than_processes_is_refused():
     model = chain().distribute(Echo())
     model.compile("sgd", "sparse_categorical_crossentropy")
-    with pytest.raises(ValueError, match=r"at least their number, 2\. Received: batch_size=1"):
+    with pytest.raises(ValueError, match=r"at least the number of ranks\. Received: batch_size=1 with 2 ranks"):
         model.fit(X, Y, batch_size=1, verbose=0)
 
 

@@ -85,7 +85,7 @@ def test_a_kernel_may_have_fractions():
 
 
 @pytest.mark.parametrize(("kernel", "said"), [
-    ("1 2 / 3", "Row 1 has 2 numbers, row 2 has 1"),
+    ("1 2 / 3", "Row 1 has 2 numbers, but row 2 has 1"),
     ("1 2 / 1/0 3", "Row 2 is '1/0 3', which is not a list of numbers"),
     ("1 2 / 3 x", "Row 2 is '3 x'"), ("1 2 / / 3 4", "row 2 has 0")])
 def test_a_wrong_row_of_a_kernel_is_named(kernel, said):
@@ -148,9 +148,9 @@ def test_what_is_no_picture_is_named(photo, tmp_path):
         printed = autoconv_(tmp_path / name, code=1)
         assert said in printed
         assert name in printed
-    assert "must be .png" in autoconv_(photo[0], "--out", tmp_path / "a.b", code=1)
+    assert "must end in .png" in autoconv_(photo[0], "--out", tmp_path / "a.b", code=1)
     assert "cannot be written" in autoconv_(photo[0], "--out", tmp_path / "no" / "a.png", code=1)
-    assert "The kernel must fit" in autoconv_(photo[0], "--dilation", 9, code=1)
+    assert "The window must fit" in autoconv_(photo[0], "--dilation", 9, code=1)
     with pytest.raises(ValueError, match=r"an array of numbers of shape \(H, W\) or \(H, W, C\)"):
         pictures.filter(np.zeros(3), "blur")
 

@@ -122,7 +122,7 @@ class TestFiles:
             with pytest.raises(OSError, match=f"{name} cannot be read as a picture"):
                 pictures.feature_maps(net, tmp_path / name)
         np.save(tmp_path / "two.npy", np.zeros((2, 9, 8, 3)))
-        with pytest.raises(ValueError, match=r"must contain one picture.*two\.npy has 2"):
+        with pytest.raises(ValueError, match=r"must contain exactly one picture\. Received: 2 pictures in .*two\.npy"):
             pictures.activations(net, tmp_path / "two.npy")
         with pytest.raises(ValueError, match="the model's input has the shape"):
             pictures.activations(models.Sequential([layers.Input((3,)), layers.Dense(2)]), "x.png")
@@ -199,8 +199,8 @@ class TestResults:
         assert np.isnan(recall[1])
 
     @pytest.mark.parametrize(("true", "guessed", "said"), [
-        ([0, 1], [0], "as many predictions"), ([], [], "at least one"), ([0.5], [0], "labels"),
-        ([0, -1], [0, 0], "0..0"),
+        ([0, 1], [0], "the same number of samples"), ([], [], "at least one"), ([0.5], [0], "labels"),
+        ([0, -1], [0, 0], "from 0 to 0"),
     ])
     def test_what_does_not_fit_is_refused(self, true, guessed, said):
         with pytest.raises(ValueError, match=said):
@@ -306,7 +306,7 @@ class TestInspect:
     def test_a_model_file_is_no_run(self, run):
         for command in (("inspect", "--out", "x.html"), ("report", "--out", "x.html"), ("evaluate",)):
             said = autoconv_(command[0], run / "model.safetensors", *command[1:], code=1)
-            assert "model.safetensors is a file, but a run is a folder" in said
+            assert "model.safetensors is a file, but a run must be a folder" in said
 
     def test_what_is_not_there_is_refused_before_the_work(self, run, tmp_path):
         printed = autoconv_("inspect", run, "--layer", "conv2", "--out", tmp_path / "a.html", code=2)

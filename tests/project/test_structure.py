@@ -7,12 +7,12 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 53_100,
-    "lines without kernels, commands and ONNX": 27_350,
+    "lines": 53_220,
+    "lines without kernels, commands and ONNX": 27_400,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 56,
-    "lines over 100 columns": 3_320,
+    "lines over 100 columns": 3_580,
     "assignments of a tuple to a tuple": 934,
     "Any": 2_170,
     "classes that override __setattr__": 2,

@@ -79,6 +79,8 @@ def external(model: Any) -> None:
 def traps() -> Iterator[Mutant]:
     """Yields files that must be refused, and long ones that are read."""
     yield from harmful()
+    for op in ("Floor", "Ceil"):
+        yield f"{op} of a large input", single(op, shape=(1, 2, 4, 2**24)).SerializeToString()
     window = {"kernel_shape": [31, 31], "pads": [15] * 4, "count_include_pad": 1}
     for op, attributes in (("Softplus", {}), ("AveragePool", window)):
         names = ["x", *(f"x{i}" for i in range(4_999)), "y"]

@@ -122,11 +122,11 @@ def stopped(tmp_path):
     (lambda: {"model": net(optimizer=optimizers.Adam(0.01, beta_1=0.8))}, "optimizer.beta_1 = 0.9. Received: 0.8"),
     (lambda: {"model": net(optimizer=optimizers.SGD(0.01))}, "optimizer.class = 'Adam'. Received: 'SGD'"),
     (lambda: {"model": net(measured=["acc"])}, "metrics = ['accuracy']. Received: ['acc']"),
-    (lambda: {"x": X[1:64]}, "The data differ from the data"),
-    (lambda: {"x": X[1:64], "model": net(optimizer=optimizers.Adam(0.01, beta_1=0.8))}, "The data differ"),
-    (lambda: {"batch_size": 9}, "batch_size 7. Received: 9"),
-    (lambda: {"shuffle": False}, "shuffled True. Received: False"),
-    (lambda: {"steps_per_epoch": 3}, "steps_per_epoch None. Received: 3"),
+    (lambda: {"x": X[1:64]}, "The data and batch settings must be the same"),
+    (lambda: {"x": X[1:64], "model": net(optimizer=optimizers.Adam(0.01, beta_1=0.8))}, "The data and batch settings"),
+    (lambda: {"batch_size": 9}, "batch_size=7. Received: batch_size=9"),
+    (lambda: {"shuffle": False}, "shuffled=True. Received: shuffled=False"),
+    (lambda: {"steps_per_epoch": 3}, "steps_per_epoch=None. Received: steps_per_epoch=3"),
 ])
 def test_another_training_is_refused_by_name(stopped, change, said):
     given = {"model": net(), **ARRAYS, "epochs": EPOCHS, **change()}
@@ -145,7 +145,7 @@ def test_another_net_and_other_callbacks_are_refused(tmp_path):
         net().fit(**ARRAYS, epochs=2, verbose=0, callbacks=backup)
     model = models.Sequential([layers.Input((12, 12, 2)), layers.Flatten(), layers.Dense(5, "softmax")])
     model.compile(optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    with pytest.raises(ValueError, match=r"'dense/kernel' had \(100, 5\) float32.*Create the same model"):
+    with pytest.raises(ValueError, match=r"'dense/kernel': \(100, 5\) float32.*Create the same model"):
         model.fit(**ARRAYS, epochs=2, verbose=0, callbacks=[callbacks.EarlyStopping("loss"), backup])
 
 
@@ -166,7 +166,7 @@ def test_generators_are_refused_and_iterables_with_a_state_are_not(tmp_path):
 
     for given in ({"x": generated(), "steps_per_epoch": 3}, {"x": Shuffled()},
                   {**ARRAYS, "validation_data": generated(), "validation_steps": 2}):
-        with pytest.raises(ValueError, match="its position cannot be saved"):
+        with pytest.raises(ValueError, match="the position in the data cannot be saved"):
             net().fit(**given, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path))
 
     class Known:
@@ -318,7 +318,7 @@ def test_what_cannot_be_kept_as_data_is_refused_by_its_place(tmp_path):
         def get_state(self):
             return {"model": self.model}
 
-    with pytest.raises(TypeError, match="Received: Sequential as callbacks/Odd/model"):
+    with pytest.raises(TypeError, match="Received: Sequential in the entry 'callbacks/Odd/model'"):
         net().fit(**ARRAYS, verbose=0, callbacks=[Odd(), callbacks.BackupAndRestore(tmp_path)])
 
 
@@ -420,7 +420,7 @@ def test_another_momentum_is_refused(kind, tmp_path):
 def test_another_learning_rate_and_other_samples_to_validate_on_are_refused(stopped):
     refused(stopped, "optimizer.learning_rate = 0.01. Received: 0.0001", model=net(optimizer=optimizers.Adam(0.0001)),
             epochs=9)
-    refused(stopped, "validation.samples 7. Received: 6", validation_data=(X[64:], Y[64:]))
+    refused(stopped, "validation.samples=7. Received: validation.samples=6", validation_data=(X[64:], Y[64:]))
     refused(stopped, "validation.checksum", validation_data=(X[:7], Y[:7]))
 
 
@@ -499,8 +499,8 @@ def test_a_mistake_of_a_callback_is_no_fault_of_the_state(stopped):
             callbacks.BackupAndRestore(stopped), callbacks.LambdaCallback(on_epoch_begin=look)])
 
 
-@pytest.mark.parametrize(("held", "said"), [({"seen": {1, 2}}, "Received: set as callbacks/Odd/seen"),
-                                            ({"by": {3: "a"}}, "Received: dict with the key 3 as callbacks/Odd/by")])
+@pytest.mark.parametrize(("held", "said"), [({"seen": {1, 2}}, "Received: set in the entry 'callbacks/Odd/seen'"),
+                                            ({"by": {3: "a"}}, "dict with the key 3 in the entry 'callbacks/Odd/by'")])
 def test_what_cannot_be_kept_is_told_before_the_first_step(held, said, tmp_path):
     class Odd(callbacks.Callback):
         def get_state(self):
@@ -604,7 +604,7 @@ def test_a_state_of_a_newer_version_is_no_damaged_one(stopped, monkeypatch):
     with monkeypatch.context() as newer:
         newer.setattr(checkpoint, "FORMAT", 99)
         path.write_bytes(checkpoint.to_bytes(state._replace(metadata={**state.metadata, "format": 99})))
-    with pytest.raises(ValueError, match=r"has the format 99.*Use a newer version of autoconv"):
+    with pytest.raises(ValueError, match=r"has the format 99.*Use the version of autoconv that saved the checkpoint"):
         train("arrays", stopped)
     assert path.exists()
 

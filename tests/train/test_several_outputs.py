@@ -103,7 +103,8 @@ def test_a_step_on_a_batch_is_a_step_of_fit():
 
 
 @pytest.mark.parametrize(("x", "y", "message"), [
-    (lambda x: x[0], lambda y: y, "x must have 2 arrays, a list or a dict with the keys .*'a', 'b'.*Received: 1"),
+    (lambda x: x[0], lambda y: y,
+     "x must have 2 arrays, given as a list or as a dict with the keys .*'a', 'b'.*Received number of arrays: 1"),
     (lambda x: {"a": x[0], "c": x[1]}, lambda y: y, "x must have the keys .*'a', 'b'.*Received: .*'c'"),
     (lambda x: [x[0], x[1][:9]], lambda y: y, r"x\['a'\] and x\['b'\] must have the same number of samples.*50 and 9"),
     (lambda x: x, lambda y: [y[0], y[1][:9]], r"x\['a'\] and y\['reg'\] must have the same number.*50 and 9"),
@@ -122,7 +123,7 @@ def test_data_that_do_not_fit_are_refused(x, y, message):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"loss": ["mse"]}, r"loss must have one entry per output: \['cls', 'reg'\]"),
-    ({"loss": {"class": "mse"}}, r"loss names outputs that the model lacks: \['class'\]"),
+    ({"loss": {"class": "mse"}}, r"loss contains names that are not outputs of the model: \['class'\]"),
     ({"loss": "mse", "metrics": ["mae"]}, "metrics must have one entry per output"),
     ({"loss": "mse", "loss_weights": 2.0}, "loss_weights must be a list or a dict"),
     ({"loss": "mse", "loss_weights": ["mae"]}, r"metrics=\['mae'\]"),

@@ -569,7 +569,7 @@ def test_two_models_that_share_a_layer():
     ({"batch_size": 2.0}, "batch_size"),
     ({"validation_split": 1.0}, r"\[0, 1\).*1.0"),
     ({"validation_split": -0.1}, r"\[0, 1\)"),
-    ({"validation_split": 0.999}, "cannot be split"),
+    ({"validation_split": 0.999}, "must each contain at least one sample"),
     ({"validation_data": np.zeros(3)}, r"validation_data must be \(x, y\)"),
     ({"verbose": 3}, "verbose must be"),
     ({"class_weight": [2, 1, 1]}, r"must be a dict .class: weight.*Received: \[2, 1, 1\].*dict\(enumerate"),

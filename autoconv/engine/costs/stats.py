@@ -23,7 +23,7 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> dict[str, flo
     rising = np.sort(np.asarray(values, float))
     n = len(rising)
     if not n:
-        raise ValueError("An interval needs at least one round. Received: none.")
+        raise ValueError("interval() needs at least one value. Received: none.")
     k = 1
     while 2 * k + 2 <= n and _coverage(n, k + 1) >= confidence:
         k += 1
@@ -44,7 +44,7 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], together: 
     two speeds, so means are used.) Raises ValueError for unequal numbers of rounds.
     """
     if len(numerators) != len(denominators):
-        raise ValueError("A ratio needs the same number of rounds of both measurements. "
-                         f"Received: {len(numerators)} and {len(denominators)}.")
+        raise ValueError(f"ratio() needs as many numerators as denominators. Received: {len(numerators)} numerators "
+                         f"and {len(denominators)} denominators.")
     ratios = [a / b for a, b in zip(numerators, denominators)]
     return interval([float(np.mean(ratios[i : i + together])) for i in range(0, len(ratios), together)])

@@ -26,8 +26,8 @@ class Graph:
             for item in flatten(structure):
                 if not isinstance(item, SymbolicTensor):
                     raise ValueError(
-                        f"All `{name}` values must be symbolic tensors, such as the results of layers.Input(shape) "
-                        f"and of layers called on it. Received: {name}={structure!r} including invalid value "
+                        f"All `{name}` values must be symbolic tensors, such as the result of layers.Input(shape) or "
+                        f"of a layer called on such a tensor. Received: {name}={structure!r} including invalid value "
                         f"{item!r} of type {type(item).__name__}."
                     )
             if not flatten(structure):
@@ -44,7 +44,7 @@ class Graph:
         for name, count in Counter(operation.name for operation in self.operations).items():
             if count > 1:
                 raise ValueError(f'The name "{name}" is used {count} times in the model. All layers and '
-                                 "functions of a model must have different names: pass name= to one of them.")
+                                 "functions of a model must have different names. Pass another name= to one of them.")
 
     def _input(self, tensor: SymbolicTensor) -> SymbolicTensor:
         """Returns the tensor if an Input created it, else a new Input that replaces the tensor in this graph."""
@@ -68,7 +68,8 @@ class Graph:
         """Returns the node that computes a tensor. Raises ValueError if there is none."""
         node = self.resolve(tensor).node
         if node is None:
-            raise ValueError(f"Graph disconnected: no layer computes {tensor!r}, and it is not an input.")
+            raise ValueError(f"Graph disconnected: no layer computes {tensor!r}, and this tensor is not an input of "
+                             "the model.")
         return node
 
     def _order_nodes(self) -> tuple[list[Node], dict[int, int]]:
@@ -85,13 +86,15 @@ class Graph:
                 if id(node) in finished_ids:
                     return
                 if id(node) in path:
-                    raise ValueError(f"The graph has a cycle: {node.operation.name!r} needs, through "
-                                     f"{', '.join(repr(n.operation.name) for n in path.values())}, its own result.")
+                    raise ValueError(f"The graph has a cycle: {node.operation.name!r} depends on its own result. "
+                                     "Received: the path "
+                                     f"{' <- '.join(repr(n.operation.name) for n in path.values())}.")
                 if not node.inputs and id(node) not in input_ids:
                     raise ValueError(
                         f"Graph disconnected: output {number} ({self.outputs[number].name!r}) is not connected to "
                         f"`inputs`. It is computed from the input {node.operation.name!r}, and the model's inputs "
-                        f"are {[tensor.name for tensor in self.inputs]}. Pass that input as well, or other outputs."
+                        f"are {[tensor.name for tensor in self.inputs]}. Add that input to `inputs`, or pass other "
+                        "outputs."
                     )
                 first_seen.setdefault(id(node.operation), len(first_seen))
                 path[id(node)] = node
@@ -251,8 +254,8 @@ class Graph:
                 operations[name](*args, **kwargs)
                 calls[name].append(operations[name]._nodes[-1])
             if len(postponed) == len(pending):
-                raise ValueError("The graph of the model either has loops or disconnected nodes. The inputs of these "
-                                 f"calls cannot be computed: {sorted({name for name, _ in pending})}.")
+                raise ValueError("The graph of the model has loops or disconnected nodes. The inputs of these layers "
+                                 f"and functions cannot be computed: {sorted({name for name, _ in pending})}.")
             pending = postponed
         try:
             return cls(decode(records["input_layers"]), decode(records["output_layers"]))
@@ -301,13 +304,13 @@ def _decode(item: Any, tensor: Callable[..., SymbolicTensor]) -> Any:
 def _decode_array(value: Any) -> np.ndarray:
     """Converts an array's data from `_encode` back to the array. Raises ValueError for non-numeric data."""
     if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"An array in a graph needs its elements and their dtype. Received: {value!r}.")
+        raise ValueError(f"An array in a graph must be a list [elements, dtype]. Received: {value!r}.")
     items, dtype = value
     kind = names.lookup("dtype", dtype, {name: np.dtype(name) for name in (*DTYPES, *INTEGERS)})
     try:
         return np.array(items, kind)
     except TypeError as error:
-        raise ValueError(f"These are not elements of an array of {dtype}: {error}") from None
+        raise ValueError(f"The elements of an array in a graph cannot be converted to {dtype}: {error}") from None
 
 
 def _flatten_items(value: Any, is_item: Callable[[Any], bool]) -> list[Any]:

@@ -76,8 +76,8 @@ def _range(operations: Sequence[Any], layer_range: Sequence[str] | None) -> tupl
                          f"Received: {layer_range!r}.")
     matches = [[i for i, op in enumerate(operations) if re.match(pattern, op.name)] for pattern in layer_range]
     if not all(matches):
-        raise ValueError(f"layer_range matches no layers of the model. Received: {layer_range!r}. The model's layers: "
-                         f"{[operation.name for operation in operations]}.")
+        raise ValueError(f"Each name in layer_range must match a layer of the model. Received: {layer_range!r}. The "
+                         f"model's layers: {[operation.name for operation in operations]}.")
     first, last = matches if min(matches[0]) <= max(matches[1]) else matches[::-1]
     return min(first), max(last) + 1
 
@@ -129,7 +129,8 @@ def _table(header: Sequence[str], rows: Iterable[tuple[str, ...]], length: int, 
     for i in (0, len(widths) - 1, *range(1, len(widths) - 2)):  # two neighbouring columns share one bar, as in Rich
         widths[i] += 1
     if min(widths) < 6:
-        raise ValueError(f"line_length must be at least 40 to print a summary. Received: {length}.")
+        raise ValueError("Each column of a summary must be at least 6 characters wide. Received: "
+                         f"line_length={length}, which gives columns of {widths} characters. Increase line_length.")
     edges = [edge[0] + edge[2].join(edge[1] * w for w in widths) + edge[3] for edge in _EDGES]
     align = ["^" if name == "Trainable" else ">" if n == 2 else "<" for n, name in enumerate(header)]
     lines = [edges[0], *_row(header, widths, "┃", align), edges[1]]

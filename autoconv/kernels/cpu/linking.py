@@ -161,7 +161,8 @@ class _ReturnsNoArray(AnalysisPass):
     def run_pass(self, state: Any) -> bool:
         if _has_array(state.return_type):
             name = state.func_id.func_name
-            raise TypeError(f"A helper that returns an array must be @allocating. {name} is @inline.")
+            raise TypeError(f"A helper function that returns an array must have the decorator @allocating. {name} has "
+                            "the decorator @inline.")
         return False
 
 

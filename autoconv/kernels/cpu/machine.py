@@ -21,8 +21,8 @@ def set_num_threads(count: int) -> None:
 
     if count > numba.config.NUMBA_NUM_THREADS:
         raise ValueError(
-            f"This process has {numba.config.NUMBA_NUM_THREADS} threads for kernels. Received: {count}. Set the "
-            f"environment variable NUMBA_NUM_THREADS={count} before Python starts."
+            f"This process can use at most {numba.config.NUMBA_NUM_THREADS} threads for kernels. Received: {count}. "
+            f"Set the environment variable NUMBA_NUM_THREADS={count} before Python starts."
         )
     numba.set_num_threads(count)
 

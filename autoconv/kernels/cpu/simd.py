@@ -94,7 +94,7 @@ class _Flat:
 
 def _literals(*values):
     if not all(isinstance(v, types.IntegerLiteral) for v in values):
-        raise RequireLiteralValue("a tile's shape must be literal integers")
+        raise RequireLiteralValue("The shape of a tile must consist of literal integers.")
     return [v.literal_value for v in values]
 
 

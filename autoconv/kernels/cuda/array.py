@@ -65,8 +65,8 @@ class Array(OnGpu):
         """
         if self._native is None:
             if not self.contiguous:
-                raise ValueError(f"A kernel requires contiguous arrays. Received strides "
-                                 f"{self.strides} for shape {self.shape}: copy it first.")
+                raise ValueError("A kernel requires contiguous arrays. Received: an array with strides "
+                                 f"{self.strides} and shape {self.shape}. Copy the array first.")
             items, shape = (self.size, self.shape) if self.size else (1, (1,) * self.ndim)
             start = self.start if self.size else 0
             flat = self.base.data
@@ -137,7 +137,8 @@ class Array(OnGpu):
     def _view(self, parts: tuple) -> "Array":
         used_axes = sum(p is not None and p is not Ellipsis for p in parts)
         if used_axes > self.ndim or sum(p is Ellipsis for p in parts) > 1:
-            raise IndexError(f"Too many indices for an array of shape {self.shape}. Received: {parts}.")
+            raise IndexError(f"An array of shape {self.shape} accepts at most {self.ndim} indices and one Ellipsis. "
+                             f"Received: {parts}.")
         if Ellipsis not in parts:
             parts = (*parts, Ellipsis)
         split = parts.index(Ellipsis)
@@ -183,8 +184,8 @@ class Array(OnGpu):
         """Writes a number, a GPU array or a host array to the elements, broadcast as in NumPy."""
         target = self if index is Ellipsis else self[index]
         if target.base is not self.base:
-            raise TypeError("On a GPU, elements can be set only by integers and slices. "
-                            "Received integer arrays or a mask: use NumPy.")
+            raise TypeError("On a GPU, only integers and slices can select the elements to set. Received: an integer "
+                            "array or a mask. Set the elements in a NumPy array instead.")
         if isinstance(value, Array):
             copy(value if value.gpu is self.gpu else move(self.gpu, value), target)
         elif np.ndim(value) == 0:
@@ -261,8 +262,8 @@ class Array(OnGpu):
         uses, unless `stream` is -1. Raises BufferError if `dl_device` is another device.
         """
         if dl_device not in (None, self.__dlpack_device__()):
-            raise BufferError(f"This array is on DLPack device {self.__dlpack_device__()}. "
-                              f"Received dl_device={dl_device}: move the tensor with .to(device) first.")
+            raise BufferError(f"This array is on DLPack device {self.__dlpack_device__()}. Received: "
+                              f"dl_device={dl_device}. Move the tensor with .to(device) first.")
         source = self.copy() if copy else self
         if stream != -1:
             self.gpu.synchronize()
@@ -344,14 +345,14 @@ def _wrap_memory(gpu: runtime.Gpu, interface: dict[str, Any], owner: Any) -> Arr
     extent = 1 + sum((n - 1) * s for n, s in zip(shape, strides)) if math.prod(shape) else 0
     whole = {**interface, "strides": None, "shape": (extent,)}
     if min(strides, default=0) < 0:
-        raise ValueError("An array with negative strides cannot be imported. Copy it first.")
+        raise ValueError("An array with negative strides cannot be imported. Copy the array first.")
     return Array(GpuMemory(gpu, foreign.adopt(gpu, whole, owner)), 0, shape, strides, dtype)
 
 
 def copy(a: Array, out: Array) -> None:
     """out = a, where `a` may have another dtype, or be broadcast from a smaller shape."""
     if np.broadcast_shapes(a.shape, out.shape) != out.shape:
-        raise ValueError(f"An array of shape {a.shape} cannot be written into one of shape {out.shape}.")
+        raise ValueError(f"An array of shape {a.shape} cannot be written into an array of shape {out.shape}.")
     strided.copy(*threads(out, a), a.memory, out.memory,
                  *strided.layout(out.shape, a.layout(out.shape), out.layout(out.shape)))
 

@@ -139,8 +139,8 @@ def _ask(function: str, *arguments: Any) -> int:
 def _call(function: str, *arguments: Any) -> None:
     code = getattr(library(), function)(*arguments)
     if code:
-        raise DeviceError(f"NVIDIA's driver refuses {function} with error {code}. Check that "
-                          "nvidia-smi runs; after a driver update, restart the machine.")
+        raise DeviceError(f"The function {function} of NVIDIA's driver failed with error {code}. Check that "
+                          "nvidia-smi runs. After a driver update, restart the machine.")
 
 
 def _format_version(version: tuple[int, int]) -> str:

@@ -22,8 +22,8 @@ def adopt(gpu: Gpu, interface: dict[str, Any], owner: Any) -> Any:
     gpu.enter()
     index = driver.find_gpu(interface["data"][0])
     if index != gpu.index and 0 not in interface["shape"]:
-        raise DeviceError(f"This array is on GPU number {index}. Received it for GPU number "
-                          f"{gpu.index}. Use device='cuda:{index}', then .to('cuda:{gpu.index}').")
+        raise DeviceError(f"This array is on GPU number {index}, but GPU number {gpu.index} was requested. Import the "
+                          f"array with device='cuda:{index}', then move the tensor with .to('cuda:{gpu.index}').")
     return cuda.from_cuda_array_interface(interface, owner=owner)
 
 

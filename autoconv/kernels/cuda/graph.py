@@ -61,7 +61,7 @@ class CudaGraph:
         except DeviceError:
             raise
         except Exception as error:  # any class, because Numba passes on other packages' errors
-            raise DeviceError(f"A kernel could not be captured: {error}") from error
+            raise DeviceError(f"A kernel launch could not be captured in a CUDA graph: {error}") from error
         finally:  # end the stream's capture mode in any case
             answer = driver.cuStreamEndCapture(self._streams[0])
             if not is_complete and not int(answer[0]):
@@ -70,7 +70,7 @@ class CudaGraph:
         try:
             *_, count = _check(driver.cuGraphGetNodes(graph))
             if count < len(launches):
-                raise DeviceError(f"NVIDIA's driver captured {count} of {len(launches)} launches.")
+                raise DeviceError(f"NVIDIA's driver captured only {count} of {len(launches)} kernel launches.")
         except DeviceError:
             driver.cuGraphDestroy(graph)
             raise

@@ -19,7 +19,7 @@ VECTORS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnn
 def page(documents: Sequence[Results]) -> str:
     """Returns the page of results. Raises ValueError if there are no results."""
     if not any(d.get("results") or d.get("kernels") for d in documents):
-        raise ValueError("There is nothing to show: the results contain no measurement.")
+        raise ValueError("The results must contain at least one measurement.")
     entries = _label_peers(documents)
     reasons = dict.fromkeys(f"{n}: {f['status']}, {f['reason']}" for e in entries for n,
                             f in e["peers"].items() if "reason" in f)

@@ -50,7 +50,7 @@ def join_ranks(distributed: bool, timeout: float) -> Iterator[Ranks]:
     try:
         ranks = parallel.MPI(timeout=timeout)
     except (RuntimeError, ExtraError) as error:
-        raise click.UsageError(f"--distributed: {error}") from error
+        raise click.UsageError(f"--distributed cannot be used: {error}") from error
     if ranks.rank:
         warnings.simplefilter("ignore")
     try:
@@ -70,7 +70,7 @@ def join_ranks(distributed: bool, timeout: float) -> Iterator[Ranks]:
         expected = click.ClickException, OSError, ValueError, DeviceError, ExtraError, MemoryError
         if isinstance(error, expected):
             text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-            raise click.ClickException(f"rank {ranks.rank}: {text}") from error
+            raise click.ClickException(f"Rank {ranks.rank} failed: {text}") from error
         raise
 
 

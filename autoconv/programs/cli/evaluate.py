@@ -38,7 +38,7 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
         scores = model.evaluate(**tests.feed, verbose=0, return_dict=True)
         table = confusion_table.Confusion(results["classes"], counts.total_cm.numpy())
     except ValueError as error:
-        raise click.ClickException(f"The net in {run} cannot be tested on this set. {error}") from error
+        raise click.ClickException(f"The net in {run} cannot be tested on this data set. {error}") from error
     if json_file is not None:
         result_files.write_json(json_file, {"run": str(run), "dataset": tests.name,
                                             "test_images": tests.images(), "device": target.name,

@@ -30,7 +30,8 @@ def export(run: Path, form: str, out: Path | None) -> None:
     stem = run.resolve().name
     path = out or Path(f"{stem}{'.torch' if form == 'torch' else ''}{SUFFIXES[form]}")
     if path.suffix != SUFFIXES[form]:
-        raise click.UsageError(f"A file for {form} must have the suffix {SUFFIXES[form]}. Received: {str(path)!r}.")
+        raise click.UsageError(f"A file in the format {form} must have the suffix {SUFFIXES[form]}. Received: "
+                               f"{str(path)!r}.")
     result_files.check_writable(path)
     if form == "torch":
         from safetensors.numpy import save as to_bytes  # imported here because it is slow

@@ -37,7 +37,8 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     from ...pictures import figures, inspection
 
     if out.suffix.lower() not in (*PAGES, *FIGURES):
-        raise click.BadParameter(f"The file name must end in {', '.join((*PAGES, *FIGURES))}. Received: {str(out)!r}.",
+        raise click.BadParameter(f"The file name must end in one of {', '.join((*PAGES, *FIGURES))}. Received: "
+                                 f"{str(out)!r}.",
                                  param_hint="--out")
     result_files.check_writable(out)
     model, results = runs.load_run(run, options.use_device(device, threads))

@@ -67,16 +67,16 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     """
     own = next((name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), None)
     if own is None and (folder / "train").is_dir() and list_classes(folder / "train"):
-        raise click.ClickException(f"{folder} has a train/ folder but no test folder. Add one, with one of the names "
-                                   f"{', '.join(TESTS)}; or train on {folder / 'train'}.")
+        raise click.ClickException(f"{folder} has a train/ folder but no test folder. Add a test folder with one of "
+                                   f"the names {', '.join(TESTS)}, or train on {folder / 'train'}.")
     if own is None:
         share = 0.2 if share is None else share
         classes = _classes(folder)
         train, test = _datasets(folder, image_size, 3, classes, seed, share)
         split = f"{share:.0%} of the pictures, drawn by the seed, held out for the test (--validation-split)"
     elif share is not None:
-        raise click.UsageError("--validation-split is for folders without a split of their own. "
-                               f"{folder} has train/ and {own}/.")
+        raise click.UsageError(f"--validation-split applies only to folders that are not already split. {folder} has "
+                               f"train/ and {own}/. Leave out --validation-split.")
     else:
         classes = _classes(folder / "train")
         _check_classes(folder / own, classes)
@@ -121,7 +121,7 @@ def _existing_files(folder: Path, held_out: JsonObject, classes: Sequence[str]) 
         text = (f"{len(gone):,} of the {len(names):,} pictures that the net was tested on "
                 f"{'is' if len(gone) == 1 else 'are'} gone from {folder}: {some}")
         if len(gone) == len(names):
-            raise click.ClickException(f"{printable(text)}. Put them back, or pass another folder of photos.")
+            raise click.ClickException(f"{printable(text)}. Restore the pictures, or pass another folder of photos.")
         echo(printable(f"{text}; the test uses the remaining pictures"), err=True)
     lost = set(gone)
     there = [name for name, path in names.items() if str(path) not in lost]
@@ -165,9 +165,9 @@ def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> N
             dataset.check() if strict else dataset.check_readable()
         except UnreadableImage as error:
             raise click.ClickException(
-                f"{error} Replace the file, or train without it: leave out --strict." if strict else
-                f"At least one picture to {part} on must be readable. Received: {len(dataset.file_paths):,} files in "
-                f"{folder}, none of which is. {error} Replace the files, or pass another folder.") from error
+                f"{error} Replace the file, or leave out --strict to train without it." if strict else
+                f"At least one picture to {part} on must be readable. Received: {len(dataset.file_paths):,} "
+                f"unreadable files in {folder}. {error} Replace the files, or pass another folder.") from error
 
 
 def _report(path: str, reason: str) -> None:
@@ -203,8 +203,8 @@ def _classes(folder: Path) -> list[str]:
                                    f"{folder / 'dogs'}. Received: {_contents(folder)}.")
     for name in names:
         if not any(is_picture(path.name) for path in (folder / name).rglob("*")):
-            raise click.ClickException(f"The class {name!r} has no pictures: there is no .jpg, .png or other picture "
-                                       f"in {folder / name}. Remove the folder, or add pictures.")
+            raise click.ClickException(f"The class {name!r} has no pictures (.jpg, .png and others) in "
+                                       f"{folder / name}. Remove the folder, or add pictures.")
     return names
 
 
@@ -213,11 +213,13 @@ def _check_classes(folder: Path, classes: Sequence[str]) -> None:
     found = list_classes(folder)
     unknown = sorted(set(found) - set(classes))
     missing = [name for name in classes if name not in found]
-    remedies = [f"Rename or remove {', '.join(unknown)}."] * bool(unknown) + [
-        f"Add {', '.join(missing)}: a class without test pictures needs an empty folder."] * bool(missing)
+    remedies = [f"Rename or remove these folders: {', '.join(unknown)}."] * bool(unknown) + [
+        f"Add these folders: {', '.join(missing)}. A class without test pictures needs an empty "
+        "folder."] * bool(missing)
     if remedies:
-        raise click.ClickException(f"The test folder must have the net's classes: {', '.join(classes)}. Received: "
-                                   f"{folder} with {_contents(folder)}. {' '.join(remedies)}")
+        raise click.ClickException("The test folder must contain one folder for each class of the net: "
+                                   f"{', '.join(classes)}. Received: {folder} with {_contents(folder)}. "
+                                   f"{' '.join(remedies)}")
 
 
 def _contents(folder: Path) -> str:

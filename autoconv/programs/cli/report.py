@@ -29,7 +29,8 @@ def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) 
     from ...pictures.report_page import Evaluation, page
 
     if out.suffix.lower() not in (".html", ".htm"):
-        raise click.BadParameter(f"The file name must end in .html. Received: {str(out)!r}.", param_hint="--out")
+        raise click.BadParameter("The file name must end in .html or .htm. Received: "
+                                 f"{str(out)!r}.", param_hint="--out")
     result_files.check_writable(out)
     model, results = runs.load_run(run, options.use_device(device, threads))
     history = runs.history(run)

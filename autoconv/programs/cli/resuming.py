@@ -78,8 +78,9 @@ class Resumable(click.Command):
             echo(f"note: {out} contains an unfinished training, which --resume would continue. "
                  "Without --resume, a new training starts and replaces it.", err=True)
         if params["batch_size"] < len(ranks):
-            raise click.UsageError("--batch-size is divided among all processes, so it must be at least their number. "
-                                   f"Received: --batch-size {params['batch_size']} with {len(ranks)} processes.")
+            raise click.UsageError("--batch-size is divided among all processes, so it must be at least the number "
+                                   f"of processes. Received: --batch-size {params['batch_size']} with {len(ranks)} "
+                                   "processes.")
         return params
 
 
@@ -135,15 +136,17 @@ def _refuse_changes(ctx: click.Context, out: Path, options: JsonObject, extendab
         if name == "epochs":
             if value > options[name] and extendable:
                 continue
-            reason = ("epochs can be added, but not removed" if value < options[name] else
-                      "it has no saved state to continue from: leave out --resume to train again")
-            raise click.UsageError(f"--epochs {value} with --resume: {out} has --epochs {options[name]}, and {reason}.")
+            reason = ("--resume can only add epochs. Leave out --epochs" if value < options[name] else
+                      "The run has no saved state to continue from. Leave out --resume to train again")
+            raise click.UsageError(f"{out} was trained with --epochs {options[name]}. Received: --epochs {value}. "
+                                   f"{reason}.")
         if options[name] is None or options[name] is False:
             text = f"was trained without {label}"
         else:
             text = f"was trained with {label} {_spell(options[name])}"
-        raise click.UsageError(f"With --resume options cannot change: {out} {text}. Received: {label} {_spell(value)}. "
-                               f"Leave out {label}, or train a new net: without --resume, or with another --out.")
+        raise click.UsageError(f"Options cannot be changed with --resume. {out} {text}. Received: {label} "
+                               f"{_spell(value)}. Leave out {label}, or train a new net without --resume or with "
+                               "another --out.")
 
 
 def _spell(value: Any) -> str:

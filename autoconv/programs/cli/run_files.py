@@ -76,7 +76,7 @@ def results(file: Path) -> JsonObject:
     try:
         found = json_text.parse(regular.read_file(file))
     except ValueError as error:
-        raise ValueError(f"{file.name} is damaged: it is not JSON: {error}") from error
+        raise ValueError(f"{file.name} is not valid JSON: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file.name} must contain a JSON object. Received: {type(found).__name__}")
     required = _REQUIRED
@@ -84,7 +84,7 @@ def results(file: Path) -> JsonObject:
         required = {**required, **_FOLDER, **({} if "held_out" in found else _SPLIT)}
     missing = [name for name in required if name not in found]
     if missing:
-        raise ValueError(f"{file.name} lacks {', '.join(missing)}")
+        raise ValueError(f"{file.name} lacks these entries: {', '.join(missing)}")
     for name, (check, valid) in {**_OPTIONAL, **required}.items():
         if name in found and not check(found[name]):
             raise ValueError(f"{name} in {file.name} must be {valid}. Received: {json.dumps(found[name])[:80]}")
@@ -94,7 +94,8 @@ def results(file: Path) -> JsonObject:
     classes = found["classes"]
     if "held_out" in found and not all(PurePosixPath(name).parts[:1] and PurePosixPath(name).parts[0] in classes
                                        for name in found["held_out"]["files"]):
-        raise ValueError(f"the held-out files in {file.name} must be in folders of the classes: {', '.join(classes)}")
+        raise ValueError(f"each held-out file in {file.name} must be in the folder of one of the classes "
+                         f"{', '.join(classes)}")
     return found
 
 
@@ -103,8 +104,9 @@ def check_net(net: Model, classes: list[str]) -> None:
     shape = net.input_shape
     outputs = net.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or outputs != (None, len(classes)):
-        raise ValueError("its net must have input shape (None, height, width, channels) and output shape "
-                         f"(None, {len(classes)}), a number for each class. Received: {shape} and {outputs}")
+        raise ValueError("the net must have the input shape (None, height, width, channels) and the output shape "
+                         f"(None, {len(classes)}), with one number per class. Received: input shape {shape}, output "
+                         f"shape {outputs}")
 
 
 def history(lines: Iterable[str]) -> dict[str, list[float]]:
@@ -116,7 +118,8 @@ def history(lines: Iterable[str]) -> dict[str, list[float]]:
     except csv.Error as error:
         raise ValueError(str(error)) from error
     if len(set(head)) < len(head) or any(len(row) != len(head) for row in rows):
-        raise ValueError("each row must have one value per name in the first row, and the names must differ")
+        raise ValueError("each row must have one value for each column name in the first row, and all column names "
+                         "must be different")
     columns = {name: [float(row[i]) for row in rows] for i, name in enumerate(head)}
     columns.pop("epoch", None)
     return columns

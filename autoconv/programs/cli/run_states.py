@@ -82,7 +82,7 @@ def save_on_signal(out: Path | None, states: RunStates | None, stop: signals.Sto
     except BlockingIOError as error:
         raise click.ClickException(str(error.strerror)) from error
     except ValueError as error:
-        raise click.ClickException(f"--out {out}: {error}") from error
+        raise click.ClickException(f"Training with --out {out} failed. {error}") from error
     finally:
         if not ranks.rank:
             tidy(out)

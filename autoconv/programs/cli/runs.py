@@ -78,22 +78,22 @@ def read_run(folder: Path) -> Run:
             continue
         if folders.stamp(folder, FILES) == before:
             return run
-    raise click.ClickException(f"The run in {folder} cannot be read: other processes keep replacing it.")
+    raise click.ClickException(f"The run in {folder} cannot be read, because other processes keep replacing the run.")
 
 
 def _read_once(folder: Path) -> Run:
     if folder.is_file():
-        raise click.ClickException(f"{folder} is a file, but a run is a folder, which records the net's data "
-                                   "and settings. `autoconv train --out RUN` writes one. `autoconv predict` "
-                                   "and `autoconv summary` also accept model files.")
+        raise click.ClickException(f"{folder} is a file, but a run must be a folder. Pass a folder that `autoconv "
+                                   "train --out RUN` wrote. Only `autoconv predict` and `autoconv summary` also "
+                                   "accept model files.")
     model = folders.place(folder, MODEL)
     file = folders.place(folder, RESULTS)
     if not (model.is_file() and file.is_file()) and (folder / CHECKPOINTS).is_dir():
-        raise click.ClickException(f"The training in {folder} is not finished: `autoconv train "
-                                   f"--out {folder} --resume` continues it.")
+        raise click.ClickException(f"The training run in {folder} is not finished. Continue it with `autoconv train "
+                                   f"--out {folder} --resume`.")
     if not (model.is_file() and file.is_file()):
-        raise click.ClickException(f"{folder} is not a run: it lacks {MODEL} or {RESULTS}. "
-                                   f"`autoconv train --out {folder}` writes one.")
+        raise click.ClickException(f"{folder} is not a run, because the folder lacks {MODEL} or {RESULTS}. Pass a "
+                                   "folder that `autoconv train --out RUN` wrote.")
     try:
         results = run_files.results(file)
         net = models.load_model(model, compile=False)
@@ -109,7 +109,7 @@ def history(folder: Path) -> dict[str, list[float]]:
         text = regular.read_file(folders.place(folder, HISTORY)).decode()
         return run_files.history(io.StringIO(text, newline=""))
     except (OSError, ValueError) as error:
-        raise click.ClickException(f"The run in {folder} cannot be read: {HISTORY}: {error}") from error
+        raise click.ClickException(f"The file {HISTORY} of the run in {folder} cannot be read: {error}") from error
 
 
 def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0,
@@ -146,11 +146,12 @@ def _check(out: Path) -> None:
     states = out / CHECKPOINTS
     if states.exists() and not states.is_dir():
         raise click.ClickException(f"A run saves its checkpoints in a folder {CHECKPOINTS}/. Received: {states}, "
-                                   "which is a file. Remove it, or pass another folder as --out.")
+                                   "which is a file. Remove the file, or pass another folder as --out.")
     if out.is_dir():
         folders.sweep(out.resolve())
         folders.finish(out, FILES)
         if {path.name for path in out.iterdir()} - {CHECKPOINTS} and not (out / RESULTS).is_file():
-            raise click.ClickException(f"--out {out} is a folder with other files than a run's. Choose a new folder.")
+            raise click.ClickException(f"--out must be a new folder, an empty folder or a run. Received: {out}, which "
+                                       "contains other files. Choose another folder.")
     elif out.exists():
-        raise NotADirectoryError(0, "it is a file")
+        raise NotADirectoryError(0, "the path is a file, not a folder")

@@ -41,7 +41,8 @@ def summary(net: str, image_size: tuple[int, int] | None, batch_size: int, measu
     try:
         profile = model.profile(batch_size, shapes, measure)
     except ValueError as error:
-        raise click.ClickException(f"{error} Pass the size of its images with --image-size.") from error
+        remedy = "" if image_size else " Pass the image size with --image-size."
+        raise click.ClickException(f"{error}{remedy}") from error
     if json_file is not None:
         result_files.write_json(json_file, profile.as_dict())
     if json_file != result_files.STDOUT:

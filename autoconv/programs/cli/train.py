@@ -193,8 +193,9 @@ def _check_keys(folder: Path | None, set_options: JsonObject, folder_options: Js
     """Raises a UsageError for an option that applies only to the other kind of data."""
     for name, value in (folder_options if folder is None else set_options).items():
         if value is not None:
-            raise click.UsageError(f"{name} is only for {'photo folders' if folder is None else 'named data sets'}. "
-                                   f"Received: {name} with {'no folder' if folder is None else folder}.")
+            raise click.UsageError(f"{name} applies only to "
+                                   f"{'photo folders' if folder is None else 'named data sets'}. Received: {name} "
+                                   f"with {'no folder' if folder is None else folder}. Leave out {name}.")
 
 
 def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device,
@@ -261,8 +262,9 @@ def _evaluate(net: models.Sequential, model: str, images: data.Images | photos.P
     try:
         scores = net.evaluate(**feeds.test, verbose=0, return_dict=True)
     except (OSError, ValueError) as error:
-        text = "not saved (no --out RUN)" if out is None else f"saved in {out}; `autoconv evaluate {out}` tests it"
-        raise click.ClickException(f"The net was trained, but it cannot be tested. {error} The net: {text}.") from error
+        text = ("was not saved, because --out RUN was not given" if out is None else
+                f"is saved in {out}. To test it again, use `autoconv evaluate {out}`")
+        raise click.ClickException(f"The net was trained, but it cannot be tested. {error} The net {text}.") from error
     return {"test_images": images.counts[1], "test_accuracy": scores["accuracy"],
             "test_loss": scores["loss"], "total_s": seconds_since_start(), **images.run_entries()}
 

@@ -71,7 +71,8 @@ def _name_classes(path: Path, classifier: TrainedNet) -> TrainedNet:
     output_shape = classifier.net.output_shape
     if not _is_shape(input_shape, 4) or not _is_shape(output_shape, 2) or output_shape[1] is None:
         raise click.ClickException(f"The net in {path} has input shape {input_shape} and output shape {output_shape}. "
-                                   "A net for pictures needs (None, height, width, channels) and (None, classes).")
+                                   "A net that classifies pictures needs input shape (None, height, width, "
+                                   "channels) and output shape (None, classes).")
     count = max(output_shape[1], 2)  # a single output is the second class's probability
     classes = classifier.classes or tuple(map(str, range(count)))
     if len(classes) != count:

@@ -94,7 +94,8 @@ def parse_settings(values: JsonObject) -> Settings:
     """Returns the settings that the page sent, with defaults for missing ones."""
     unknown = [name for name in values if name not in Settings.__dataclass_fields__]
     if unknown:
-        raise ValueError(f"There is no setting {unknown[0]!r}. Settings: {', '.join(Settings.__dataclass_fields__)}.")
+        raise ValueError(f"There is no setting {unknown[0]!r}. Valid settings: "
+                         f"{', '.join(Settings.__dataclass_fields__)}.")
     return Settings(**{"data": sets_here()[0], **values})
 
 

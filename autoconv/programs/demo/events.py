@@ -17,7 +17,7 @@ MOST = 24  # maximum number of browser windows
 def stream(handler: Any, session: Session) -> None:
     """Sends events until the browser disconnects or the session ends."""
     if session.watchers >= MOST:
-        raise TimeoutError("Too many windows are open. Close one of them.")
+        raise TimeoutError("Too many windows of the demo are open. Close one of them.")
     session.watch(1)
     try:
         handler.begin(HTTPStatus.OK, "text/event-stream")

@@ -26,7 +26,7 @@ class Look:
     def explain(self, layer: str, place: tuple[int, ...]) -> Explained:
         """Explains one output of a layer. Raises ValueError for an unknown layer or index."""
         if layer not in self._states:
-            raise ValueError(f"There is no layer {layer!r}. Layers: {', '.join(self._states)}.")
+            raise ValueError(f"There is no layer {layer!r} in the net. Its layers: {', '.join(self._states)}.")
         return explain(self._states[layer], place)
 
 

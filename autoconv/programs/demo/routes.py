@@ -72,7 +72,8 @@ class Routes:
         """Classifies a drawing. The body has one byte per pixel, row by row."""
         width, height = (_whole(arguments, name, 1, LARGEST_SIDE) for name in ("width", "height"))
         if len(body) != width * height:
-            raise ValueError(f"A drawing of {width} x {height} pixels needs one byte per pixel. Received: {len(body)}.")
+            raise ValueError(f"A drawing of {width} x {height} pixels needs one byte per pixel. Received: {len(body)} "
+                             "bytes.")
         picture = as_mnist(np.frombuffer(body, np.uint8).reshape(height, width))
         session = self._session
         view, steps = session.do(lambda: (session.views.describe(picture[..., None]), session.steps))
@@ -87,7 +88,8 @@ class Routes:
         else:
             number = fields.get("image")
             if type(number) is not int or not 0 <= number < len(data.x_test):
-                raise ValueError(f"There are {len(data.x_test):,} test images. Received: image {number!r}.")
+                raise ValueError(f"The index of a test image must be an integer from 0 to {len(data.x_test) - 1:,}. "
+                                 f"Received: {number!r}.")
             image = data.x_test[number, ..., 0]
         return {"classes": data.classes, **self._looks.take(image)}
 
@@ -99,7 +101,7 @@ def _object(body: bytes) -> JsonObject:
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
-        raise ValueError("The body must be a JSON object.")
+        raise ValueError("The body of the request must be a JSON object.")
     return fields
 
 
@@ -107,7 +109,7 @@ def _fields(body: bytes, *names: str) -> list[Any]:
     fields = _object(body)
     missing = [name for name in names if name not in fields]
     if missing:
-        raise ValueError(f"{missing[0]} is missing.")
+        raise ValueError(f"The request must contain the field {missing[0]!r}.")
     return [fields[name] for name in names]
 
 
@@ -126,5 +128,5 @@ def _picture(text: Any) -> np.ndarray:
     except (binascii.Error, ValueError):
         data = b""
     if len(data) != choices.SIDE**2:
-        raise ValueError(f"A picture must be {choices.SIDE} x {choices.SIDE} bytes in base64.")
+        raise ValueError(f"A picture must consist of {choices.SIDE} x {choices.SIDE} bytes, encoded in base64.")
     return np.frombuffer(data, np.uint8).reshape(choices.SIDE, choices.SIDE)

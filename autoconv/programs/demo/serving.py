@@ -171,13 +171,15 @@ class Handler(BaseHTTPRequestHandler):
             hosts += [parts.netloc] * bool(parts.netloc)
         origin = self.headers.get("Origin")
         if self.headers.defects or any(len(self.headers.get_all(name, ())) > 1 for name in ONCE):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "A request has each header once.")
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "The request has an invalid header, or repeats a header that "
+                                                       "is allowed only once.")
         if not hosts or set(hosts) - self.server.hosts:
-            raise RefusedError(HTTPStatus.FORBIDDEN, "This server answers only to the address that it printed.")
+            raise RefusedError(HTTPStatus.FORBIDDEN, "This server accepts requests only at the address that autoconv "
+                                                     "demo printed.")
         if origin is not None and origin not in {f"http://{host}" for host in self.server.hosts}:
-            raise RefusedError(HTTPStatus.FORBIDDEN, "Only this server's own page may ask it.")
+            raise RefusedError(HTTPStatus.FORBIDDEN, "This server accepts requests only from its own page.")
         if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
-            raise RefusedError(HTTPStatus.FORBIDDEN, "Only this server's own page may ask it.")
+            raise RefusedError(HTTPStatus.FORBIDDEN, "This server accepts requests only from its own page.")
         cookie = None
         with contextlib.suppress(CookieError):
             cookie = SimpleCookie(self.headers.get("Cookie", "")).get(self.server.cookie)
@@ -203,12 +205,14 @@ class Handler(BaseHTTPRequestHandler):
         """Returns the request's body. Raises RefusedError if its declared size is too large."""
         size = self.headers.get("Content-Length", "")
         if "Transfer-Encoding" in self.headers or not (size.isascii() and size.isdigit()):
-            raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "A body needs a Content-Length.")
+            raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "A request body needs a Content-Length header with a "
+                                                           "number of bytes, and no Transfer-Encoding header.")
         if len(size) > 12 or int(size) > LARGEST_BODY:
-            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body has at most {LARGEST_BODY:,} bytes.")
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "A request body must have at most "
+                                                                    f"{LARGEST_BODY:,} bytes.")
         body = self.rfile.read(int(size))
         if len(body) != int(size):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "The body ended too early.")
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "The request body is shorter than its Content-Length.")
         return body
 
     def _let_read(self) -> None:

@@ -52,7 +52,7 @@ class Worker:
             return answer.result(PATIENCE)
         except TimeoutError as error:
             answer.cancel()
-            raise TimeoutError("The net is busy: its current step takes too long.") from error
+            raise TimeoutError("The net is busy, because its current step takes too long. Try again later.") from error
 
     def run(self, job: Callable[[], None], start_paused: bool = False) -> None:
         """Starts a job. No other job may be running."""
@@ -96,7 +96,7 @@ class Worker:
             self.stopping = True
             self._change.notify_all()
             if not self._change.wait_for(lambda: self._job is None, PATIENCE):
-                raise TimeoutError("The current training step does not end.")
+                raise TimeoutError("The current training step did not end in time.")
             self.is_paused = False
 
     def close(self) -> None:
