@@ -23,7 +23,7 @@ hard_swish, swish = hard_silu, silu
 registry = Registry("activation function", "keras.activations", names={
     "linear": linear, **{name: getattr(functions, name) for name in functions.__all__},
     "hard_swish": hard_silu, "swish": silu})
-ACTIVATIONS: dict[str, Callable[..., Tensor]] = {  # functions of one argument that keep its shape
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {  # functions of one tensor that keep its shape
     name: function for name, function in registry.names.items()
     if name not in ("glu", "hard_swish", "swish", "threshold")}
 deserialize = registry.deserialize

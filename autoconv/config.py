@@ -1,4 +1,4 @@
-"""The settings of `keras.config`, each of which has only one allowed value here."""
+"""The settings of `keras.config`. In autoconv, each setting has only one allowed value."""
 
 from .functional.loss_functions import EPSILON
 

@@ -1,6 +1,6 @@
-"""Losses with Keras's names. A loss class returns one number per batch, its function one per sample.
+"""Losses with Keras's names. A loss class returns one number per batch, the loss function one number per sample.
 
-`functional/loss_functions.py` has the formulas. `_loss` creates a class for each.
+`functional/loss_functions.py` has the formulas. `_loss` creates a class for each formula.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ class Loss(Configurable):
         raise NotImplementedError(f"{type(self).__name__} must override call(self, y_true, y_pred).")
 
     def sample_losses(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
-        """Returns the result of `call`. Raises an error if `call` loses the predictions' gradient."""
+        """Returns the result of `call`. Raises TypeError if `call` loses the predictions' gradient."""
         with enter_formula(f"loss {self.name!r}"):
             return self.call(y_true, y_pred)
 
@@ -78,7 +78,7 @@ class Loss(Configurable):
         return (values * Tensor(weights, device=values.device)).sum()
 
     def has_own_call(self) -> bool:
-        """Returns whether a user's class overrides `__call__`. Training then uses its result."""
+        """Returns whether a user's class overrides `__call__`. Training then uses the result of `__call__`."""
         return type(self).__call__ not in (Loss.__call__, LossFunction.__call__)
 
     def _map_arrays(self, function: Callable[[Any], Any], value: Any) -> Any:
@@ -99,8 +99,8 @@ class Loss(Configurable):
 
     def normalized_weights(self, values: Tensor, sample_weight: TensorLike | None = None,
                            shards: float = 1) -> np.ndarray:
-        """Returns the factor weight / N of each sample loss in the batch's loss, which is its
-        gradient. shards: the number of samples in the whole batch, as a multiple of the number here.
+        """Returns, per sample loss, its factor weight / N in the batch's loss, which is also the gradient.
+        shards: the number of samples in the whole batch, divided by the number of samples in `values`.
         """
         weights = None if sample_weight is None else _fit_weights(sample_weight, values)
         size = values.size if weights is None else weights.size
@@ -219,7 +219,7 @@ class _Labels(LossFunction):
 
 def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape,
           loss_name: str | None = None) -> Any:
-    """Creates a function's loss class, whose constructor accepts the options and the arguments of `Loss`."""
+    """Creates the loss class for a function. Its constructor accepts the function's options and those of `Loss`."""
     reduction, default_name, dtype = keywords.parameters(LossFunction.__init__, 2, 5)
     parameters = [*keywords.parameters(function, 2), reduction,
                   default_name.replace(default=loss_name or function.__name__), dtype]
@@ -290,7 +290,7 @@ def _apply_mask(sample_weight: TensorLike | None, mask: np.ndarray,
 
 
 def _fit_weights(sample_weight: TensorLike, values: Tensor) -> np.ndarray:
-    """Returns the weights broadcast to the shape of `values`, (N, ...). Weights for a single value are unchanged."""
+    """Returns the weights broadcast to the shape of `values`, (N, ...). If there is one value, all weights are kept."""
     weights = np.asarray(sample_weight, values.dtype)
     if values.size == 1 < weights.size:
         return weights
@@ -298,7 +298,7 @@ def _fit_weights(sample_weight: TensorLike, values: Tensor) -> np.ndarray:
 
 
 def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape in which sample weights broadcast to losses (N, ...), or raises ValueError."""
+    """Returns the shape in which sample weights broadcast to losses (N, ...). Raises ValueError if there is none."""
     shape = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
     if shape == values[: len(shape)]:
         shape += (1,) * (len(values) - len(shape))

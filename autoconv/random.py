@@ -111,7 +111,7 @@ def epoch_stream(key: Key, epoch: int) -> Key:
 
 
 def state() -> dict[str, int]:
-    """Returns the state of the process's generator. After `set_state`, the same draws follow again."""
+    """Returns the state of the process's generator. After `set_state`, the generator repeats the same draws."""
     return {"seed": _generator.seed, "streams": _generator.streams}
 
 

@@ -1,6 +1,6 @@
 """Saves and loads models and configurations, including your own classes, under Keras's names.
 
-Files contain only data. A class or function of yours is found by its name if it is registered, in a
+Files contain only data. Your own class or function is found by its name if it is registered, in a
 `custom_object_scope`, or passed in `custom_objects`.
 """
 

@@ -62,7 +62,7 @@ class _Estimator(BaseEstimator):
         self.input_shape_ = x.shape[1:]
 
     def _create_net(self, input_shape: tuple[int, ...], outputs: int) -> models.Model:
-        """Creates the net. Raises TypeError if `net` returns no layers or model, ValueError for wrong outputs."""
+        """Creates the net. Raises TypeError if `net` returns no layers or model, ValueError for wrong output shapes."""
         if self.net is None:
             flat = [layers.Flatten()] if len(input_shape) > 1 else []
             net: Any = [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]

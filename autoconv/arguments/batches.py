@@ -32,10 +32,10 @@ class PyDataset:
         return len(self)
 
     def on_epoch_begin(self) -> None:
-        """Called before each epoch."""
+        """Does nothing by default. `fit` calls this method before each epoch."""
 
     def on_epoch_end(self) -> None:
-        """Called after each epoch."""
+        """Does nothing by default. `fit` calls this method after each epoch."""
 
 
 Sequence = PyDataset
@@ -75,7 +75,7 @@ def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> 
 
 
 def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
-    """Returns a batch's (x, y, sample_weight), with None for missing parts. Raises ValueError for over three parts."""
+    """Returns a batch's (x, y, sample_weight), with None for missing parts. Raises ValueError for more parts."""
     if isinstance(data, list):
         data = tuple(data)
     if not isinstance(data, tuple):

@@ -11,8 +11,8 @@ from .names import suggestion
 
 
 def suggest(*modules: ModuleType) -> None:
-    """Makes these modules suggest a name in the errors of `module.name` and `from module import name`. A
-    module with its own `__getattr__` must itself call `make_missing_error` there.
+    """Makes these modules suggest a name in the errors of `module.name` and `from module import name`. If
+    a module defines `__getattr__`, that function must itself call `make_missing_error`.
     """
     def raise_missing(module: ModuleType, name: str) -> NoReturn:
         raise make_missing_error(module, name, sys._getframe(1))
@@ -37,7 +37,7 @@ def make_missing_error(module: ModuleType, name: str, frame: FrameType) -> Attri
 
 
 class MissingModules:
-    """The last import finder. For modules that autoconv lacks, it raises errors with advice."""
+    """An import finder that Python calls last. For modules that autoconv lacks, it raises errors with advice."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Raises ModuleNotFoundError for a missing module of autoconv, if there is advice for its name."""
@@ -50,7 +50,7 @@ class MissingModules:
 
 
 class NoAttributeError(AttributeError):
-    """Raised if an object has no attribute of this name. The closest name is searched only when the
+    """Raised if an object has no attribute of this name. The closest name is determined only when the
     message is shown, because `hasattr` does not need it.
     """
 

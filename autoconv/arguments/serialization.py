@@ -21,7 +21,7 @@ from . import names
 _OBJECT_KEYS = {"module", "class_name", "config", "registered_name", "build_config", "compile_config"}
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
-registered_objects: dict[str, Any] = {}  # users' objects by "package>name"
+registered_objects: dict[str, Any] = {}  # users' objects, keyed by "package>name"
 _registered_names: dict[Any, str] = {}
 _scope: ContextVar[Mapping[str, Any]] = ContextVar("custom objects", default=MappingProxyType({}))
 _written_objects: ContextVar[dict[str, Any] | None] = ContextVar("written objects", default=None)
@@ -58,7 +58,7 @@ def get_custom_objects() -> dict[str, Any]:
 
 
 def get_registered_name(obj: Any) -> str:
-    """Returns the name under which a class or function is saved: the registered name, or else its own."""
+    """Returns the name under which a class or function is saved: the registered name, or else `__name__`."""
     try:
         name = _registered_names.get(obj) or obj.__name__
     except (TypeError, AttributeError):  # an unhashable object, or one without a name
@@ -111,7 +111,7 @@ def get_registered_object(name: str, custom_objects: Mapping[str, Any] | None = 
 class Registry:
     """All objects of one kind, such as losses: autoconv's classes, and the names that `get` accepts.
 
-    kind: the word for the objects in error messages. module: the classes' module in Keras. base: their base
+    kind: the word for the objects in error messages. module: the Keras module of the classes. base: the classes' base
     class. names: short names and functions. `get`, `serialize` and `deserialize` work as in Keras.
     """
 
@@ -190,7 +190,7 @@ class ConfigurableMeta(ABCMeta):
 
 class Configurable(metaclass=ConfigurableMeta):
     """An object that its constructor arguments describe: `from_config(get_config())` creates an
-    equal one.
+    equal object.
 
     The configuration of an autoconv object has the current attribute for each argument, or else the
     value that was passed. A user's class may transform its arguments. Its configuration has the
@@ -204,11 +204,11 @@ class Configurable(metaclass=ConfigurableMeta):
 
     @classmethod
     def config_parameters(cls) -> dict[str, inspect.Parameter]:
-        """Returns the constructor's parameters by name; with **kwargs, also those of the base class."""
+        """Returns the constructor's parameters by name; if it accepts **kwargs, also those of the base class."""
         return constructor_parameters(cls)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments as plain data, without those that a user's `get_config` adds.
+        """Returns the constructor's arguments as plain data, without arguments that a user's `get_config` adds itself.
 
         Raises ValueError for values without a plain form, such as a lambda.
         """
@@ -250,7 +250,7 @@ def attribute(obj: Any, name: str, default: Any = MISSING) -> Any:
 
 @cache
 def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
-    """Returns a constructor's parameters by name; with **kwargs, also those of the base class."""
+    """Returns a constructor's parameters by name; if it accepts **kwargs, also those of the base class."""
     parameters: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if "__init__" in vars(base) and base is not object:
@@ -292,7 +292,7 @@ _PLAIN: list[tuple[Any, str, Callable[[Any], Any], Callable[[Any], Any]]] = [  #
 
 def add_plain(cls: Any, name: str, write: Callable[[Any], Any], read: Callable[[Any], Any]) -> None:
     """Registers a function that writes values of a type as `{"class_name": name, "config": write(value)}`,
-    and a function that reads them. With () as the type, such values are only read.
+    and a function that reads them. If the type is (), values are only read, never written.
     """
     _PLAIN.append((cls, name, write, read))
 
@@ -356,7 +356,7 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
 
 
 def _create_object(config: Mapping[str, Any], registry: Registry | None = None) -> Any:
-    """Creates the object of a configuration. registry: searched if the configuration has no known module."""
+    """Creates the object of a configuration. registry: searched if the configuration names no known module."""
     obj = _find_class(config, registry).from_config(deserialize(config["config"]))
     if config.get("build_config") and hasattr(obj, "build_from_config") and not obj.built:
         obj.build_from_config(config["build_config"])

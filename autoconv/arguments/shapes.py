@@ -50,7 +50,7 @@ class Window(NamedTuple):
     def output_size(self, h: int, w: int) -> tuple[int, int]:
         """Returns (OH, OW) for an (H, W) image: `floor((n + padding - span) / stride) + 1` on each axis.
 
-        Raises ValueError if the window does not fit into the padded image, or if a number is out of range.
+        Raises ValueError if the window does not fit into the padded image, or if a field is out of range.
         """
         height, width = h + self.top + self.bottom, w + self.left + self.right
         if min(self[:6]) < 1 or min(h, w, *self[6:]) < 0 or max(height, width, *self) > LARGEST:
@@ -115,7 +115,7 @@ def _is_int(value: object) -> bool:
 
 
 def check_count(name: str, value: Any, least: int, alternatives: str = "") -> None:
-    """Raises ValueError unless `value` is an integer of at least `least`. alternatives: text on other valid values."""
+    """Raises ValueError unless `value` is an integer of at least `least`. alternatives: other valid values, as text."""
     if not _is_int(value) or value < least:
         raise ValueError(f"{name} must be {alternatives}an integer of at least {least}. Received: {value!r}.")
 

@@ -15,8 +15,8 @@ from ..arguments import names
 
 T = TypeVar("T")
 
-# All functions that a graph node may compute, by name: tensor operators and methods such as "add" and "sum", public
-# functions such as "functional.relu" and "ops.sum". `tensor.py` adds entries, some through `record_nodes`.
+# All functions that a graph node may compute, by name: tensor operators and methods such as "add" and "sum",
+# and public functions such as "functional.relu" and "ops.sum". `tensor.py` adds entries, some with `record_nodes`.
 FUNCTIONS: dict[str, Callable] = {}
 
 # NumPy functions that implement Python's array operators: `array * tensor` is `np.multiply(array, tensor)`.
@@ -30,7 +30,7 @@ def broadcasting(function: Callable) -> Callable:
 
 
 def _operator(name: str) -> tuple[Callable[[T, Any], T], Callable[[T, Any], T]]:
-    """Returns a binary operator's two methods: with the tensor as the first and as the second operand."""
+    """Returns two methods for a binary operator: one for a tensor on its left side, one for a tensor on its right."""
     OPERATORS.add(getattr(np, name))
 
     def compute(self: Any, operand: Any) -> Any:
@@ -55,9 +55,9 @@ def comparison(name: str) -> Callable[[T, Any], T]:
 
 
 class ArrayMethods:
-    """The operators and methods of tensors. Each method calls the function of its name in the table
-    `_functions`. For a `Tensor` the function computes a result, for a `SymbolicTensor` it adds a
-    node. Numbers and lists are converted to the tensor's dtype if that dtype can hold them.
+    """The operators and methods of tensors. Each method calls the function with its name in the table
+    `_functions`. The function of a `Tensor` computes a result; the function of a `SymbolicTensor` adds a node
+    to the graph. Numbers and lists are converted to the tensor's dtype if that dtype can hold them.
     """
 
     __slots__ = ()
@@ -100,11 +100,11 @@ class ArrayMethods:
         return self._functions["transpose"](self, *axes)
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """Returns the sum over one or several axes, or all. Integers are summed as int64."""
+        """Returns the sum over one, several or all axes. Integers are summed as int64."""
         return self._functions["sum"](self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """Returns the mean over one or several axes, or all. The mean of integers is float32."""
+        """Returns the mean over one, several or all axes. The mean of integers is float32."""
         return self._functions["mean"](self, axis=axis, keepdims=keepdims)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Self:
@@ -124,7 +124,7 @@ class ArrayMethods:
         return self._functions["sqrt"](self)
 
     def clip(self, x_min: float | None = None, x_max: float | None = None) -> Self:
-        """Limits the elements to x_min..x_max. Elements in that range, limits included, pass the gradient on."""
+        """Limits the elements to x_min..x_max. Only elements in that range, limits included, receive a gradient."""
         return self._functions["clip"](self, x_min, x_max)
 
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Self:
@@ -149,8 +149,8 @@ FLAT = frozenset({
 
 
 def implements(*functions: Callable) -> Callable[[Callable], Callable]:
-    """Returns a decorator that registers autoconv's counterpart of NumPy functions on tensors. The
-    counterpart accepts their arguments or fewer.
+    """Returns a decorator that registers a function as autoconv's counterpart of these NumPy functions. The
+    counterpart may support only some of NumPy's arguments.
     """
 
     def register(counterpart: Callable) -> Callable:
@@ -161,7 +161,7 @@ def implements(*functions: Callable) -> Callable[[Callable], Callable]:
 
 
 def look_up(function: Callable, arguments: tuple, options: dict[str, Any]) -> Callable | None:
-    """Returns autoconv's counterpart of a NumPy function; None if there is none that accepts these arguments."""
+    """Returns autoconv's counterpart of a NumPy function, or None if no counterpart accepts these arguments."""
     counterpart = _COUNTERPARTS.get(function)
     if counterpart is not None:
         try:
@@ -173,7 +173,7 @@ def look_up(function: Callable, arguments: tuple, options: dict[str, Any]) -> Ca
 
 def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], kind: type,
                  values: Callable[[Any, str | None], np.ndarray]) -> Any:
-    """Calls NumPy's function with each tensor (an instance of `kind`) in its arguments replaced by
+    """Calls a NumPy function after replacing each tensor (an instance of `kind`) in its arguments by
     `values(tensor, name)`.
 
     `name` is the function's name for the error about a lost gradient, or None if the function has no gradient.

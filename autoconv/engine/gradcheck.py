@@ -19,9 +19,9 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
     """Checks the gradients of `f(*tensors)` along one random direction, for the tensors that require gradients.
 
     With a random v for the inputs and a random u for the result, u . J v from `backward()` must equal
-    u . (f(x + eps v) - f(x - eps v)) / (2 eps). `tolerance` is relative to the larger of both numbers, or absolute if
-    both are below 1. Only float64 is accepted, because float32's rounding errors would hide the difference. Raises
-    GradientMismatch with both numbers if they differ, and ValueError for tensors of another dtype.
+    u . (f(x + eps v) - f(x - eps v)) / (2 eps). `tolerance` is relative to the larger of the two numbers, or
+    absolute if both are below 1. Only float64 is accepted, because float32's rounding errors would hide a difference.
+    Raises GradientMismatch with both numbers if they differ, and ValueError for tensors of another dtype.
     """
     variables = [t for t in tensors if t is not None and t.requires_grad]
     if not variables or any(t.dtype != np.float64 for t in variables):

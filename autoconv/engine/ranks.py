@@ -1,5 +1,5 @@
 """`Ranks` are the processes that train a model together, in MPI's terms. Each rank has a copy of the
-model and a part of each batch. `ALONE` is a single process without others; MPI's ranks are in parallel/.
+model and a part of each batch. `ALONE` represents a single process; `parallel/` implements ranks with MPI.
 """
 
 import pickle
@@ -23,11 +23,11 @@ class Part(NamedTuple):
 
 
 class Ranks:
-    """Communication between `size` processes, of which this is number `rank`. A method returns the same
-    result on all ranks, unless its description names this rank.
+    """Communication between `size` processes, of which this is number `rank`. Unless a method's description
+    mentions "this rank", the method returns the same result on all ranks.
 
     All ranks must call each method except `progress`, in the same order. If a rank does not call a method,
-    the others raise TimeoutError with the rank's number. Methods may be called under the kernel lock.
+    the others raise TimeoutError with the rank's number. The caller of a method may hold the kernel lock.
     """
 
     rank, size = 0, 1
@@ -59,13 +59,13 @@ class Ranks:
         """Starts to average floating-point device arrays over all ranks, in place."""
 
     def progress(self) -> None:
-        """Advances started sums without blocking. Called between parts of the backward pass."""
+        """Advances the sums that were started, without blocking. Called between parts of the backward pass."""
 
     def finish(self) -> None:
         """Waits until all sums that were started are complete."""
 
     def sum(self, array: np.ndarray) -> np.ndarray:
-        """Sums an array (...) over all ranks, in rank order and in the array's dtype."""
+        """Sums an array of any shape over all ranks, in rank order and in the array's dtype."""
         total, *rest = self.gather(array)
         for term in rest:
             total = total + term

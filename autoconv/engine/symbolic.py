@@ -40,7 +40,7 @@ def _make_like(template: Any, items: list[Any]) -> Any:
 
 
 def adjust_rank(x: Any, shape: "Shape") -> Any:
-    """Adds or removes a last axis of length 1 if x then has this shape; else returns x."""
+    """Adds or removes a last axis of length 1 if this gives x the given shape; else returns x unchanged."""
     old_shape = tuple(x.shape)
     if len(old_shape) == len(shape) + 1 and old_shape[-1] == 1:
         sizes = old_shape[:-1]
@@ -100,7 +100,7 @@ class Node:
         return f"<Node of {self.operation.name!r}>"
 
     def arguments(self, get_value: Callable[["SymbolicTensor"], Any]) -> tuple[tuple, dict[str, Any]]:
-        """Returns the call's arguments with `get_value(tensor)` for each symbolic tensor."""
+        """Returns the call's arguments with each symbolic tensor replaced by `get_value(tensor)`."""
         return map_structure(lambda item: get_value(item) if isinstance(item, SymbolicTensor) else item,
                              (self.args, self.kwargs))
 
@@ -116,14 +116,14 @@ class Node:
             self.operation._nodes.remove(self)
 
 
-TRIED_SIZES = (83, 89)  # tried for an axis of unknown size; sizes that then differ stay unknown
+TRIED_SIZES = (83, 89)  # two sizes tried for an axis of unknown size; output sizes that then differ stay unknown
 
-# The function that adds a node for a call. The module `layers.function` sets it, as it is above this module.
+# The function that adds a node for a call. It is set by `layers.function`, because that module imports this one.
 record_call: list[Callable[[str, tuple, dict[str, Any]], Any]] = []
 
 
 class NoValuesError(TypeError, ValueError, NotImplementedError):
-    """A symbolic tensor was used as values. The class has Keras's three errors as bases."""
+    """A symbolic tensor was used as values. The bases are the three exception types that Keras raises for this."""
 
 
 class _Nodes(dict):

@@ -19,8 +19,8 @@ _order = count()
 
 
 class TapeNode:
-    """One entry of the tape: the op, the tensors that it read, and the function that converts its output's
-    gradient to their gradients. `ends_in_relu` is true if that function accepts a `Masked` gradient.
+    """One entry of the tape: the op, the tensors that it read, and the function that computes these tensors'
+    gradients from the output's gradient. `ends_in_relu` is true if that function accepts a `Masked` gradient.
     """
 
     __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order")
@@ -33,8 +33,8 @@ class TapeNode:
 
 @contextmanager
 def check_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
-    """Checks an op or its gradient that runs inside the block. If a section is being recorded but
-    the results are neither recorded nor views of `arrays`, marks the section as incomplete.
+    """Checks that the op, or the gradient of an op, that runs inside the block was recorded. If nothing was
+    recorded and a result is not a view of `arrays`, marks the section being recorded as incomplete.
     """
     section, results = trace.current(), []  # type: ignore[var-annotated]
     calls = len(section.calls) if isinstance(section, trace.Section) else 0
@@ -55,7 +55,7 @@ class _Pending:
         self._notify = notify
 
     def add(self, t: Tensor, gradient: Any) -> None:
-        """Adds a gradient to a tensor's earlier gradient, or pairs both if the op that made the tensor accepts two."""
+        """Adds a gradient to a tensor's earlier gradient, or pairs the two if the op that made t accepts pairs."""
         is_masked = isinstance(gradient, Masked)
         gradient = _array(gradient)
         if id(t) in self.gradients:
@@ -75,7 +75,7 @@ class _Pending:
             self._notify(t)
 
     def take(self) -> Iterator[tuple[Tensor, Any, bool]]:
-        """Yields each tensor, newest first, with its gradient and whether that is Masked."""
+        """Yields each tensor, newest first, with its gradient and whether the gradient is Masked."""
         while self._tensors:
             _, key, t = heapq.heappop(self._tensors)
             is_masked = key in self._masked_ids
@@ -88,9 +88,9 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
     its inputs' gradients.
 
     A node is newer than its inputs' nodes, so all its gradients have arrived when the walk reaches
-    it. Two gradients of one tensor are added, or passed as a pair to the tensor's op if that accepts
-    two. Gradients of leaves are added to `.grad` in separate memory: in a leaf's buffer if it has
-    one (a parameter in training). `notify(leaf)` is called whenever a gradient was added to a leaf.
+    it. Two gradients of one tensor are added, or passed as a pair to the tensor's op if the op accepts
+    pairs. A leaf's gradient is added to its `.grad`, whose memory is the leaf's buffer if it has one (as
+    parameters do in training). `notify(leaf)` is called whenever a gradient was added to a leaf.
     """
     pending = _Pending(notify)
     for root, gradient in roots:
@@ -130,7 +130,7 @@ def _ends_in_relu(t: Tensor) -> bool:
 
 
 def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:
-    """Returns the gradient requested for each input: False (none), True, MASKED, or the array to write it to."""
+    """Returns the kind of gradient requested for each input: False (none), True, MASKED, or an array to write to."""
     needs: list[Any] = []
     offered_ids = set(pending)
     for t in node.inputs:

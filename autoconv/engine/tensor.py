@@ -43,7 +43,7 @@ def no_grad() -> AbstractContextManager[None]:
 def enter_formula(name: str | None) -> AbstractContextManager[None]:
     """Returns a context for the formula of `name` (such as "loss 'mse'"). In this context, as in a
     layer, NumPy's functions on tensors call autoconv's, and losing a gradient is an error. If
-    `name` is None, values may be read again.
+    `name` is None, the context allows the code to read values again.
     """
     return _set_context(_inside_formula, name)
 
@@ -212,8 +212,8 @@ class Tensor(ArrayMethods):
         return Tensor(target.asarray(self.data), self.requires_grad, target)
 
     def backward(self, gradient: Any = None) -> None:
-        """Adds this tensor's gradient with respect to every leaf that requires it to the leaf's
-        `.grad`, and frees the tape.
+        """Computes this tensor's gradients with respect to all leaves that require them, adds each to the
+        leaf's `.grad`, and frees the tape.
 
         `gradient`, of this tensor's shape, is needed unless the tensor has one element. Raises
         RuntimeError if the tensor does not require gradients or its tape was freed.
@@ -254,7 +254,7 @@ class Tensor(ArrayMethods):
 
 
 def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:
-    """Copies `array` (NumPy's, another package's, or lists) to a tensor. Float arrays keep their
+    """Copies a NumPy array, another package's array, or lists to a tensor. Float arrays keep their
     dtype; Python floats become float32.
 
     Raises TypeError if `requires_grad` is true for integers.
@@ -277,8 +277,8 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
 
 
 def from_dlpack(array: Any) -> Tensor:
-    """Returns a tensor that shares another package's memory through DLPack: both see each other's
-    writes. Memory that has gaps, is in another order or is read-only is copied.
+    """Returns a tensor that shares the memory of another package's array through DLPack, so that each sees
+    the other's writes. Memory that has gaps, is in another order or is read-only is copied.
 
     Raises TypeError for objects without `__dlpack__`, and DeviceError for unsupported devices.
     """
@@ -348,7 +348,7 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
 
 def record_nodes(namespace: dict[str, Any], functions: list[str], kind: str = "functional") -> None:
     """Replaces functions of a module of `functional` or `ops` (the `kind`) by functions that add a
-    node when they are called on symbolic tensors. Enters the new functions in `FUNCTIONS`.
+    node when they are called on symbolic tensors. Adds the new functions to `FUNCTIONS`.
     """
 
     def wrap(function: Callable) -> Callable:
@@ -368,7 +368,7 @@ def record_nodes(namespace: dict[str, Any], functions: list[str], kind: str = "f
 
 
 def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
-    """Converts two operands, one of them a tensor, to tensors on its device. Numbers get its dtype."""
+    """Converts two operands, one of them a tensor, to tensors on its device. Numbers are converted to its dtype."""
     if isinstance(x1, Tensor):
         return x1, x2 if isinstance(x2, Tensor) else x1.operand(x2)
     return x2.operand(x1), x2

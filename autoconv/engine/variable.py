@@ -1,4 +1,4 @@
-"""`Variable` is a tensor to which values are assigned. `Stateful` is an object that has such variables."""
+"""`Variable` is a tensor that can be assigned new values. `Stateful` is an object that has such variables."""
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
@@ -14,15 +14,15 @@ from .versions import count_change
 
 
 class Variable(Tensor):
-    """A named tensor to which values are assigned: a weight, an optimizer's slot or rate, a metric's sum, a
+    """A named tensor that can be assigned new values: a weight, an optimizer's slot or rate, a metric's sum, a
     generator's state. A variable is created by `Variable(3.0)` or `Variable("ones", shape=(2, 3))`.
 
-    `initializer` contains the values, or is a function of shape and dtype or its name, which also needs `shape`.
-    `dtype` is by default float32 for floats and initializers, and int32 for signed integers. Integers are never
-    trained. `numpy()` returns a copy. `version` is the number of the last change of array, device or `requires_grad`;
-    values written in place do not count. `regularizer` computes the values' penalty in the loss. `constraint` is a
-    function applied to the values after each step, or None. `path` is the owner's name and the variable's. `learns`
-    is true if the variable was created trainable; `trainable` is true if it is trained now, like `requires_grad`.
+    `initializer` contains the values, or is a function of shape and dtype, or that function's name. A function or name
+    also needs `shape`. `dtype` is by default float32 for floats and initializers, int32 for signed integers. Integers
+    are never trained. `numpy()` returns a copy. `version` is the number of the last change of the array, device or
+    `requires_grad`; in-place writes of values do not count. `regularizer` computes the values' penalty in the loss.
+    `constraint` is a function applied to the values after each step, or None. `path` is "owner/name". `learns` is true
+    if the variable was created trainable; `trainable` is true if it is trained now, like `requires_grad`.
     """
 
     __slots__ = ("constraint", "learns", "name", "path", "regularizer", "version")
@@ -59,7 +59,7 @@ class Variable(Tensor):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name not in ("grad", "_grad_buffer"):  # every step sets these attributes, so they do not count
+        if name not in ("grad", "_grad_buffer"):  # every step sets these attributes, so they do not change `version`
             super().__setattr__("version", count_change())
 
     @property
@@ -177,11 +177,11 @@ class Stateful(Configurable):
 
     @contextmanager
     def holding(self, **changes: tuple[Sequence[Variable], Sequence[Any]]) -> Iterator[None]:
-        """Replaces the values of variables inside a `with` block. Afterwards restores these values
+        """Replaces the values of variables inside a `with` block. Afterwards restores the previous values
         and this object's state.
 
         `changes` maps the name of an argument to variables and their new values. Raises ValueError
-        if the counts differ.
+        if there are not as many values as variables.
         """
         for argument, (variables, values) in changes.items():
             if len(variables) != len(values):

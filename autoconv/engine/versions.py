@@ -2,7 +2,7 @@
 
 Layers and variables, which may be numerous, count each attribute that is set. The attributes of
 losses, metrics and optimizers are compared before each step. State that training changes (a step
-counter, running sums, random streams) is stored in variables, whose values do not count. Values that
+counter, running sums, random streams) is stored in variables, whose values are not counted. Values that
 change in place, such as a list's elements, are compared through their `contents` before each step.
 """
 
@@ -20,7 +20,7 @@ _CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, 
 
 
 def changes() -> int:
-    """Returns this process's number of changes. While it stays the same, nothing has changed."""
+    """Returns the number of changes in this process so far. While it stays the same, nothing has changed."""
     return _changes
 
 
@@ -56,11 +56,11 @@ class _Ref:
 
 def can_change(value: Any) -> bool:
     """Whether a value can change in place without being counted as a change."""
-    if isinstance(value, (*_PLAIN, *_CODE)) or hasattr(type(value), "bookkeeping"):  # the latter are checked elsewhere
+    if isinstance(value, (*_PLAIN, *_CODE)) or hasattr(type(value), "bookkeeping"):  # layers etc. are checked elsewhere
         return False
     if isinstance(value, tuple | frozenset):
         return any(can_change(item) for item in value)
-    if type(value).__module__.partition(".")[0] == "autoconv":  # autoconv's objects count, or hold training state
+    if type(value).__module__.partition(".")[0] == "autoconv":  # counts its changes, or is training state
         return _is_constant_tensor(value)
     return isinstance(value, list | dict | set | deque | np.ndarray) or bool(_attributes(value))
 

@@ -69,7 +69,7 @@ def log_softmax(x: TensorLike, axis: int | Sequence[int] = -1) -> Tensor:
 
 
 def _apply_to_axes(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
-    """Applies a single-axis op to several axes of x, by moving them to the end and merging them into one."""
+    """Applies a single-axis op to several axes of x, by moving these axes to the end and merging them into one."""
     axes = arith.normalize_axes(axis, x.ndim)
     order = (*(i for i in range(x.ndim) if i not in axes), *axes)
     moved = x.transpose(order)
@@ -101,7 +101,7 @@ def selu(x: TensorLike) -> Tensor:
 
 
 def leaky_relu(x: TensorLike, negative_slope: float = 0.2) -> Tensor:
-    """x if it is positive, else negative_slope x. Maas et al., 2013."""
+    """x if it is positive, else negative_slope * x. Maas et al., 2013."""
     x = _tensor(x)
     if 0 <= negative_slope <= 1:
         return arrays.maximum(negative_slope * x, x)

@@ -1,5 +1,5 @@
 """NumPy functions that layers use, with gradients and with the names of `keras.ops`. Arguments that
-are not tensors are converted to tensors: numbers, lists and integer arrays to float32.
+are not tensors are converted to tensors: numbers, lists and integer arrays become float32.
 """
 
 from collections.abc import Callable, Sequence
@@ -120,7 +120,7 @@ def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> Tensor:
 @broadcasting
 def maximum(x1: TensorLike, x2: TensorLike) -> Tensor:
     """Returns the larger of x1 and x2, element by element. Shapes broadcast, and NaN propagates.
-    Where x1 = x2, x1 receives the gradient, as in TensorFlow (in PyTorch, each receives half).
+    Where x1 = x2, x1 receives the whole gradient, as in TensorFlow (in PyTorch, each receives half).
     """
     return apply(select.maximum, *_pair(x1, x2))
 
@@ -152,7 +152,7 @@ def where(condition: TensorLike, x1: TensorLike, x2: TensorLike) -> Tensor:
 
 def clip(x: TensorLike, x_min: TensorLike | None, x_max: TensorLike | None) -> Tensor:
     """Limits x to x_min..x_max. Each bound is a number, a tensor that broadcasts with x, or None
-    for no bound. The gradient passes where x_min <= x <= x_max.
+    for no bound. Only elements with x_min <= x <= x_max receive a gradient.
     """
     x = _tensor(x)
     for name, bound in (("x_min", x_min), ("x_max", x_max)):
@@ -202,7 +202,7 @@ def arctan2(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 
 def cast(x: TensorLike, dtype: DTypeLike) -> Tensor:
-    """Converts x to `dtype`, unless x already has it. Gradients pass only between floating-point dtypes."""
+    """Converts x to `dtype`, unless x already has this dtype. Only floating-point dtypes pass gradients on."""
     x = _tensor(x)
     wanted = np.dtype(dtype)
     if x.dtype == wanted:
@@ -216,7 +216,7 @@ def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Te
 
 
 def _make_comparison(name: str, sign: str) -> Callable[[TensorLike, TensorLike], Tensor]:
-    """Returns the function for a comparison. Comparisons have no gradient."""
+    """Returns the public function for a comparison, such as `less`. Comparisons have no gradient."""
 
     def function(x1: TensorLike, x2: TensorLike) -> Tensor:
         return FUNCTIONS[name](*_pair(x1, x2))

@@ -63,7 +63,7 @@ def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bili
     if names.lookup("interpolation", interpolation, dict.fromkeys(RESIZE_INTERPOLATIONS, True)) and (
             interpolation not in ops.INTERPOLATIONS):
         return _resample(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
-    nearest = interpolation == "nearest"  # which uses the later of two equally near pixels
+    nearest = interpolation == "nearest"  # "nearest" uses the later of two equally near pixels
     (down, first_row), (right, first_column) = (  # for each axis: sampling step, first sampling position
         (before / after, 0.5 * before / after - 0.5 + (0.125 / after if nearest else 0.0))
         for before, after in zip(old, _size(size)))
@@ -120,9 +120,9 @@ def _size(size: Any) -> tuple[int, int]:
 
 def random_pairs(images: Tensor, first_range: tuple[float, float], second_range: tuple[float, float] | None,
                  key: Any, first: Any) -> Tensor:
-    """Draws two numbers per image, (2, N): one in the range `one` and one in the range `other`. If
-    `other` is None, both are the same. An image's numbers depend on `key` and the image's index,
-    counted from `first`.
+    """Draws two numbers per image, (2, N): one in `first_range` and one in `second_range`. If
+    `second_range` is None, both numbers are the same. An image's numbers depend on `key` and the
+    image's index, counted from `first`.
     """
     d = images.device.empty((2, images.shape[0]), images.dtype)
     ranges = [float(end) for end in (*first_range, *(first_range if second_range is None else second_range))]

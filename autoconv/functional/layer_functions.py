@@ -146,8 +146,8 @@ def flatten(x: TensorLike) -> Tensor:
 
 
 def dropout(x: TensorLike, rate: float, training: bool = True, seed: int | None = None) -> Tensor:
-    """In training, sets a fraction `rate` of x to 0 and scales the rest by 1 / (1 - rate);
-    otherwise returns x.
+    """In training, sets a random fraction `rate` of x to 0 and scales the rest by 1 / (1 - rate).
+    Otherwise returns x unchanged.
 
     Each call draws new random numbers from the process's generator (`utils.set_random_seed`). With
     a `seed`, every call draws the same numbers.
@@ -170,10 +170,10 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
     may be None.
 
     In training, mean and (biased) variance are the batch's, and each moving average becomes `moving
-    * momentum + batch * (1 - momentum)`. In inference, mean and variance are the moving averages.
-    The same pass over memory can apply `relu`. In training it can also apply 2x2 max pooling after
-    the ReLU (`pool`), or add `other` before it. ranks: the processes that share the batch; several
-    of them exclude `pool` and `other`.
+    * momentum + batch * (1 - momentum)`. In inference, mean and variance are the moving averages. `relu`
+    adds a ReLU to the same pass over memory. In training, the pass can also include 2x2 max pooling after
+    the ReLU (`pool`), or add `other` before the ReLU. ranks: the processes that share the batch; `pool`
+    and `other` require a single process.
     """
     x, gamma, beta, other = _same_dtype("batch_norm", x, gamma, beta, other)
     if not training:
@@ -205,7 +205,7 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
 
 
 def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, together: bool) -> None:
-    """Raises ValueError for arguments that `batch_norm` cannot combine."""
+    """Raises ValueError if the arguments of `batch_norm` cannot be combined."""
     shape = None if other is None else other.shape
     received = (f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu={relu} (always False "
                 "outside training).")
@@ -220,11 +220,11 @@ def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, togethe
 
 
 def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """Returns a tensor unchanged and converts other values to `dtype`. Without a `dtype`,
-    floating-point arrays keep theirs and other values become float32.
+    """Returns a tensor unchanged and converts other values to `dtype`. If `dtype` is None,
+    floating-point arrays keep their dtype and other values become float32.
     """
     value = stack_all(value)
-    if isinstance(value, Tensor | SymbolicTensor):  # symbolic while a function is traced
+    if isinstance(value, Tensor | SymbolicTensor):  # symbolic while a graph is recorded
         return value  # type: ignore[return-value]
     floating = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f"
     device = devices.get("cpu")
@@ -232,7 +232,7 @@ def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
 
 
 def _floats(value: TensorLike) -> Tensor:
-    """Converts a value as `_tensor` does, and integer tensors to float32."""
+    """Converts a value to a tensor as `_tensor` does, and integer tensors to float32."""
     x = _tensor(value)
     return x if x.dtype.kind == "f" else apply(elementwise.cast, x, dtype=np.dtype(np.float32))
 

@@ -1,7 +1,7 @@
 """Losses per sample, with Keras's names: targets and predictions (N, ..., C) -> (N, ...).
 
 Five of the losses have their own kernels. Targets are cast to the predictions' dtype. Targets of
-shape (N, ...) fit predictions of shape (N, ..., 1), and vice versa.
+shape (N, ...) also match predictions of shape (N, ..., 1), and vice versa.
 """
 
 import warnings
@@ -101,7 +101,7 @@ def binary_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike,
 def categorical_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike, alpha: float = 0.25,
                                    gamma: float = 2.0, from_logits: bool = False,
                                    label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
-    """-sum(alpha (1 - p)^gamma t log p) over `axis`: easy samples count less. Lin et al., 2017."""
+    """-sum(alpha (1 - p)^gamma t log p) over `axis`. Easy samples have less weight. Lin et al., 2017."""
     t, p = _pair(_smooth_targets(y_true, label_smoothing, True), y_pred, "categorical_focal_crossentropy")
     _warn_of_one_class(p, "categorical_focal_crossentropy")
     p = activation_functions.softmax(p, axis) if from_logits else p
@@ -258,7 +258,7 @@ def mask_class(y_true: TensorLike, ignored: int) -> tuple[Any, Tensor]:
 
 def _predictions(value: TensorLike, y_true: TensorLike | None = None) -> Tensor:
     """Converts predictions to a floating-point tensor. If only the targets require gradients, the
-    predictions adopt the targets' dtype and device.
+    predictions are converted to the targets' dtype and device.
     """
     y_pred = _tensor(value)
     if isinstance(y_true, Tensor) and y_true.requires_grad and not y_pred.requires_grad:
@@ -280,7 +280,7 @@ def _pair(y_true: TensorLike, y_pred: TensorLike, name: str) -> tuple[Tensor, Te
 def _logits(y_true: TensorLike, value: TensorLike, from_logits: bool, name: str, activation: str,
             axis: int = -1) -> tuple[Tensor, bool]:
     """Returns the predictions, and whether they are logits. If the predictions are the result of
-    `activation`, its logits are returned instead.
+    `activation`, returns the logits from which it computed them.
     """
     y_pred = _predictions(value, stack_all(y_true))
     if from_logits and y_pred.logits is not None:
@@ -306,7 +306,7 @@ def _last(y_true: TensorLike, y_pred: Tensor, axis: int) -> tuple[TensorLike, Te
 
 
 def _smooth_targets(y_true: TensorLike, smoothing: float, over_classes: bool = False) -> TensorLike:
-    """Mixes targets with a fraction `smoothing` of 1/2, or of 1/C if `over_classes`."""
+    """Returns targets (1 - `smoothing`) + `smoothing` / 2, or with 1/C instead of 1/2 if `over_classes`."""
     if not smoothing:
         return y_true
     y_true = stack_all(y_true)
@@ -327,7 +327,7 @@ def _warn_of_one_class(y_pred: Tensor, name: str) -> None:
 
 
 def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") -> Tensor:
-    """Converts targets to a tensor of the predictions' shape and dtype, through which gradients pass."""
+    """Converts targets to a tensor of the predictions' shape and dtype. Gradients pass through the conversion."""
     y_true = stack_all(y_true)
     if isinstance(y_true, Tensor) and y_true.requires_grad:
         targets = _same_dtype(name, y_pred, y_true)[1]

@@ -42,7 +42,7 @@ from .preprocessing import CenterCrop, Normalization, Rescaling, Resizing
 from .reshape import Cropping2D, Flatten, Permute, RepeatVector, Reshape, UpSampling2D, ZeroPadding2D
 from .spec import InputSpec
 
-# Other names that Keras has for the same layers.
+# Keras's alternative names for the same layers.
 Convolution2D = Conv2D
 Convolution2DTranspose = Conv2DTranspose
 SeparableConvolution2D = SeparableConv2D

@@ -20,7 +20,7 @@ FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 
 
 class _Augmentation(ImageLayer, RandomLayer):
-    """Base of the augmentation layers: they return x in inference. A call without `training` counts as training."""
+    """Base class of the augmentation layers. They return x in inference; a call without `training` is training."""
 
     keeps_shape = True
     recordable = True
@@ -41,11 +41,11 @@ class _Augmentation(ImageLayer, RandomLayer):
         return random_pairs(x, *self.ranges(x.shape), **self._draw(x))
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
-        """Transforms the images with the given numbers (2, N)."""
+        """Transforms the images by the numbers `transformation` (2, N)."""
         raise NotImplementedError
 
     def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
-        """Returns the ranges of an image's two numbers. The second range is None if the numbers are equal."""
+        """Returns the ranges of an image's two random numbers. The second range is None if the numbers are equal."""
         raise NotImplementedError
 
 
@@ -70,8 +70,8 @@ class _Geometric(_Augmentation):
 class RandomFlip(_Augmentation):
     """Flips images left to right, upside down or both, depending on `mode`, each with probability 1/2.
 
-    An image is flipped upside down if its first number is at most 1/2, left to right if its second number is. In Keras
-    one number decides both.
+    An image is flipped upside down if its first number is at most 1/2, and left to right if its second number is at
+    most 1/2. In Keras one number decides both.
     """
 
     mode = checks.choice(FLIPS)
@@ -110,8 +110,8 @@ class RandomRotation(_Geometric):
 
 
 class RandomTranslation(_Geometric):
-    """Shifts each image by random fractions of its height and width: a factor f means -f..f, a
-    factor (a, b) a..b.
+    """Shifts each image by random fractions of its height and width. A factor f means the range -f..f, a
+    factor (a, b) the range a..b.
 
     An image's numbers are these fractions. Positive fractions shift down and to the right.
     """
@@ -131,7 +131,7 @@ class RandomTranslation(_Geometric):
 
 
 class RandomZoom(_Geometric):
-    """Zooms each image by random fractions: a factor f means -f..f, a factor (a, b) a..b. Positive fractions zoom out.
+    """Zooms each image by a random fraction in -f..f, or in a..b for a factor (a, b). Positive fractions zoom out.
 
     Without `width_factor`, height and width have the same zoom. An image's numbers are 1 + these fractions.
     """

@@ -24,7 +24,7 @@ from .policy import DTYPES
 if TYPE_CHECKING:
     from .layer import Layer
 
-NOTHING = object()  # stands for a first argument that the caller passed by name
+NOTHING = object()  # replaces a first argument that the caller passed by name
 # True while layers run on zeros to find shapes
 finding_shapes: ContextVar[bool] = ContextVar("finding_shapes", default=False)
 
@@ -81,14 +81,14 @@ def bind(layer: "Layer", args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_shapes(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns the shapes of the arguments that hold tensors, by the names that `build` uses, such as x_shape."""
+    """Returns the shapes of the arguments that hold tensors, keyed by the names that `build` uses, such as x_shape."""
     return {f"{name}_shape": map_structure(lambda item: tuple(item.shape), value)
             for name, value in arguments.items() if holds_tensors(value)}
 
 
 def select_shapes(function: Callable, shapes: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns `shapes` if a `build` or `compute_output_shape` accepts them by name, or None if it
-    accepts a single shape. The function's first parameter is the layer.
+    """Returns `shapes` if the function, a `build` or `compute_output_shape`, accepts several shapes by name.
+    Returns None if the function accepts a single shape. The function's first parameter is the layer.
     """
     names = list(signature(function).parameters)[1:]
     return shapes if len(names) > 1 and set(names) <= set(shapes) else None
@@ -98,7 +98,7 @@ def select_shapes(function: Callable, shapes: dict[str, Any]) -> dict[str, Any] 
 
 
 def tensors(layer: "Layer", x: Any) -> Any:
-    """Converts arrays to tensors on the layer's device, also in a list, tuple or dict. Lists of numbers are arrays."""
+    """Converts arrays, or lists of numbers, to tensors on the layer's device, also within lists, tuples and dicts."""
     if isinstance(x, Tensor):
         return x
     if x is None or isinstance(x, str | bytes):
@@ -114,7 +114,7 @@ def tensors(layer: "Layer", x: Any) -> Any:
 
 
 def convert(layer: "Layer", x: Tensor, dtype: str = "") -> Tensor:
-    """Converts `x` to `dtype`, by default the layer's dtype. A layer without weights keeps floating-point tensors."""
+    """Converts `x` to `dtype`, by default the layer's dtype. A layer without weights does not convert float tensors."""
     dtype = dtype or layer.dtype
     if x.dtype == dtype:
         return x
@@ -153,8 +153,8 @@ def convert_arguments(layer: "Layer", arguments: dict[str, Any]) -> dict[str, An
 
 
 def _stays(layer: "Layer", dtype: Any) -> bool:
-    """Whether inputs of this dtype are not converted. This is so for integers in a layer that only moves elements and
-    is called outside a model. A model converts integers at its inputs, because kernels compute in floating point.
+    """Whether inputs of this dtype are not converted. Outside a model, a layer that only copies or rearranges elements
+    keeps integers. A model converts integers at its inputs, because kernels compute in floating point.
     """
     return inside_layer.get() is None and getattr(dtype, "kind", "f") in layer.kept_kinds
 
@@ -226,7 +226,7 @@ def shape_by_running(layer: "Layer", input_shape: Any) -> Any:
 def _infer_call_shape(
     layer: "Layer", arguments: dict[str, Any], inputs: list[SymbolicTensor], training: bool | None,
 ) -> Any:
-    """Returns the output shape of a call with these arguments, of which `inputs` are symbolic."""
+    """Returns the output shape of a call with these arguments. `inputs` are the symbolic tensors among them."""
     def run(size: int) -> Any:
         return layer(training=bool(training), **map_structure(lambda item: _zeros(item.shape, size, layer.dtype) if (
             isinstance(item, SymbolicTensor)) else item, arguments))
@@ -240,7 +240,7 @@ def _zeros(shape: Shape, size: int, dtype: str) -> np.ndarray:
 
 
 def _infer_shape(shapes: list[Shape], batch: int | None, run: Callable[[int], Any]) -> Any:
-    """Returns output shapes, with None for sizes that differ between two runs with different sizes of unknown axes."""
+    """Returns output shapes. A size that differs between two runs with different values for unknown sizes is None."""
     count = 2 if any(None in shape[1:] for shape in shapes) else 1
     token = finding_shapes.set(True)
     try:

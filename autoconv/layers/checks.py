@@ -101,7 +101,7 @@ def factor(least: float, most: float, around_one: bool = False) -> Setting:
 
 
 def zoom(value: Any, name: str) -> Range:
-    """Checks a zoom factor like `factor(-1, 1)`, and raises ValueError for -1."""
+    """Returns the range that `factor(-1, 1)` returns for a zoom factor. Raises ValueError if an end is -1."""
     low, high = factor(-1, 1).check(value, name)
     if -1 in (value if isinstance(value, (tuple, list)) else (value,)):
         raise ValueError(f"{name} must be larger than -1, because -1 would shrink an image to nothing. Received: "

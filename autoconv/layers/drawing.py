@@ -47,7 +47,7 @@ class RandomLayer(Layer):
 
     def _draw(self, x: Tensor) -> dict[str, Any]:
         """Returns the source of random numbers for x: the next key, and the index of x's first
-        sample in the whole batch. Each replay of a recorded step computes both again.
+        sample in the whole batch. Each replay of a recorded step computes a new key and index.
         """
         stream = random.stream if self._generator is None else self._generator.stream
         return {"key": x.device.dynamic(stream, np.uint64, 2),

@@ -1,5 +1,4 @@
-"""Layers that drop elements or add noise in training, so that a network relies on none of them, and return x otherwise.
-"""
+"""Layers that drop elements or add noise in training, and otherwise return x unchanged."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -70,8 +69,8 @@ class _MaskLayer(_TrainingLayer):
     noise_shape = checks.Setting(_mask_shape)
 
     def _mask(self, x: Tensor) -> Tensor:
-        """Draws a mask that is 1 / (1 - rate) for kept elements and 0 for dropped ones. Its shape
-        is `noise_shape`, with x's sizes for None.
+        """Draws a mask that is 1 / (1 - rate) for kept elements and 0 for dropped elements. The mask
+        has the shape `noise_shape`, in which None means the size of x.
         """
         sizes = self.noise_shape or (None,) * x.ndim
         if len(sizes) != x.ndim or any(n not in (None, 1, size) for n, size in zip(sizes, x.shape)):

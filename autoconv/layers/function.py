@@ -66,7 +66,7 @@ class Function:
 
     @property
     def input(self) -> Any:
-        """The symbolic tensor of the first call, or a list if the call had several."""
+        """The symbolic tensor of the first call, or a list if the call had several symbolic tensors."""
         inputs = self._nodes[0].inputs
         return inputs[0] if len(inputs) == 1 else inputs
 

@@ -69,7 +69,7 @@ class Layer(Stateful):
     channel_axis = -1  # the input axis whose size determines the weights' shapes
     regularized_weights: ClassVar[tuple[str, ...]] = ()  # the weights with a `..._regularizer` and a `..._constraint`
     input_spec = Setting(spec.check_spec)  # accepted inputs of a user's layer, an `InputSpec` or a list of them
-    path: str | None = None  # the names of the enclosing layers and of this layer, joined by "/" at the build
+    path: str | None = None  # the names of the enclosing layers and this layer, joined by "/"; set by the build
     version = 0  # the number of the last change of an attribute that is not a property
     # Attributes whose contents no recording depends on.
     bookkeeping = frozenset({"_added_losses", "_build_shape", "_nodes", "_recipe", "_weights"})
@@ -215,7 +215,7 @@ class Layer(Stateful):
         return self._nodes[0].structure
 
     def recording_obstacle(self) -> str | None:
-        """Returns the reason why steps with this layer or its nested layers cannot be recorded; None if they can."""
+        """Returns the reason why steps with this layer or its nested layers cannot be recorded, or None."""
         for layer in self._walk():
             activation = getattr(layer, "activation", None)
             if not trace.declared_recordable(layer, "call", "__call__"):
@@ -253,7 +253,7 @@ class Layer(Stateful):
         kwargs = {name: None if shape is None else map_shapes(tuple, shape) for name, shape in kwargs.items()}
         parent = _build_path.get() or inside_layer.get()
         self.path = f"{parent}/{self.name}" if parent else self.name
-        token, path_token = inside_layer.set(None), _build_path.set(self.path)  # also inside another layer's call
+        token, path_token = inside_layer.set(None), _build_path.set(self.path)  # a build is outside all calls
         try:
             type(self).build(self, *shapes, **kwargs)
         finally:
@@ -305,7 +305,7 @@ class Layer(Stateful):
         spec.check_input(self, shape)
 
     def get_build_config(self) -> JsonObject | None:
-        """Returns {"input_shape": shape} of the build, batch first; None if it is not built."""
+        """Returns {"input_shape": shape}, the shape (batch first) that the layer was built for; None if not built."""
         if isinstance(self._build_shape, spec.Shapes):
             return {"shapes_dict": dict(self._build_shape)}
         return None if self._build_shape is None else {"input_shape": self._build_shape}
@@ -435,7 +435,7 @@ class Layer(Stateful):
                 yield from layer._walk(ids)
 
     def named_weights(self) -> dict[str, Variable]:
-        """Returns all weights by paths such as `conv2d_1/kernel`, which are the same in every process."""
+        """Returns all weights, keyed by paths such as `conv2d_1/kernel`, which are the same in every process."""
         weights: dict[str, Variable] = {}
         self._collect_weights("", weights, set())
         return weights

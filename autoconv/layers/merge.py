@@ -13,7 +13,7 @@ from .layer import Layer
 
 
 class _Merge(Layer):
-    """Base of the layers that merge inputs element by element. The samples' shapes broadcast."""
+    """Base class of the layers that merge inputs element by element. The shapes of the samples broadcast."""
 
     kept_kinds = "iu"  # not "b": booleans have no arithmetic
     supports_masking = True
@@ -29,7 +29,7 @@ class _Merge(Layer):
                              "received an empty list.")
         batches = {item[0] for item in shape if item} - {None}
         if self.built and {1, None} <= {item[0] for item in self._build_shape if item}:
-            batches -= {1}  # the batch size of a constant next to symbolic inputs
+            batches -= {1}  # 1 is the batch size of a constant next to symbolic inputs
         if len(batches) > 1 and self._checks_batch:
             raise ValueError(f"Cannot merge tensors with different batch sizes. Layer {self.name!r} received tensors "
                              f"with shapes {shape}.")

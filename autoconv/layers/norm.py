@@ -114,8 +114,8 @@ class BatchNormalization(Layer):
         """Folds this layer into the preceding convolution or dense layer.
 
         Returns the new kernel, the new bias and None. With `split`, returns the old kernel, the new bias and an array
-        that scales the kernel's filters. Every call computes them again. Returns None if the batch's mean or gradients
-        of the weights are needed, or if shapes, dtypes or devices differ.
+        that scales the kernel's filters. Every call computes these results again. Returns None if the batch's mean or
+        gradients of the weights are needed, or if shapes, dtypes or devices differ.
         """
         if self._order is not None:
             return None

@@ -31,7 +31,7 @@ def forget_names() -> None:
 
 @contextmanager
 def numbering(counts: Counter[str] = _name_counts) -> Iterator[None]:
-    """Returns a context manager that restores the count of automatic names at its end."""
+    """Returns a context manager that restores the count of automatic names when it exits."""
     old = counts.copy()
     try:
         yield

@@ -12,7 +12,7 @@ from .layer import Layer
 
 
 class Identity(Layer):
-    """Returns its input unchanged. This layer serves to name a point in a model."""
+    """Returns its input unchanged. Use this layer to name a tensor in a model."""
 
     kept_kinds = "biu"
     symbolic_integers = True
@@ -52,8 +52,8 @@ _functions = Registry("function", "keras.ops", names={
 
 
 class Lambda(Layer):
-    """Computes `function(inputs, **arguments)`, for a function composed of `ops`. The function receives `training` if
-    it has that parameter. Steps with a Lambda are not recorded, so they run through Python.
+    """Computes `function(inputs, **arguments)` for a function composed of `ops`. The function receives `training` if
+    it has a parameter of this name. Steps with a Lambda are not recorded, so each step runs the layers' Python code.
 
     output_shape: the result's shape without the batch, a structure of shapes for several outputs, or a function of the
     input's shape; by default a run on zeros finds it. A Lambda can be saved if its function is registered. Your own

@@ -20,7 +20,7 @@ add_plain((), "DTypePolicy", str, lambda config: config["name"])
 def dtype_name(dtype: Any, integers_too: bool = False) -> str:
     """Returns the name of a floating-point dtype that kernels support; None means "float32".
 
-    integers_too: accepts integers, for a layer that only moves elements. Raises ValueError for other dtypes.
+    integers_too: accepts integers, for a layer that only rearranges elements. Raises ValueError for other dtypes.
     """
     if isinstance(dtype, Mapping) and "config" in dtype:  # a dtype as Keras's files write it
         dtype = dtype["config"].get("name")

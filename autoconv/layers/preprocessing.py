@@ -16,7 +16,7 @@ from .layer import Layer, Shape
 
 
 class Rescaling(Layer):
-    """x * scale + offset, such as `Rescaling(1/255)` for pixels 0..255. Both may be lists of one number per channel."""
+    """x * scale + offset, such as `Rescaling(1/255)` for pixels 0..255. Each may be a list, one number per channel."""
 
     keeps_shape = True
     supports_masking = True
@@ -36,7 +36,7 @@ class Rescaling(Layer):
 
 
 def _factor(value: Any, x: Tensor) -> Any:
-    """Returns one number unchanged, several numbers as a tensor of x's device and dtype."""
+    """Returns a single number unchanged, and several numbers as a tensor of x's device and dtype."""
     if np.ndim(value) == 0:
         return value
     return Tensor(x.device.constant(np.asarray(value, x.dtype)), device=x.device)
@@ -126,7 +126,7 @@ class Normalization(Layer):
         self.count.assign(np.asarray(count))
 
     def _holds_batches(self, data: Any) -> bool:
-        """Whether this is a list of batches, rather than of samples or rows of numbers."""
+        """Whether `data` is a list of batches, and not a list of samples or of rows of numbers."""
         first = data[0] if isinstance(data, list) and data else None
         if isinstance(first, tuple | list):
             first = first[0] if first else None

@@ -89,7 +89,7 @@ class Permute(Layer):
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """For each axis of the result, the input axis that it is taken from, counted from 1."""
+        """The axes of the input in the order of the result's axes, counted from 1."""
         return self._dims
 
     @dims.setter

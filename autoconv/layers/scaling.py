@@ -1,5 +1,5 @@
-"""Layers of Keras's ConvNeXt and InceptionResNetV2 that have no name in `keras.layers`, to read
-files of these networks.
+"""Layers of Keras's ConvNeXt and InceptionResNetV2 that have no name in `keras.layers`. They are needed
+to load files of these networks.
 """
 
 from typing import Any

@@ -35,7 +35,7 @@ class InputSpec:
                              f"axes={self.axes}.")
 
     def fault(self, shape: Shape) -> str | None:
-        """Returns the error text for an input of this shape, in Keras's words; None if it fits."""
+        """Returns the error text for an input of this shape, in Keras's words; None if the layer accepts the shape."""
         rank = len(shape)
         for name, limit, fits in (("ndim", self.ndim, rank == self.ndim),
                                   ("max_ndim", self.max_ndim, rank <= (self.max_ndim or rank)),
@@ -52,7 +52,7 @@ class InputSpec:
 
 
 def sample_shape(shape: Any, name: str) -> Shape:
-    """Returns a shape without the batch as a tuple. Raises ValueError if it is not a sequence, such as `(784)`."""
+    """Returns a shape without the batch as a tuple. Raises ValueError for values such as `(784)`, an integer."""
     if isinstance(shape, str) or not hasattr(shape, "__iter__"):
         remedy = f" Write a comma after a single size: ({shape},)." if hasattr(shape, "__index__") else ""
         raise ValueError(f"{name} must be a tuple of sizes without the batch axis, such as (28, 28, 1). Received: "

@@ -1,7 +1,7 @@
 """Metrics with Keras's names. They accumulate over batches and return the value for all batches.
 
-`metric.py` has `Metric` and the means, `accuracy.py` and `means.py` means over samples, `confusion.py` counts
-at thresholds, `iou.py` intersection over union, `regression.py` coefficients of determination and correlation.
+`metric.py` defines `Metric`, sums and means. `accuracy.py` and `means.py` define means over samples, `confusion.py`
+counts at thresholds, `iou.py` intersection over union, `regression.py` R2 scores and correlations.
 """
 
 from collections.abc import Callable, Mapping
@@ -127,7 +127,7 @@ get, serialize, deserialize = registry.get, registry.serialize, registry.deseria
 
 
 def check(identifier: Any) -> str:
-    """Returns the name of `find_metric`'s metric. Raises ValueError with the known names for an unknown metric."""
+    """Returns the name of the metric that `find_metric` returns. Raises ValueError for an unknown metric's name."""
     if isinstance(identifier, Metric):
         return identifier.name
     if isinstance(identifier, Mapping) or (isinstance(identifier, str) and identifier in CLASSES):
@@ -143,7 +143,7 @@ def find_metric(identifier: Any, y_true_shape: Shape, y_pred_shape: Shape, loss:
     shapes of targets and outputs.
 
     "accuracy" means binary accuracy if the model has one output, sparse accuracy if the targets are
-    labels, else categorical accuracy. Raises ValueError if the metric does not suit such targets.
+    labels, else categorical accuracy. Raises ValueError if the metric cannot be used with such targets.
     """
     if isinstance(identifier, type) and issubclass(identifier, Metric):
         identifier = identifier()
@@ -166,7 +166,7 @@ def find_metric(identifier: Any, y_true_shape: Shape, y_pred_shape: Shape, loss:
 
 
 def _check_targets(metric: Metric, sparse: bool, y_true: Shape, y_pred: Shape, loss: Any) -> None:
-    """Raises ValueError if the metric would misread the targets, such as labels as one-hot targets."""
+    """Raises ValueError if the metric would misinterpret the targets, such as labels as one-hot targets."""
     if y_pred[-1] == 1 or y_pred[-1] is None:
         return
     shapes = f"Received: targets of shape {y_true}, outputs of shape {y_pred}."

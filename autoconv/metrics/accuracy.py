@@ -1,4 +1,4 @@
-"""Accuracy functions, which return one value per sample. The classes in means.py return their means."""
+"""Accuracy functions, which return one value per sample. The classes in means.py average these values."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -28,19 +28,19 @@ def accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
 
 @_accept_tensors
 def categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-    """1 if the largest output (..., C) is the one-hot target's class, else 0."""
+    """1 if the class with the largest output (..., C) is the one-hot target's class, else 0."""
     return y_true.argmax(-1) == y_pred.argmax(-1)
 
 
 @_accept_tensors
 def sparse_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-    """1 if the largest output (..., C) is the integer label, (...) or (..., 1), else 0."""
+    """1 if the class with the largest output (..., C) is the integer label, (...) or (..., 1), else 0."""
     return _labels(y_true, y_pred) == y_pred.argmax(-1)
 
 
 @_accept_tensors
 def binary_accuracy(y_true: np.ndarray, y_pred: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """1 if `y_pred > threshold` equals the target 0 or 1, else 0; targets may be (N,) for outputs (N, 1)."""
+    """1 if `y_pred > threshold` equals the target, 0 or 1, else 0. Targets may be (N,) for outputs (N, 1)."""
     return y_true.reshape(y_pred.shape) == (y_pred > threshold)
 
 

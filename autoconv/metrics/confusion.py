@@ -17,7 +17,7 @@ LOWEST = -1e10  # less than every prediction
 
 
 class _Counts(Metric):
-    """Base class of metrics that count outcomes at several thresholds. `_counts`: those of `COUNTS` that are needed."""
+    """Base class of metrics that count outcomes at several thresholds. `_counts` names the counts that are needed."""
 
     _counts: ClassVar[tuple[str, ...]] = COUNTS
 
@@ -31,7 +31,7 @@ class _Counts(Metric):
         return [getattr(self, count).data for count in self._counts]
 
     def _count(self, t: np.ndarray, p: np.ndarray, weights: np.ndarray) -> None:
-        """Counts targets and predictions of one shape, per label if the counts have a second axis."""
+        """Counts targets and predictions of the same shape, per label if the counts have a second axis."""
         scores = p[p != LOWEST]  # LOWEST marks predictions outside the top k
         if scores.size and ((scores < 0).any() or (scores > 1).any()) and self._thresholds[0] != LOWEST:
             warnings.warn(f"{type(self).__name__} needs predictions in [0, 1]. Received values from "
@@ -39,10 +39,10 @@ class _Counts(Metric):
         counts = dict(zip(self._counts, self._get_counts()))
         labels = counts[self._counts[0]][0].size
         columns = (values.reshape(-1, labels).T for values in (t.astype(bool), p, weights))
-        limits = self._thresholds.astype(np.float32)  # float32 like the predictions, so that 0.2 is not above 0.2
+        limits = self._thresholds.astype(np.float32)  # in float32, so that a prediction of 0.2 is not above 0.2
         order = np.argsort(limits)
         for label, (true, predicted, weight) in enumerate(zip(*columns)):
-            bins = np.searchsorted(limits[order], predicted.astype(np.float32))  # limits exceeded
+            bins = np.searchsorted(limits[order], predicted.astype(np.float32))  # number of limits exceeded
             bins[np.isnan(predicted)] = 0
             for mask, positives, negatives in ((true, COUNTS[0], COUNTS[3]), (~true, COUNTS[1], COUNTS[2])):
                 histogram = np.bincount(bins, weight * mask, len(order) + 1)
@@ -54,7 +54,7 @@ class _Counts(Metric):
 
 def _match_shapes(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = None,
                   class_id: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns targets, predictions and weights of one shape. class_id: the only class to keep.
+    """Returns targets, predictions and weights of the same shape. class_id: the only class to keep.
     top_k: the number of predictions to keep per sample; the other predictions become `LOWEST`.
     """
     p = array(y_pred).astype(np.float64)
@@ -77,7 +77,7 @@ def _match_shapes(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | Non
 
 
 class _CountRatio(_Counts):
-    """A metric computed from the counts at `thresholds`: one number or several, by default 0.5."""
+    """A metric computed from the counts at `thresholds`, which is one number or several, by default 0.5."""
 
     _formula: ClassVar[Callable[..., Any]]
 
@@ -216,7 +216,7 @@ SpecificityAtSensitivity = _make_best("SpecificityAtSensitivity", _specificity, 
 class AUC(_Counts):
     """The area under a curve, computed from `num_thresholds` thresholds.
 
-    curve: "ROC" for true over false positive rates, "PR" for precision over recall.
+    curve: "ROC" for the true over the false positive rate, "PR" for precision over recall.
     summation_method: "interpolation" for trapezoids (for "PR" as in Davis and Goadrich, 2006),
     "minoring" or "majoring" for the smaller or larger height of each interval. multi_label: whether
     to average the areas of all labels, weighted by `label_weights`.
@@ -303,8 +303,8 @@ class FBetaScore(Metric):
     (N, C).
 
     average: None for the scores of all classes, "micro" for the score of the classes' summed
-    counts, "macro" for the mean score, "weighted" for the mean weighted by class frequency. Without
-    a threshold, the class with the largest output is predicted.
+    counts, "macro" for the mean score, "weighted" for the mean weighted by class frequency. If
+    `threshold` is None, the class with the largest output is predicted.
     """
 
     direction = "up"
@@ -328,7 +328,7 @@ class FBetaScore(Metric):
 
     @property
     def variables(self) -> list[Variable]:
-        """The count variables; none before the first batch, which determines the number of classes."""
+        """The count variables. The list is empty before the first batch, which determines the number of classes."""
         counts = super().variables
         return counts if self.average == "micro" or counts[0].ndim else []
 

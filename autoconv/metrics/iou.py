@@ -1,4 +1,4 @@
-"""Intersection over union: how well the areas of classes overlap, from a confusion matrix."""
+"""Intersection over union, the overlap of the areas of classes, computed from a confusion matrix."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from .metric import Metric, array, number
 
 
 class IoU(Metric):
-    """The mean of TP / (TP + FP + FN) over the `target_class_ids` that occur. Class ids are 0..num_classes-1.
+    """The mean of TP / (TP + FP + FN) over those `target_class_ids` that occur in the data. Ids are 0..num_classes-1.
 
     Targets are integers if `sparse_y_true`, else one-hot along `axis`. Predictions are integers if
     `sparse_y_pred`, else probabilities along `axis`. Pixels labelled `ignore_class` do not count. Counts are
@@ -82,7 +82,7 @@ class OneHotMeanIoU(IoU):
 
 
 class BinaryIoU(IoU):
-    """`IoU` of two classes. Predictions of at least `threshold` are class 1."""
+    """`IoU` of two classes. Predictions equal to or above `threshold` are class 1."""
 
     def __init__(self, target_class_ids: Sequence[int] = (0, 1), threshold: float = 0.5, name: str | None = None,
                  dtype: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Metrics that are means of functions with one value per sample. `_mean` creates a class for each."""
+"""Metrics that are means of functions with one value per sample. `_mean` creates a class for each function."""
 
 import inspect
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from .metric import DeviceFunction, Mean, MeanMetricWrapper, array, number
 
 
 def _compute_values(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
-    """Computes `Metric.values` by a kernel that is called with (targets, predictions (M, C), *options, out (M,))."""
+    """Computes `Metric.values` with a kernel that is called with (targets, predictions (M, C), *options, out (M,))."""
     k, x = y_pred.device.kernels("step"), y_pred.data.reshape(-1, y_pred.shape[-1])
     out = k.empty((x.size if kernel == "binary_accuracy" else len(x),), x.dtype)
     targets = y_true.data.reshape(-1) if y_true.size == out.size else y_true.data.reshape(x.shape)
@@ -48,7 +48,7 @@ def _mean(name: str, function: Callable, metric_name: str | None = None, values:
 
 
 def _positive_cosine(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
-    """sum(t p / (|t| |p|)) over `axis`: 1 for vectors of one direction, -1 for opposite ones."""
+    """sum(t p / (|t| |p|)) over `axis`: 1 for vectors of the same direction, -1 for opposite directions."""
     return -F.cosine_similarity(y_true, y_pred, axis)
 
 

@@ -42,10 +42,10 @@ class Metric(Stateful):
     """
 
     # Whether `values(y_true, y_pred)` returns an array with one number per sample, using only functions of tensors. A
-    # step then adds their sum and count to the variables `total` and `count`, and never calls `update_state`.
+    # step then adds the sum and the count of these numbers to `total` and `count`, and never calls `update_state`.
     recordable = False
 
-    direction: str | None = None  # "up" if larger values are better, "down" if smaller ones are
+    direction: str | None = None  # "up" if larger values are better, "down" if smaller values are
 
     bookkeeping = frozenset({"_variables"})  # attributes that no recording depends on
 
@@ -75,13 +75,13 @@ class Metric(Stateful):
         return [value for value in vars(self).values() if isinstance(value, Metric)]
 
     def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
-        """Returns the variables' values after `update_state`, starting from these values. Changes no variable."""
+        """Returns the values of the variables after `update_state`, given their values before. Changes no variable."""
         with self.holding(metric_variables=(self.variables, metric_variables)):
             self.update_state(*args, **kwargs)
             return [variable.value for variable in self.variables]
 
     def stateless_result(self, metric_variables: Sequence[Any]) -> Any:
-        """Returns the result for these values of the variables."""
+        """Returns the result for variables with the values `metric_variables`. Changes no variable."""
         with self.holding(metric_variables=(self.variables, metric_variables)):
             return self.result()
 
@@ -92,7 +92,7 @@ class Metric(Stateful):
             return [variable.value for variable in self.variables]
 
     def get_state(self) -> dict[str, Any]:
-        """Returns a copy of the state by attribute name, for `set_state`. It includes variables, numbers and
+        """Returns a copy of the state, keyed by attribute name, for `set_state`. It includes variables, numbers and
         arrays, also in lists and dicts, but no constructor arguments. The state of an inner metric is a dict.
         """
         arguments, state = self.config_parameters(), {}
@@ -137,7 +137,7 @@ class Metric(Stateful):
         return [self.add_variable(shape, dtype=np.float64, name=name) for name in names]
 
     def _fit(self, shape: tuple[int, ...]) -> None:
-        """Sets float64 variables to zeros of this shape, which the first batch determines, if their shape differs."""
+        """Replaces float64 variables of another shape by zeros of this shape, which the first batch determines."""
         for variable, _ in self._variables:
             if variable.dtype == np.float64 and variable.shape != shape:
                 variable.data = np.zeros(shape, variable.dtype)
@@ -151,7 +151,7 @@ class Metric(Stateful):
 
 
 class Sum(Metric):
-    """The sum of all values, each times its `sample_weight`."""
+    """The sum of all values, each multiplied by its `sample_weight`."""
 
     def __init__(self, name: str = "sum", dtype: str | None = None) -> None:
         super().__init__(dtype, name)

@@ -12,7 +12,7 @@ from .metric import Mean, Metric, array, broadcast_weights, number
 
 
 class R2Score(Metric):
-    """1 - sum((t - p)^2) / sum((t - mean(t))^2) of each output (N, C): 1 for perfect predictions, 0 for the mean.
+    """1 - sum((t - p)^2) / sum((t - mean(t))^2) of each output (N, C): 1 for perfect predictions, 0 for p = mean(t).
 
     class_aggregation: "uniform_average", "variance_weighted_average", or None for the score of each output.
     num_regressors: the number of predictors for the adjusted R2 score; 0 gives the standard R2 score.

@@ -45,7 +45,7 @@ class Model(Layer):
     """
 
     bookkeeping = Layer.bookkeeping | {"_cached_plan", "_chain", "_graph", "_layers", "_trainer"}
-    recordable = True  # holds for a graph's call; a class with its own `call` must set it itself
+    recordable = True  # true for a graph; a class with its own `call` must set this attribute itself
     class_names: tuple[str, ...] | None = None  # names of the output classes, if set; stored in the model's file
     _graph: Graph | None = None
     _cached_plan: fusion.FusionPlan | None = None  # the graph's fusion plan, recreated when the graph changes
@@ -155,7 +155,7 @@ class Model(Layer):
 
     @property
     def dtype(self) -> str:
-        """The dtype of the computation: the dtype of the first floating-point input, else of the first such output."""
+        """The dtype of the computation: the first floating-point dtype of the inputs, then of the outputs."""
         if self._graph is None:
             return self._dtype
         floats = [tensor.dtype for tensor in (*self._graph.inputs, *self._graph.outputs) if tensor.dtype in DTYPES]
@@ -203,7 +203,7 @@ class Model(Layer):
                 self.check_input(input_shape)
             return
         if not self._can_be_called():
-            self.built = True  # the class's own steps build its layers when they call them
+            self.built = True  # the class's own training steps build its layers
             return
         if input_shape is None:
             raise ValueError(f"The input shape of model {self.name!r} is not known. Pass it to build(), for example "
@@ -343,7 +343,7 @@ class Model(Layer):
         self._trainer.running.steps.forget()
         return super().to(device)
 
-    # Keras's steps. A class may override each of them; they call one another as methods.
+    # Keras's steps. A subclass may override each step; the steps call one another as methods.
     train_step = own.train_step
     test_step = own.test_step
     predict_step = own.predict_step
@@ -397,7 +397,7 @@ class Model(Layer):
         return _formats().to_json(self, **options)
 
     def get_build_config(self) -> JsonObject | None:
-        """Returns {"input_shape": shape} of the build, batch first; None if it is not built."""
+        """Returns {"input_shape": shape}, the shape (batch first) that the model was built for; None if not built."""
         return {"input_shape": self.input_shape} if hasattr(self, "input_shape") else None
 
     def get_config(self) -> JsonObject:

@@ -20,7 +20,7 @@ class Sequential(Model):
         model = Sequential([layers.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, "softmax")])
 
     With an `Input` (or `input_shape=` on the first layer), each layer is checked and its weights are created when it is
-    added, otherwise when the first data arrives. A Sequential is a layer, so another model may contain it.
+    added, otherwise when the first data arrive. A Sequential is a layer, so another model may contain it.
     """
 
     def __init__(self, layers: Iterable[Layer | SymbolicTensor] | None = None, trainable: bool = True,
@@ -28,7 +28,7 @@ class Sequential(Model):
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
         self._begin: InputLayer | None = None
-        self._has_data_shape = False  # whether the Input's shape is taken from the first data
+        self._has_data_shape = False  # whether the Input's shape was inferred from the first data
         self._chain: list[Node] = []  # the layers' calls in order, starting at the Input
         if type(self).__init__ is Sequential.__init__:
             self._recipe = ((), (), ())
@@ -98,7 +98,7 @@ class Sequential(Model):
                              f"{layer.name!r}.")
         if any(nested is self for nested in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
-        if layer.device is not self.device:  # the one on the default device moves to the other's device
+        if layer.device is not self.device:  # the model or layer on the default device moves
             target, mover = (self, layer) if layer.device is devices.get() else (layer, self)
             mover.to(target.device.name)
         if not self.trainable:
@@ -178,7 +178,7 @@ class Sequential(Model):
         old_shape, shape = self.layer_shapes[0], tuple(shape)
         open_shape = (None, *(n if n == m else None for n, m in zip(old_shape[1:], shape[1:])))
         if self._has_data_shape and len(shape) == len(old_shape) and open_shape != old_shape:
-            with suppress(ValueError):  # the shape came from the first data: other sizes may fit
+            with suppress(ValueError):  # the shape was inferred from data: other sizes may fit
                 self._relink(open_shape)
         super().check_input(shape)
 

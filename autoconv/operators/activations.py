@@ -1,4 +1,4 @@
-"""The activation functions. Each backward function needs only the result, not the input."""
+"""The activation functions. Each backward function uses only the result, not the input."""
 
 from .arith import normalize_axes
 from .registry import gradient_buffer, op
@@ -6,7 +6,7 @@ from .registry import gradient_buffer, op
 
 @op(kernels="pointwise", takes_two=True)
 def relu(k, x):
-    """y = max(x, 0); the gradient passes where y > 0."""
+    """y = max(x, 0). Only elements with y > 0 pass the gradient on."""
     y = k.empty(x.shape, x.dtype)
     k.relu(x.reshape(-1), y.reshape(-1))
 
@@ -20,8 +20,8 @@ def relu(k, x):
 
 @op(kernels="pointwise", takes_two=True)
 def add_relu(k, a, b):
-    """y = max(a + b, 0) for arrays of the same shape and dtype. Where y > 0, the gradient passes to
-    both.
+    """y = max(a + b, 0) for arrays of the same shape and dtype. Where y > 0, both a and b receive
+    the gradient.
     """
     y = k.empty(a.shape, a.dtype)
     k.add_relu(a.reshape(-1), b.reshape(-1), y.reshape(-1))
@@ -77,7 +77,7 @@ def _propagate_relu(k, y, dy, dx):
 
 
 def _flat(kernel):
-    """Returns a function that flattens its arrays and calls the kernel on them."""
+    """Returns a function that flattens its array arguments and calls the kernel on them."""
     return lambda *arrays: kernel(*(array.reshape(-1) for array in arrays))
 
 

@@ -1,4 +1,4 @@
-"""The ops behind a tensor's operators and methods: arithmetic with broadcasting, reductions,
+"""The ops that implement a tensor's operators and methods: arithmetic with broadcasting, reductions,
 indexing and reshaping.
 
 Every result is C-contiguous, as the compiled kernels require.
@@ -71,7 +71,7 @@ def divide(k, a, b):
 
 @op(kernels="arith")
 def power(k, x, exponent):
-    """y = x ** exponent for a number. 0.5 is computed as sqrt, which gives NaN for minus infinity.
+    """y = x ** exponent, for a number. 0.5 is computed as sqrt, which gives NaN for minus infinity.
     """
     if not isinstance(exponent, Real):
         raise TypeError(f"The exponent must be a number. Received: {exponent!r}.")
@@ -221,7 +221,7 @@ def getitem(k, x, index):
     and boolean masks, as in NumPy.
     """
     if _is_basic(index) and not any(part is Ellipsis for part in index):
-        index = (*index, ...)  # so that one element is an array view, not a copied number
+        index = (*index, ...)  # the added `...` makes a single element an array view, not a number
     if isinstance(trace.current(), trace.DryRun):  # a dry run computes no index values
         index = tuple(np.zeros(p.shape, p.dtype) if getattr(p, "shape", ()) and p.dtype.kind != "b" else p
                       for p in index)

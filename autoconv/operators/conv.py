@@ -107,7 +107,7 @@ def depthwise_conv2d(k, x, w, b, window: Window, relu: bool = False):
 
 
 def _shape(b: Any) -> tuple[int, ...] | None:
-    """Returns the bias's shape; None if there is no bias."""
+    """Returns the bias's shape, or None if there is no bias."""
     return None if b is None else b.shape
 
 
@@ -123,7 +123,7 @@ def relu_gradient(k: ModuleType, y: Any, dy: Any) -> Any:
 def weight_gradients(k: ModuleType, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any,
                      always: bool = False) -> tuple[Any, Any]:
     """Returns arrays for dw and db, which a layer's kernel writes together. Returns (None, None) if
-    neither is needed and `always` is false.
+    no gradient is needed, unless `always` is true.
     """
     needs_b = needs[2] if len(needs) > 2 else False
     if not always and needs[1] is False and needs_b is False:

@@ -15,8 +15,8 @@ from .registry import Op, gradient_buffer, op
 def _make_float_op(name: str, formula: str, slope: Callable[[Any, Any, Any], None], divides: bool = False,
                negative: bool = False) -> Op:
     """Creates the op that runs the kernel `name` and has the docstring `formula`. `slope(k, x, dx)`
-    writes dy/dx to dx, or dx/dy with `divides`; `negative` means that the written value has the
-    opposite sign. For integers the result is float32.
+    writes dy/dx to dx, or the reciprocal dx/dy if `divides` is true; if `negative` is true, it writes
+    the value with the opposite sign. For integers the result is float32.
     """
 
     def forward(k: ModuleType, x: Any) -> tuple[Any, Callable]:
@@ -139,19 +139,19 @@ def floor_divide(k, a, b):
 
 @op(kernels="arith", flat=True)
 def bitwise_and(k, a, b):
-    """y = the bits set in both a and b; for booleans, whether both are True."""
+    """y = the bits set in both a and b; for booleans, True if both are True."""
     return _bits(k, k.bitwise_and, a, b, "&")
 
 
 @op(kernels="arith", flat=True)
 def bitwise_or(k, a, b):
-    """y = the bits set in a or b; for booleans, whether at least one is True."""
+    """y = the bits set in a or b; for booleans, True if at least one is True."""
     return _bits(k, k.bitwise_or, a, b, "|")
 
 
 @op(kernels="arith", flat=True)
 def bitwise_xor(k, a, b):
-    """y = the bits set in exactly one of a and b; for booleans, whether exactly one is True."""
+    """y = the bits set in exactly one of a and b; for booleans, True if exactly one is True."""
     return _bits(k, k.bitwise_xor, a, b, "^")
 
 

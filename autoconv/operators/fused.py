@@ -1,4 +1,4 @@
-"""Ops that compute several layers in one pass. `fusion.py` substitutes them for adjacent layers."""
+"""Ops that compute several layers in one pass. `fusion.py` replaces consecutive layers by these ops."""
 
 import numpy as np
 

@@ -2,7 +2,7 @@
 
 from .registry import gradient_buffer, op
 
-# numbers of the fill modes in the kernels
+# codes of the fill modes in the kernels
 FILL_MODES = {"constant": 0, "nearest": 1, "reflect": 2, "wrap": 3}
 INTERPOLATIONS = {"nearest": False, "bilinear": True}
 

@@ -1,5 +1,5 @@
-"""The losses: one number per sample, as in Keras's loss functions. The targets `y_true` are an
-array without gradient.
+"""The losses: one number per sample, as in Keras's loss functions. The targets `y_true` receive
+no gradient.
 """
 
 from .registry import gradient_buffer, op
@@ -47,7 +47,7 @@ def mean_absolute_error(k, y_pred, y_true):
 
 
 def _sample_losses(k, x, t, forward, gradient):
-    """Returns a loss (...) of predictions x and targets t (..., C), and its backward function."""
+    """Returns the losses (...) of predictions x and targets t (..., C), and the loss's backward function."""
     loss = k.empty(x.shape[:-1], x.dtype)
     forward(t, x, loss)
 

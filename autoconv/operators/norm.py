@@ -120,8 +120,8 @@ def _parts(k, rows):
 
 
 def _coefficients(k, x, gamma, beta, mean, variance, epsilon):
-    """Returns center, inverse, scale and shift (C,), with y = (x - center) scale + shift. All are
-    copies, because the moving averages and the parameters may change before the backward pass.
+    """Returns center, inverse, scale and shift (C,), with y = (x - center) scale + shift. All four arrays
+    are copies, because the moving averages and the parameters may change before the backward pass.
     """
     vectors = [k.empty(mean.shape, x.dtype) for _ in range(4)]
     k.coefficients(mean, variance, epsilon, gamma, beta, *vectors)
@@ -143,5 +143,5 @@ def fold(k, w, b, gamma, beta, mean, variance, epsilon):
 
 
 def _gradient_array(k, need, like):
-    """Returns an array for the gradient of `like`, even if the caller does not request it."""
+    """Returns an array for the gradient of `like`, even if the caller does not request the gradient."""
     return gradient_buffer(k, True if need is False else need, like.shape, like.dtype)

@@ -14,7 +14,7 @@ KEPT = 256  # maximum number of prepared calls that an op remembers
 
 class Masked:
     """The gradient of a ReLU's result, already set to 0 where the result is 0. The ReLU's backward
-    function uses such a gradient unchanged.
+    function returns such a gradient unchanged.
     """
 
     __slots__ = ("array",)
@@ -29,17 +29,17 @@ MASKED = Masked(None)  # an entry of `needs` that requests a `Masked` gradient
 class Op:
     """A differentiable function on raw arrays: `fn(k, *arrays, **parameters) -> (y, backward)`.
 
-    `k` has the kernels of the op's module for the arrays' device. `backward(dy, needs)` returns one
-    gradient per array (None if its `needs` is False). If `needs[i]` is an array, the gradient may
-    be written to it directly.
+    `k` is the module with the op's kernels for the arrays' device. `backward(dy, needs)` returns one
+    gradient per array, or None for an array whose `needs` is False. If `needs[i]` is an array, the
+    gradient may be written to it directly.
 
     - takes_two: dy may be a pair of arrays, which represents their sum. The op adds the two arrays
       while it reads them.
     - masks: needs[0] may be MASKED if the first array is a ReLU's result. The op then returns that
-      gradient as `Masked`, with the ReLU's own gradient included. An op called with `relu=True`
-      uses a `Masked` dy unchanged.
-    - view: the op only makes a view, and passes a `Masked` gradient on.
-    - flat: the op has no gradient. Its result requires none, and its backward is None.
+    gradient as `Masked`, with the ReLU's own gradient included. An op called with `relu=True`
+    uses a `Masked` dy unchanged.
+    - view: the op only creates a view of its array, and passes a `Masked` gradient on.
+    - flat: the op has no gradient. Its result does not require gradients, and its backward is None.
 
     `fn` and `backward` each consist either only of kernels and views, or only of NumPy code, which
     runs eagerly. NumPy code between kernels is not recorded, so a replay leaves it out.
@@ -64,14 +64,14 @@ class Op:
 
     def prepared_kernels(self, device: Device, arrays: Sequence[Any], parameters: dict[str, Any],
                          gradients: bool) -> Any:
-        """Returns the kernels for arrays on a device. Before the first run on arrays of these
-        shapes, if several of the needed kernels are not compiled yet (backward kernels included),
-        they are compiled together in the background.
+        """Returns the kernels for arrays on a device. The first call for arrays of these shapes also starts
+        to compile the needed kernels, including backward kernels, together in the background, if several
+        of them are not compiled yet.
         """
         k = device.kernels(self.kernels)
         key = (device, gradients, *((a.dtype, a.shape) for a in arrays if a is not None), *_hashable(parameters))
         if key in self._prepared_keys or isinstance(trace.current(), trace.DryRun):
-            return k  # the code that started the dry run compiles them
+            return k  # the caller of the dry run compiles the kernels
         if len(self._prepared_keys) == KEPT:
             self._prepared_keys.clear()
         self._prepared_keys.add(key)
@@ -92,8 +92,8 @@ class Op:
         return k
 
     def without_gradients(self, fn: Callable) -> Callable:
-        """Registers a function that computes only y, and may skip work that only the gradients
-        need.
+        """Registers a function that computes only y, and may skip work that only gradients need.
+        Calls that need no gradients use this function.
         """
         self.inference = fn
         return fn
@@ -103,7 +103,7 @@ class Op:
 
 
 def _hashable(parameters: dict[str, Any]) -> list[Any]:
-    """Returns the parameters that may decide which kernels an op uses."""
+    """Returns the parameters that may determine which kernels an op uses."""
     return [value for value in parameters.values() if isinstance(value, (bool, int, Window))]
 
 
@@ -121,6 +121,6 @@ def op(kernels: str, takes_two: bool = False, masks: bool = False, view: bool = 
 
 
 def gradient_buffer(k: ModuleType, need: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Returns the array to write a gradient to: the caller's array if given, otherwise a new one.
+    """Returns the array for a gradient: the caller's array if `need` is one, otherwise a new array.
     """
     return k.empty(shape, dtype) if need is True or need is MASKED else need

@@ -17,7 +17,7 @@ from .registry import gradient_buffer, op
 
 @op(kernels="select")
 def maximum(k, a, b):
-    """y = max(a, b). Where a = b, a receives the gradient, as in TensorFlow. NaN propagates."""
+    """y = max(a, b). Where a = b, a receives the whole gradient, as in TensorFlow. NaN propagates."""
     y = _result(k, a, b, "maximum")
     k.maximum(a, b, y)
     return y, _split_backward(k, a, b, y.shape, lambda first: k.less_equal(b, a, first))
@@ -25,7 +25,7 @@ def maximum(k, a, b):
 
 @op(kernels="select")
 def minimum(k, a, b):
-    """y = min(a, b). Where a = b, a receives the gradient, as in TensorFlow. NaN propagates."""
+    """y = min(a, b). Where a = b, a receives the whole gradient, as in TensorFlow. NaN propagates."""
     y = _result(k, a, b, "minimum")
     k.minimum(a, b, y)
     return y, _split_backward(k, a, b, y.shape, lambda first: k.less_equal(a, b, first))
@@ -54,8 +54,8 @@ def abs(k, x):
 
 @op(kernels="select")
 def clip(k, x, x_min=None, x_max=None):
-    """y = min(max(x, x_min), x_max). The bounds are numbers, or None for no bound. The gradient
-    passes where x_min <= x <= x_max.
+    """y = min(max(x, x_min), x_max). The bounds are numbers, or None for no bound. Only elements with
+    x_min <= x <= x_max receive a gradient.
     """
     for bound in (x_min, x_max):
         if bound is not None and not isinstance(bound, Real):
@@ -103,8 +103,8 @@ def less_equal(k, a, b):
 
 @op(kernels="arith", flat=True)
 def argmax(k, x, axis=None, keepdims=False):
-    """y = the index of the maximum along `axis`, by default among all elements in C order. The
-    first of several equal maxima is used; a NaN counts as the maximum.
+    """y = the index of the maximum along `axis`, by default among all elements in C order. If several
+    elements are equal to the maximum, y is the first of them. A NaN counts as the maximum.
     """
     kept, shape, axes = _reduced_shapes(x.shape, axis, keepdims)
     moved = _map(k, k.copy, x.transpose((*(i for i in range(x.ndim) if i not in axes), *axes)))
@@ -131,8 +131,8 @@ def _split_backward(k: ModuleType, a: Any, b: Any, shape: tuple[int, ...], choos
 
 
 def _split_by(k: ModuleType, a: Any, b: Any, condition: Any) -> Any:
-    """Returns the backward function of `where`, which passes to a and to b the gradients of the
-    elements that they provided.
+    """Returns the backward function of `where`. It passes the gradients of the chosen elements to
+    the array, a or b, that provided them.
     """
 
     def backward(dy, needs):

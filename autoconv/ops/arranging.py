@@ -107,9 +107,9 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
-    """Selects one element of x for each element of `indices`, which is its index along `axis`. Its
-    indices along the other axes are those of the element of `indices`; these axes broadcast.
-    Without an axis, x is flattened.
+    """Selects one element of x for each element of `indices`. The element of `indices` is an index along
+    `axis`; its position in `indices` gives the indices along the other axes, whose sizes broadcast. If
+    `axis` is None, selects from the flattened x.
     """
     x = operand(x)
     indices = _integers(indices)
@@ -139,7 +139,7 @@ def repeat(x: TensorLike, repeats: int | Sequence[int], axis: int | None = None)
 
 
 def tile(x: TensorLike, repeats: int | Sequence[int]) -> Tensor:
-    """Joins copies of x. repeats: the number of copies per axis; one number is for the last axis."""
+    """Joins copies of x. repeats: the number of copies per axis; a single number applies to the last axis."""
     x = operand(x)
     counts = list(repeats) if isinstance(repeats, Sequence) else [repeats]
     counts = [1] * (len(x.shape) - len(counts)) + counts
@@ -162,7 +162,7 @@ def vstack(xs: Sequence[TensorLike]) -> Tensor:
 
 
 def unstack(x: TensorLike, num: int | None = None, axis: int = 0) -> list[Tensor]:
-    """Splits x along `axis`, which is removed. Raises ValueError if `num` is not the axis's size."""
+    """Splits x into tensors without the axis `axis`. Raises ValueError if `num` is not the axis's size."""
     x = operand(x)
     (axis,) = normalize_axes(axis, len(x.shape))
     if num is not None and num != x.shape[axis]:
@@ -183,7 +183,7 @@ def triu(x: TensorLike, k: int = 0) -> Tensor:
 
 
 def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """Returns the diagonal `offset` of x over two axes. Its elements form the last axis."""
+    """Returns the diagonal `offset` of the matrices over `axis1` and `axis2` of x, as the last axis of the result."""
     x = operand(x)
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]
@@ -198,7 +198,7 @@ def diag(x: TensorLike, k: int = 0) -> Tensor:
     if len(x.shape) == 2:
         return diagonal(x, k)
     (count,) = x.shape
-    places = np.full((count + abs(k),) * 2, count)  # index of the 0 appended to the elements
+    places = np.full((count + abs(k),) * 2, count)  # each entry starts as the index of the appended 0
     places[np.arange(count) - min(k, 0), np.arange(count) + max(k, 0)] = np.arange(count)
     return take(concatenate([x, np.zeros(1, x.dtype)]), places)
 

@@ -52,7 +52,7 @@ def crop_images(images: TensorLike, top_cropping: int | None = None,
 
 def _sides(first_name: str, first: int | None, last_name: str, last: int | None, whole_name: str,
            whole: int | None, size: int, sign: int = 1) -> tuple[int, int]:
-    """Returns the padding before and after an axis, from two of three numbers. With sign -1, returns the cropping."""
+    """Returns the padding before and after an axis, from two of three numbers; if `sign` is -1, the cropping."""
     if [first, last, whole].count(None) != 1:
         raise ValueError(f"Must specify exactly two of {first_name}, {last_name}, {whole_name}. Received: "
                          f"{first_name}={first}, {last_name}={last}, {whole_name}={whole}.")

@@ -70,7 +70,7 @@ def average_pool(inputs: TensorLike, pool_size: Pair, strides: Pair | None = Non
 
 
 def gelu(x: TensorLike, approximate: bool = True) -> Tensor:  # type: ignore[no-redef]
-    """x P(X <= x) for a standard normal X; `approximate` uses tanh instead of erf."""
+    """x P(X <= x) for a standard normal X. If `approximate` is true, uses tanh instead of erf."""
     return activations.gelu(x, approximate)
 
 
@@ -101,14 +101,14 @@ def categorical_crossentropy(target: TensorLike, output: TensorLike, from_logits
 
 def sparse_categorical_crossentropy(target: TensorLike, output: TensorLike,
                                     from_logits: bool = False, axis: int = -1) -> Tensor:
-    """-log p of the class that `target` names."""
+    """-log p, where p is the predicted probability of the class whose index is `target`."""
     return F.sparse_categorical_crossentropy(target, output, from_logits, axis=axis)
 
 
 def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike, axis: int,
                         offset: TensorLike | None = None, scale: TensorLike | None = None,
                         epsilon: float = 1e-3) -> Tensor:
-    """scale (x - mean) / sqrt(variance + epsilon) + offset. All four have one value per index of `axis`."""
+    """scale (x - mean) / sqrt(variance + epsilon) + offset, with one value of each per index of `axis`."""
     x = operand(x)
     shape = tuple(-1 if i == axis % len(x.shape) else 1 for i in range(len(x.shape)))
     y = (x - operand(mean).reshape(shape)) / F.sqrt(operand(variance).reshape(shape) + epsilon)

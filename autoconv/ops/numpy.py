@@ -49,7 +49,7 @@ def _convert_first(x1: TensorLike, x2: TensorLike) -> TensorLike:
 
 def _make_binary(name: str, operation: Callable[[Any, Any], Tensor],
                  doc: str) -> Callable[[TensorLike, TensorLike], Tensor]:
-    """Creates the function of two operands for a Python operator. Shapes broadcast."""
+    """Creates the two-operand function for a Python operator. The operands' shapes broadcast."""
 
     def function(x1: TensorLike, x2: TensorLike) -> Tensor:
         return operation(_convert_first(x1, x2), x2)
@@ -141,7 +141,7 @@ def min(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def var(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Returns the variance, the mean of (x - mean)^2, over one or several axes, or all elements."""
+    """Returns the variance, the mean of (x - mean)^2, over one or several axes, or over all elements."""
     x = operand(x)
     return square(x - x.mean(axis, True)).mean(axis, keepdims)
 
@@ -312,7 +312,7 @@ def abs(x: TensorLike) -> Tensor:  # type: ignore[no-redef]
 
 
 def _is_whole(x: TensorLike) -> bool:
-    """Returns whether x contains integers or booleans, which no kernel computes."""
+    """Returns whether x contains integers or booleans, for which there are no kernels."""
     return isinstance(x, Tensor) and x.dtype.kind != "f"
 
 
@@ -323,7 +323,7 @@ def floats(x: TensorLike) -> Tensor:
 
 
 def _call_numpy(function: Callable, *arguments: Any) -> Tensor:
-    """Calls a NumPy function with arrays. Its result has no gradient, and is on the first argument's device."""
+    """Calls a NumPy function with arrays. The result has no gradient and is on the first argument's device."""
     trace.stop("a function of ops that NumPy computes")
     first = operand(arguments[0])
     values = [a.detach().numpy() if hasattr(a, "detach") else a for a in (first, *arguments[1:])]
@@ -336,7 +336,7 @@ def identity(n: int, dtype: DTypeLike | None = None) -> Tensor:
 
 
 def empty_like(x: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """Returns a tensor of x's shape with unspecified values, which are zeros here."""
+    """Returns a tensor of x's shape with unspecified values (in autoconv, zeros)."""
     return zeros_like(x, dtype)
 
 

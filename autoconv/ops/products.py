@@ -15,7 +15,7 @@ __all__ = ["dot", "einsum", "tensordot"]
 
 def dot(x1: TensorLike, x2: TensorLike) -> Tensor:
     """Sums products over the last axis of x1 and the second-to-last (or only) axis of x2: (..., K)
-    and (..., K, M) -> (..., ..., M). If x1 or x2 is a number, multiplies by it.
+    and (..., K, M) -> (..., ..., M). If x1 or x2 is a single number, returns the other times this number.
     """
     a = operand(x1)
     b = operand(x2)
@@ -113,7 +113,7 @@ def _reduce(x: Tensor, names: list[str], axes: set[str]) -> tuple[Tensor, list[s
 
 def _product(a: Tensor, b: Tensor, names_a: list[str], names_b: list[str],
              result: list[str]) -> Tensor:
-    """Multiplies a and b by a matrix product, which sums over common axes that the result lacks."""
+    """Computes a product of a and b as a matrix product, summed over common axes that the result lacks."""
     common = [name for name in names_a if name in names_b]
     batch, inner = ([name for name in common if (name in result) == keep] for keep in (True, False))
     rows, columns = ([name for name in names if name not in common] for names in (names_a, names_b))

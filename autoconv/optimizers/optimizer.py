@@ -30,26 +30,26 @@ class Optimizer(Stateful):
 
     `learning_rate` is a number or a function of the number of completed steps (see
     `optim.schedules`). With `weight_decay`, each step first reduces every weight by the fraction
-    `learning_rate * weight_decay`. Gradients are clipped by at most one of `clipnorm` (the L2 norm
-    of each), `global_clipnorm` (the norm of all together) and `clipvalue` (each element). With
-    `use_ema`, the optimizer keeps moving averages of the weights. They replace the weights every
-    `ema_overwrite_frequency` steps, at the end of `fit`, and as `callbacks.SwapEMAWeights`
-    determines. With `gradient_accumulation_steps=n`, every n-th step updates the weights with the
-    mean of n gradients. `scale_loss` multiplies the loss by `loss_scale_factor`, and `apply`
-    divides the gradients by it.
+    `learning_rate * weight_decay`. At most one of three arguments clips the gradients: `clipnorm`
+    (the L2 norm of each gradient), `global_clipnorm` (the L2 norm of all gradients together) or
+    `clipvalue` (each element). With `use_ema`, the optimizer keeps moving averages of the weights.
+    They replace the weights every `ema_overwrite_frequency` steps, at the end of `fit`, and when
+    `callbacks.SwapEMAWeights` swaps them. With `gradient_accumulation_steps=n`, every n-th step
+    updates the weights with the mean of n gradients. `scale_loss` multiplies the loss by
+    `loss_scale_factor`, and `apply` divides the gradients by this factor.
 
     A custom optimizer overrides `update_step(self, gradient, variable, learning_rate)`, and
     `build`, which creates its variables with `add_variable_from_reference`. To run kernels on the
     flat arrays, it overrides `update_step(self, k, flat, rate, decay_factor)` instead.
     """
 
-    # Whether `update_step` only runs kernels of `k` and only `rate` and `decay_factor` change between steps.
+    # Whether `update_step` runs only kernels of `k`, and only `rate` and `decay_factor` change between steps.
     recordable = False
     # Attributes that training itself changes. No recording depends on their contents.
     bookkeeping: ClassVar[frozenset[str]] = frozenset({"_added_variables", "_products", "name"})
 
     _slots: tuple[str, ...] = ()  # names of the slots of this optimizer class
-    _initial_attributes: ClassVar[dict[str, str]] = {}  # attributes with initial values, by slot
+    _initial_attributes: ClassVar[dict[str, str]] = {}  # attributes that hold the initial values, by slot
     _late_slots: ClassVar[tuple[str, ...]] = ("velocity_hat",)  # slots that Keras creates after all others
 
     weight_decay = Setting(check_nonnegative, optional=True)
@@ -88,7 +88,7 @@ class Optimizer(Stateful):
         self.loss_scale_factor = loss_scale_factor
         self.gradient_accumulation_steps = gradient_accumulation_steps
         if self.gradient_accumulation_steps:
-            self.recordable = False  # most steps change no weight
+            self.recordable = False  # most steps only add to the gradient sum
         self._decay_exclusions: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of paths
         self._iterations = Variable.wrap(np.array(0), "iteration", self.name)
         self._learning_rate = Variable.wrap(np.array(0.0), "learning_rate", self.name)  # used only without a schedule
@@ -106,7 +106,7 @@ class Optimizer(Stateful):
 
     @property
     def iterations(self) -> Tensor:
-        """The number of completed steps as a variable, or of updates as a tensor if gradients are accumulated."""
+        """The number of completed steps, a variable. With gradient accumulation, the number of updates, a tensor."""
         return Tensor(np.array(self._updates())) if self.gradient_accumulation_steps else self._iterations
 
     @iterations.setter
@@ -162,8 +162,8 @@ class Optimizer(Stateful):
         return self._storage.flat is not None
 
     def build(self, parameters: Sequence[Variable]) -> None:
-        """Moves the parameters into flat arrays and creates the slots. Later calls may omit some of these
-        parameters, whose slots are kept, and add them again. Raises ValueError for other parameters.
+        """Moves the parameters into flat arrays and creates the slots. Later calls may omit some of these parameters
+        (their slots are kept) and add them again. Raises ValueError for parameters that the first call did not include.
         """
         self._storage.build(list({id(p): p for p in parameters}.values()), self._first_values())
 
@@ -201,7 +201,7 @@ class Optimizer(Stateful):
         return list(self._named_variables().values())
 
     def _named_variables(self) -> dict[str, Variable]:
-        """Returns `variables` by their keys in `get_state`."""
+        """Returns `variables` as a dict with the keys of `get_state`."""
         variables = {"iterations": self._iterations}
         if self._schedule is None:
             variables["learning_rate"] = self._learning_rate
@@ -278,7 +278,7 @@ class Optimizer(Stateful):
         """
         if not gradients:
             return
-        is_own = self.flat is not None and gradients is self.flat.gradients  # a training step's gradients are unscaled
+        is_own = self.flat is not None and gradients is self.flat.gradients  # from `fit`, which does not scale its loss
         gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
         warn_about_missing(gradients, parameters or (() if self.flat is None else self.flat.parameters))
         if parameters is not None:
@@ -313,7 +313,7 @@ class Optimizer(Stateful):
 
     def stateless_apply(self, optimizer_variables: Sequence[Any], grads: Sequence[Any],
                         trainable_variables: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns weights and optimizer variables after a step from these values. Changes no variable."""
+        """Returns the weights and optimizer variables after a step from the given values. Changes no variable."""
         if self.flat is None:
             raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built. Call build(parameters) "
                              "first.")

@@ -1,4 +1,4 @@
-"""Learning rate schedules. Any function that maps the number of completed steps to a learning rate can be one."""
+"""Learning rate schedules. A schedule may be any function from the number of completed steps to a learning rate."""
 
 import math
 from bisect import bisect_left
@@ -67,8 +67,8 @@ class CosineDecay(LearningRateSchedule):
 
 class CosineDecayRestarts(LearningRateSchedule):
     """Consecutive half cosines down to `alpha` times the initial rate (Loshchilov and Hutter,
-    "SGDR", 2016). The first lasts `first_decay_steps` steps. Each later one is `t_mul` times as
-    long as the one before, and starts `m_mul` times as high.
+    "SGDR", 2016). The first lasts `first_decay_steps` steps. Each later half cosine lasts `t_mul`
+    times as long as the previous half cosine, and starts `m_mul` times as high.
     """
 
     def __init__(self, initial_learning_rate: float, first_decay_steps: int, t_mul: float = 2.0, m_mul: float = 1.0,
@@ -91,7 +91,7 @@ class CosineDecayRestarts(LearningRateSchedule):
 
 
 class PolynomialDecay(LearningRateSchedule):
-    """Lowers the rate from the initial one to `end_learning_rate` as `(1 - step / decay_steps) ** power`.
+    """Lowers the rate from the initial rate to `end_learning_rate` as `(1 - step / decay_steps) ** power`.
     With `cycle`, `decay_steps` is doubled, tripled, ... whenever that many steps are completed.
     """
 

@@ -52,7 +52,7 @@ class FlatParameters:
         return [flat[start : start + p.size].reshape(p.shape) for start, p in zip(self.starts, self.parameters)]
 
     def bind(self) -> None:
-        """Makes each parameter's array its part of `data`, also after another optimizer has replaced that array."""
+        """Makes each parameter's array a view of its part of `data`, even if another optimizer has replaced it."""
         for p, view in zip(self.parameters, self.views):
             if p.data is not view:
                 view[...] = p.data
@@ -81,7 +81,7 @@ class FlatParameters:
                 copy(self.device.asarray(gradient), part)
 
     def constrain(self) -> None:
-        """Applies the parameters' constraints to their values, by kernels."""
+        """Applies the parameters' constraints to their values, with kernels."""
         copy = self.device.kernels("arith").copy
         for p, view in zip(self.parameters, self.views):
             if p.constraint is not None:
@@ -109,7 +109,7 @@ class Slots:
         self.flat: FlatParameters | None = None
         self.arrays: dict[str, Any] = {}
         self.is_swapped = False  # whether averages and weights are exchanged
-        self.weights: list[Variable] = []  # all weights that the optimizer was built for, in that order
+        self.weights: list[Variable] = []  # all weights that the optimizer was built for, in their original order
         self._inactive_slots: dict[int, dict[str, np.ndarray]] = {}  # slots of excluded weights, by weight number
 
     def build(self, parameters: Sequence[Variable], first_values: Mapping[str, float]) -> None:
@@ -166,7 +166,7 @@ class Slots:
         return [numbers[id(parameter)] for parameter in self.flat.parameters]  # type: ignore[union-attr]
 
     def copy_slots(self) -> dict[int, dict[str, np.ndarray]]:
-        """Copies the slots of all weights, also excluded ones, by weight number."""
+        """Copies the slots of all weights, including excluded weights, by weight number."""
         device = self.flat.device  # type: ignore[union-attr]
         parts = {name: self.split(name) for name in self.arrays}
         return self._inactive_slots | {number: {name: np.array(device.numpy(each[i])) for name, each in parts.items()}
@@ -191,7 +191,7 @@ class Slots:
                 *((name, i) for name in weight_slots if name in late_slots for i in numbers)]
 
     def variables(self, order: Sequence[tuple[str, int]], owner: str) -> dict[str, Variable]:
-        """Returns a variable over each slot's part of a weight, with Keras's name, by the key "<slot>/<i>"."""
+        """Returns a variable for each slot's part of each weight, keyed by "<slot>/<i>". The names are Keras's."""
         flat: Any = self.flat
         parts = {name: self.split(name) for name, _ in order}
         result = {}

@@ -206,7 +206,7 @@ class Nadam(Adamax):
 
     @property
     def variables(self) -> list[Variable]:
-        """The state's variables. Keras also stores the momenta's product; here it follows from the step count."""
+        """The state's variables. Keras also stores the momenta's product; autoconv computes it from the step count."""
         result = super().variables
         if self.flat is not None:
             product = np.array(self._product(self._updates()), np.float32)

@@ -1,4 +1,4 @@
-"""Measures this machine's speed limits (ceilings), and kernels relative to these limits."""
+"""Measures this machine's speed limits (ceilings), and compares the speed of kernels with them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ ROUND = 0.001  # seconds per try; a round uses the fastest of three tries
 
 
 class Ceilings:
-    """Measures two speed limits of all threads: multiply-adds in registers, and memory copies."""
+    """Measures the top speed of all threads together, for multiply-adds in registers and for memory copies."""
 
     def __init__(self, device: Device) -> None:
         self._k = device.module("ceilings")
@@ -29,7 +29,7 @@ class Ceilings:
         return 2 * self._start.size * self._rounds / timing.best(self._multiply_add, 1)
 
     def bandwidth(self, size: int) -> float:
-        """Measures the bytes per second of a copy that reads and writes `size` bytes. Small copies stay in a cache."""
+        """Measures the bytes per second of a copy that reads and writes `size` bytes. Small copies stay in cache."""
         if size not in self._copies:
             source = np.ones(max(1, size // 8), np.float32)
             target = np.empty_like(source)
@@ -37,7 +37,7 @@ class Ceilings:
             def copy() -> None:
                 self._k.copy(source, target)
 
-            self._copies = {size: (copy, timing.repetitions(copy, ROUND))}  # only the last buffers, which can be large
+            self._copies = {size: (copy, timing.repetitions(copy, ROUND))}  # only the last buffers: they may be large
         copy, count = self._copies[size]
         return 2 * 4 * max(1, size // 8) / timing.best(copy, count)
 
@@ -46,7 +46,7 @@ class Ceilings:
 
 
 class Share(NamedTuple):
-    """A kernel's times in seconds, the ceilings, and the fraction of a ceiling that it reaches, one entry per round."""
+    """A kernel's times in seconds, the ceilings, and the fraction of a ceiling that the kernel reaches, per round."""
 
     seconds: list[float]
     peak_flops: list[float]

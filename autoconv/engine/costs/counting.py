@@ -15,7 +15,7 @@ TRAINING_LAYERS = (  # layers that return their input unchanged outside training
 
 
 def multiply_adds(operation: Any, inputs: Shapes, outputs: Shapes) -> int:
-    """Counts the multiply-adds in one call of a layer on arrays of these shapes. Layers without products count 0."""
+    """Counts the multiply-adds in one call of a layer on arrays of these shapes. A layer without products has none."""
     if isinstance(operation, layers.Conv2D):
         return prod(outputs[0]) * prod(operation.kernel.shape[:3])
     if isinstance(operation, layers.DepthwiseConv2D):

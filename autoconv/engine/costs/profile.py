@@ -18,11 +18,11 @@ from .tables import BUSY, MOST, share, short, table
 class Row(NamedTuple):
     """The costs of one layer's call on a batch.
 
-    `output_shape` excludes the batch axis. `params` is 0 if an earlier call of the layer has counted them.
-    `multiply_adds` is the number per sample. `predict_bytes` is the size of all arrays that must exist
-    while the call runs, including its inputs and outputs. `train_bytes` is the size of its output, which
-    the backward pass reads again, or 0 for a view. `seconds` is the inference time for a batch. `share` is
-    the least time that its operations and bytes need on this machine, divided by `seconds`. `seconds` and
+    `output_shape` excludes the batch axis. `params` is 0 if an earlier call of the layer has counted the
+    parameters. `multiply_adds` is the number per sample. `predict_bytes` is the size of all arrays that must
+    exist while the call runs, including its inputs and outputs. `train_bytes` is the size of the call's output,
+    which the backward pass reads again, or 0 for a view. `seconds` is the inference time for a batch. `share` is
+    the least time that the call's operations and bytes need on this machine, divided by `seconds`. `seconds` and
     `share` are None if not measured, or if the layer ran in the kernel of the layer `within`.
     """
 
@@ -40,8 +40,8 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Profile:
-    """The costs of a net, per layer (`rows`) and in total; printed as a table. Bytes follow the layers'
-    definitions: fused kernels need less memory, and training also needs gradients and the optimizer's slots.
+    """The costs of a net, per layer (`rows`) and in total; printed as a table. Byte counts follow from the layers'
+    definitions. Fused kernels need less memory; training also needs gradients and the optimizer's slots.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Profile:
 
 def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shapes: list[tuple[int, ...]],
             measure: bool) -> Profile:
-    """Profiles a graph for input shapes without the batch axis. With `measure`, measures times, too."""
+    """Profiles a graph for input shapes without the batch axis. Also measures times if `measure` is true."""
     inputs = [(batch_size, *shape) for shape in input_shapes]
     shapes = counting.infer_shapes(graph, inputs)
     nodes = [node for node in graph.nodes if node.inputs]
@@ -140,7 +140,7 @@ def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shap
 
 
 def _alive(graph: Graph, nodes: list[Node], size: dict[int, int]) -> list[int]:
-    """Returns per node the bytes of all values that exist while it runs: its outputs, and values read then or later."""
+    """Returns, per node, the bytes of all values that exist while it runs: outputs, and values read then or later."""
     owner = {id(t): id(t) for t in graph.inputs}  # id of the value whose memory each value uses
     for node in nodes:
         source = owner[id(graph.resolve(node.inputs[0]))] if counting.is_view(node, training=False) else None

@@ -15,10 +15,10 @@ from .patterns import LONGEST, Fusion, find_pattern
 
 
 class Call:
-    """One call in a plan, of one operation or several fused ones. To run it: `call.keep(values,
+    """One call in a plan. It runs one operation or several fused operations. To run it: `call.keep(values,
     call.operation(*args, **kwargs))` with `args, kwargs = call.arguments(values)`.
 
-    `nodes` are the graph nodes that the call computes, and `reads` the symbolic tensors that these
+    `nodes` are the graph nodes that the call computes, and `reads` the symbolic tensors that these nodes
     read from other nodes. `inputs`, `outputs` and `last_uses` are the indices of the values that the
     call reads, that it writes, and that no later call reads. `shape` is the first output's shape.
     """
@@ -83,7 +83,7 @@ class FusionPlan:
         return [call.operation for call in self.calls]
 
     def begin(self, inputs: Iterable[Tensor]) -> list[Any]:
-        """Returns a run's values before its first call: the inputs, and None for all others."""
+        """Returns the list of values before the first call of a run: the inputs, and None for all results."""
         values: list[Any] = [None] * self.size
         for index, value in zip(self.inputs, inputs):
             values[index] = value
@@ -91,8 +91,8 @@ class FusionPlan:
 
 
 def fuse(graph: Graph) -> FusionPlan:
-    """Returns a graph's plan, with layers fused if one op computes them. A fused call runs in the
-    position of its last layer, where all its inputs exist.
+    """Returns a graph's plan, in which consecutive layers that a single op can compute are fused. A fused
+    call runs in the position of its last layer, where all its inputs exist.
     """
     is_off = os.environ.get("AUTOCONV_FUSION", "1") == "0"
     groups: dict[int, tuple[Any, Sequence[Node]]] = {}
@@ -118,7 +118,7 @@ def fuse(graph: Graph) -> FusionPlan:
 def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int], members: set[int]) -> list[Node]:
     """Returns a node and its successors, up to the length of the longest pattern. Each successor is
     the only reader of the node before it. An addition may read a second tensor; if two chains meet
-    in an addition, it belongs to the first chain.
+    in an addition, the addition belongs to the first chain.
     """
     chain = [node]
     while len(chain) < LONGEST and len(node.outputs) == 1 and id(node.outputs[0]) not in outputs:

@@ -16,8 +16,8 @@ class Graph:
     """A model's computation from symbolic inputs to symbolic outputs (single, or in lists, tuples or dicts).
 
     `nodes` is sorted so that each node follows the nodes that it needs. `operations` are the graph's layers
-    and functions in Keras's order, by their distance from the outputs. `layers` are only the layers among
-    them. Raises ValueError for an output that is not connected to the inputs, for a cycle, and for two
+    and functions in Keras's order, by their distance from the outputs. `layers` contains only the layers.
+    Raises ValueError for an output that is not connected to the inputs, for a cycle, and for two
     operations with the same name.
     """
 
@@ -73,7 +73,7 @@ class Graph:
         return node
 
     def _order_nodes(self) -> tuple[list[Node], dict[int, int]]:
-        """Returns the needed nodes in topological order, and when each operation was first seen."""
+        """Returns the nodes that the outputs need, in topological order, and each operation's place in the search."""
         finished_ids: set[int] = set()
         ordered: list[Node] = []
         first_seen: dict[int, int] = {}
@@ -124,7 +124,7 @@ class Graph:
 
     @property
     def output_keys(self) -> list[str]:
-        """The keys of a dict of outputs; without a dict, the names of the operations."""
+        """The keys of a dict of outputs. If the outputs are not in a dict, the names of the operations."""
         structure = self.output_structure
         plain = isinstance(structure, dict) and len(structure) == len(self.outputs)
         return sorted(structure) if plain else self.output_names
@@ -138,7 +138,7 @@ class Graph:
         return readers
 
     def is_chain(self) -> bool:
-        """Whether each node reads only the previous one's result, and no operation is called twice."""
+        """Whether each node reads only the previous node's result, and no operation is called twice."""
         pairs = zip(self.nodes, self.nodes[1:])
         return len({id(node.operation) for node in self.nodes}) == len(self.nodes) and all(
             len(second.inputs) == 1 and self.resolve(second.inputs[0]).node is first for first, second in pairs)
@@ -191,7 +191,7 @@ class Graph:
             tensor_shapes.update((id(tensor), shape) for tensor, shape in zip(node.outputs, flat))
         return self.results([tensor_shapes[id(self.resolve(tensor))] for tensor in self.outputs])
 
-    # Records of a graph, for files and copies.
+    # Conversion of a graph to records and back, for files and copies.
 
     def records(self) -> dict[str, Any]:
         """Returns the graph as `{"layers": [{"layer", "name", "inbound_nodes"}, ...],
@@ -202,7 +202,7 @@ class Graph:
         groups: dict[int, list[Node]] = {}
         for node in self.nodes:
             groups.setdefault(id(node.operation), []).append(node)
-        for nodes in groups.values():  # sort by the order in which the operation was called
+        for nodes in groups.values():  # sort by call number
             nodes.sort(key=lambda node: node.number)
         numbers = {id(node): n for nodes in groups.values() for n, node in enumerate(nodes)}
 
@@ -264,7 +264,7 @@ class Graph:
 
 
 def _encode(item: Any, reference: Callable[[SymbolicTensor], list[Any]]) -> Any:
-    """Converts a call's argument to plain data. A value that JSON lacks becomes a dict with its kind as key."""
+    """Converts a call's argument to plain data. A value that JSON lacks becomes a dict whose key names its type."""
     if isinstance(item, SymbolicTensor):
         return {"tensor": reference(item)}
     if isinstance(item, slice):

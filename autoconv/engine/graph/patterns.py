@@ -35,7 +35,7 @@ PATTERNS: frozenset[Words] = frozenset(tuple(sentence.split()) for sentence in (
     "dense relu", "dense norm", "dense norm relu",
     "norm relu", "norm relu pool",
     "add relu", "norm add relu",
-    # Layers that remain after a normalization is split off (training) or folded in (inference) also match a pattern.
+    # These may run as two ops: as "conv" and "norm add relu" in training, as "conv norm" and "add relu" in inference.
     "conv norm add relu", "grouped norm add relu", "depthwise norm add relu", "dense norm add relu",
 ))
 LONGEST = max(map(len, PATTERNS))
@@ -44,8 +44,8 @@ LONGEST = max(map(len, PATTERNS))
 class Fusion:
     """Consecutive layers that run as one op as long as they match a pattern.
 
-    The match is checked at each call. Layers may not match if one was changed or is not built, or if a
-    normalization uses the batch's mean. In these cases, the layers run in the longest patterns that
+    The match is checked at each call. The layers may not match if one of them was changed or is not built,
+    or if a normalization uses the batch's mean. In these cases, the layers run in the longest patterns that
     match, or separately with their own checks. An addition in the chain adds a second tensor, `term`, to
     the result of the layers before it. `term_first` is true if the addition was called with `term` first.
     """
@@ -74,8 +74,8 @@ class Fusion:
 
 
 def words(layer: Any) -> Words:
-    """Returns the words that describe a layer's computation. Returns () if no pattern covers the
-    layer because of other attributes, a class derived from autoconv's, or its own `call`.
+    """Returns the words that describe a layer's computation. Returns () for a layer that no
+    pattern covers, such as a subclass of Conv2D or a layer with its own `call`.
     """
     kind = type(layer)
     has_own_call = not vars(layer).keys().isdisjoint(("call", "merge"))
@@ -85,7 +85,7 @@ def words(layer: Any) -> Words:
 
 
 def find_pattern(layers: Sequence[Any]) -> Words:
-    """Returns the pattern that these layers match; () if they match none."""
+    """Returns the pattern that these layers match, or () if there is no such pattern."""
     layer_words = [words(layer) for layer in layers]
     pattern = tuple(word for sequence in layer_words for word in sequence)
     return pattern if all(layer_words) and pattern in PATTERNS else ()
@@ -150,7 +150,7 @@ def _alike(a: Tensor, b: Tensor) -> bool:
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
              kwargs: dict[str, Any], term: Tensor | None) -> Callable[[], Tensor] | None:
-    """Returns a call of the layer's op that includes the pattern's other words; None if x or `term`
+    """Returns a function that runs the layer's op fused with the pattern's other words; None if x or `term`
     does not fit. The normalization is already folded into w, b and the scale in `kwargs`.
     """
     relu = "relu" in pattern

@@ -97,7 +97,7 @@ def readable_size(size: float) -> str:
 
 
 def _shape(model: Any, operation: Any) -> str:
-    """Returns an operation's output shape in this model as text. After several calls, the last counts, as in Keras."""
+    """Returns an operation's output shape in this model as text: the shape of the last call, as in Keras."""
     graph = model._graph
     nodes = [node for node in graph.nodes if node.operation is operation] if graph else []
     if nodes:
