@@ -1,7 +1,7 @@
 """Keras's legacy module of settings and helper functions: `from autoconv import backend as K`.
 
-It has the names that `keras.backend` has in Keras 3, and also `get_value`, `set_value` and `int_shape`.
-For other functions, such as `K.mean`, the error names the replacement.
+It has the names that `keras.backend` has in Keras 3, and also `get_value`, `set_value` and
+`int_shape`. For other functions, such as `K.mean`, the error names the replacement.
 """
 
 import sys

@@ -11,8 +11,8 @@ from .names import suggestion
 
 
 def suggest(*modules: ModuleType) -> None:
-    """Makes these modules suggest a name in the errors of `module.name` and `from module import name`. If
-    a module defines `__getattr__`, that function must itself call `make_missing_error`.
+    """Makes these modules suggest a name in the errors of `module.name` and `from module import
+    name`. If a module defines `__getattr__`, that function must itself call `make_missing_error`.
     """
     def raise_missing(module: ModuleType, name: str) -> NoReturn:
         raise make_missing_error(module, name, sys._getframe(1))
@@ -50,8 +50,8 @@ class MissingModules:
 
 
 class NoAttributeError(AttributeError):
-    """Raised if an object has no attribute of this name. The closest name is determined only when the
-    message is shown, because `hasattr` does not need it.
+    """Raised if an object has no attribute of this name. The closest name is determined only when
+    the message is shown, because `hasattr` does not need it.
     """
 
     def __init__(self, owner: Any, name: str, hint: str = "") -> None:

@@ -198,8 +198,8 @@ class Configurable(metaclass=ConfigurableMeta):
     after construction.
     """
 
-    # Positional arguments, (name, argument) pairs, and (name, contents) pairs for a user's attributes. A constructor
-    # may set `_recipe`, so that its arguments are not kept.
+    # Positional arguments, (name, argument) pairs, and (name, contents) pairs for a user's
+    # attributes. A constructor may set `_recipe`, so that its arguments are not kept.
     _recipe: tuple
 
     @classmethod

@@ -118,8 +118,8 @@ class BackupAndRestore(Callback):
     `fit(resume=backup_dir)`, resumes from them.
 
     Before anything changes, `fit` raises ValueError if the layers, the settings of `compile` or the
-    data differ from the state's, or if the data is a generator, whose position is unknown. It raises
-    BlockingIOError if another process is training in the folder.
+    data differ from the state's, or if the data is a generator, whose position is unknown. It
+    raises BlockingIOError if another process is training in the folder.
     """
 
     stop_requested = False  # if True, fit saves after the current step and raises KeyboardInterrupt

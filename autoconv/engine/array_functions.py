@@ -149,8 +149,8 @@ FLAT = frozenset({
 
 
 def implements(*functions: Callable) -> Callable[[Callable], Callable]:
-    """Returns a decorator that registers a function as autoconv's counterpart of these NumPy functions. The
-    counterpart may support only some of NumPy's arguments.
+    """Returns a decorator that registers a function as autoconv's counterpart of these NumPy
+    functions. The counterpart may support only some of NumPy's arguments.
     """
 
     def register(counterpart: Callable) -> Callable:
@@ -173,8 +173,8 @@ def look_up(function: Callable, arguments: tuple, options: dict[str, Any]) -> Ca
 
 def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], kind: type,
                  values: Callable[[Any, str | None], np.ndarray]) -> Any:
-    """Calls a NumPy function after replacing each tensor (an instance of `kind`) in its arguments by
-    `values(tensor, name)`.
+    """Calls a NumPy function after replacing each tensor (an instance of `kind`) in its arguments
+    by `values(tensor, name)`.
 
     `name` is the function's name for the error about a lost gradient, or None if the function has no gradient.
     """

@@ -23,8 +23,8 @@ class Part(NamedTuple):
 
 
 class Ranks:
-    """Communication between `size` processes, of which this is number `rank`. Unless a method's description
-    mentions "this rank", the method returns the same result on all ranks.
+    """Communication between `size` processes, of which this is number `rank`. Unless a method's
+    description mentions "this rank", the method returns the same result on all ranks.
 
     All ranks must call each method except `progress`, in the same order. If a rank does not call a method,
     the others raise TimeoutError with the rank's number. The caller of a method may hold the kernel lock.

@@ -84,8 +84,8 @@ class _Pending:
 
 
 def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], None] | None = None) -> None:
-    """Walks the tape from the newest node to the oldest. Each node converts its output's gradient to
-    its inputs' gradients.
+    """Walks the tape from the newest node to the oldest. Each node converts its output's gradient
+    to its inputs' gradients.
 
     A node is newer than its inputs' nodes, so all its gradients have arrived when the walk reaches
     it. Two gradients of one tensor are added, or passed as a pair to the tensor's op if the op accepts

@@ -212,8 +212,8 @@ class Tensor(ArrayMethods):
         return Tensor(target.asarray(self.data), self.requires_grad, target)
 
     def backward(self, gradient: Any = None) -> None:
-        """Computes this tensor's gradients with respect to all leaves that require them, adds each to the
-        leaf's `.grad`, and frees the tape.
+        """Computes this tensor's gradients with respect to all leaves that require them, adds each
+        to the leaf's `.grad`, and frees the tape.
 
         `gradient`, of this tensor's shape, is needed unless the tensor has one element. Raises
         RuntimeError if the tensor does not require gradients or its tape was freed.

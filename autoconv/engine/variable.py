@@ -177,8 +177,8 @@ class Stateful(Configurable):
 
     @contextmanager
     def holding(self, **changes: tuple[Sequence[Variable], Sequence[Any]]) -> Iterator[None]:
-        """Replaces the values of variables inside a `with` block. Afterwards restores the previous values
-        and this object's state.
+        """Replaces the values of variables inside a `with` block. Afterwards restores the previous
+        values and this object's state.
 
         `changes` maps the name of an argument to variables and their new values. Raises ValueError
         if there are not as many values as variables.

@@ -1,5 +1,5 @@
-"""Layers that change images randomly, in training and in direct calls, so that a network rarely sees the same image
-twice. Their arguments are Keras's.
+"""Layers that change images randomly, in training and in direct calls, so that a network rarely
+sees the same image twice. Their arguments are Keras's.
 
 `call` draws two numbers per image with `get_random_transformation` and applies them with `transform_images`.
 """
@@ -70,8 +70,8 @@ class _Geometric(_Augmentation):
 class RandomFlip(_Augmentation):
     """Flips images left to right, upside down or both, depending on `mode`, each with probability 1/2.
 
-    An image is flipped upside down if its first number is at most 1/2, and left to right if its second number is at
-    most 1/2. In Keras one number decides both.
+    An image is flipped upside down if its first number is at most 1/2, and left to right if its
+    second number is at most 1/2. In Keras one number decides both.
     """
 
     mode = checks.choice(FLIPS)
@@ -110,8 +110,8 @@ class RandomRotation(_Geometric):
 
 
 class RandomTranslation(_Geometric):
-    """Shifts each image by random fractions of its height and width. A factor f means the range -f..f, a
-    factor (a, b) the range a..b.
+    """Shifts each image by random fractions of its height and width. A factor f means the range
+    -f..f, a factor (a, b) the range a..b.
 
     An image's numbers are these fractions. Positive fractions shift down and to the right.
     """

@@ -61,9 +61,9 @@ class _Convolution(Layer):
 class Conv2D(_Convolution):
     """A convolution: (N, H, W, C) -> (N, OH, OW, filters), `activation(conv(x, kernel) + bias)`.
 
-    kernel (KH, KW, C / groups, filters), bias (filters,). `padding` is "valid", "same" or numbers, as in
-    `functional.conv2d`. Raises ValueError for invalid arguments and, when called, for inputs of another rank or
-    channel count.
+    kernel (KH, KW, C / groups, filters), bias (filters,). `padding` is "valid", "same" or numbers,
+    as in `functional.conv2d`. Raises ValueError for invalid arguments and, when called, for inputs
+    of another rank or channel count.
     """
 
     recordable = True
@@ -141,8 +141,8 @@ class DepthwiseConv2D(_Convolution):
 class SeparableConv2D(_Convolution):
     """A depthwise and then a pointwise (1 x 1) convolution: (N, H, W, C) -> (N, OH, OW, filters).
 
-    depthwise_kernel (KH, KW, C, depth_multiplier), pointwise_kernel (1, 1, C * depth_multiplier, filters), bias
-    (filters,). Chollet: "Xception", 2017.
+    depthwise_kernel (KH, KW, C, depth_multiplier), pointwise_kernel (1, 1, C * depth_multiplier,
+    filters), bias (filters,). Chollet: "Xception", 2017.
     """
 
     recordable = True

@@ -69,8 +69,8 @@ class _MaskLayer(_TrainingLayer):
     noise_shape = checks.Setting(_mask_shape)
 
     def _mask(self, x: Tensor) -> Tensor:
-        """Draws a mask that is 1 / (1 - rate) for kept elements and 0 for dropped elements. The mask
-        has the shape `noise_shape`, in which None means the size of x.
+        """Draws a mask that is 1 / (1 - rate) for kept elements and 0 for dropped elements. The
+        mask has the shape `noise_shape`, in which None means the size of x.
         """
         sizes = self.noise_shape or (None,) * x.ndim
         if len(sizes) != x.ndim or any(n not in (None, 1, size) for n, size in zip(sizes, x.shape)):
@@ -87,8 +87,8 @@ class _MaskLayer(_TrainingLayer):
 class Dropout(_MaskLayer):
     """In training, sets a fraction `rate` of the elements to 0 and scales the others by 1 / (1 - rate); else returns x.
 
-    Elements along an axis of size 1 in `noise_shape` are kept or dropped together. With a `seed`, the layer's masks are
-    the same in every run. Srivastava et al., JMLR 2014.
+    Elements along an axis of size 1 in `noise_shape` are kept or dropped together. With a `seed`,
+    the layer's masks are the same in every run. Srivastava et al., JMLR 2014.
     """
 
     recordable = True

@@ -91,7 +91,7 @@ def Input(  # noqa: N802 (Keras's name)
 ) -> SymbolicTensor:
     """Returns the symbolic tensor at a model's start: `x = Input((28, 28, 1))`, then `Model(x, layers.Dense(10)(...))`.
 
-    shape: the input's shape without the batch; None is a size that may vary. `Sequential([Input(shape), ...])` accepts
-    the tensor as well.
+    shape: the input's shape without the batch; None is a size that may vary.
+    `Sequential([Input(shape), ...])` accepts the tensor as well.
     """
     return InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name, **kwargs).output

@@ -322,8 +322,8 @@ class Layer(Stateful):
     def __call__(self, x: Any = NOTHING, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Calls the layer; the first input also builds it. Nested layers receive the same `training` automatically.
 
-        A call on symbolic tensors builds and checks the layer, adds a node and returns symbolic tensors. Pass further
-        arguments of `call` by name; arrays are converted to tensors.
+        A call on symbolic tensors builds and checks the layer, adds a node and returns symbolic
+        tensors. Pass further arguments of `call` by name; arrays are converted to tensors.
         """
         if len(args) == 1 and isinstance(args[0], bool) and training is None:
             training = args[0]
@@ -389,9 +389,9 @@ class Layer(Stateful):
         """Adds a new weight to this layer: `add_weight(shape=None, initializer=None, dtype=None, trainable=True,
         regularizer=None, constraint=None, name=None)`. The name may also come first.
 
-        initializer: a name, an object, a function of shape and dtype, or values; by default glorot_uniform, for
-        integers zeros. The regularizer and constraint default to the attributes `<name>_regularizer` and
-        `<name>_constraint`, if they exist.
+        initializer: a name, an object, a function of shape and dtype, or values; by default
+        glorot_uniform, for integers zeros. The regularizer and constraint default to the attributes
+        `<name>_regularizer` and `<name>_constraint`, if they exist.
         """
         if args and isinstance(args[0], str):
             kwargs["name"], args = args[0], args[1:]

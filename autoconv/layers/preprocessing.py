@@ -182,11 +182,11 @@ class _TargetSize(ImageLayer):
 
 
 class Resizing(_TargetSize):
-    """Resizes images (N, H, W, C) to (N, height, width, C), without antialiasing. interpolation: "nearest", "bilinear",
-    "bicubic", "lanczos3", "lanczos5" or "area", as in `functional.resize`.
+    """Resizes images (N, H, W, C) to (N, height, width, C), without antialiasing. interpolation:
+    "nearest", "bilinear", "bicubic", "lanczos3", "lanczos5" or "area", as in `functional.resize`.
 
-    The aspect ratio is kept if `crop_to_aspect_ratio` crops the image around its centre, or `pad_to_aspect_ratio` pads
-    both sides with `fill_value`.
+    The aspect ratio is kept if `crop_to_aspect_ratio` crops the image around its centre, or
+    `pad_to_aspect_ratio` pads both sides with `fill_value`.
     """
 
     recordable = True

@@ -1,5 +1,5 @@
-"""Layers of Keras's ConvNeXt and InceptionResNetV2 that have no name in `keras.layers`. They are needed
-to load files of these networks.
+"""Layers of Keras's ConvNeXt and InceptionResNetV2 that have no name in `keras.layers`. They are
+needed to load files of these networks.
 """
 
 from typing import Any
@@ -12,8 +12,8 @@ from .merge import _Merge
 
 
 class LayerScale(Layer):
-    """gamma x, with one gamma per channel (`projection_dim` channels), initially `init_values`. Touvron et al., "Going
-    deeper with image transformers", 2021.
+    """gamma x, with one gamma per channel (`projection_dim` channels), initially `init_values`.
+    Touvron et al., "Going deeper with image transformers", 2021.
     """
 
     keeps_shape = True

@@ -14,8 +14,8 @@ class IoU(Metric):
     """The mean of TP / (TP + FP + FN) over those `target_class_ids` that occur in the data. Ids are 0..num_classes-1.
 
     Targets are integers if `sparse_y_true`, else one-hot along `axis`. Predictions are integers if
-    `sparse_y_pred`, else probabilities along `axis`. Pixels labelled `ignore_class` do not count. Counts are
-    integers by default; for fractional weights pass dtype="float32".
+    `sparse_y_pred`, else probabilities along `axis`. Pixels labelled `ignore_class` do not count.
+    Counts are integers by default; for fractional weights pass dtype="float32".
     """
 
     direction = "up"

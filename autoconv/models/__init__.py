@@ -19,8 +19,8 @@ Registry("model", "keras.src.models.functional", Model, {"Functional": Functiona
 
 def clone_model(model: Model, input_tensors: Any = None, clone_function: Callable[[Layer], Layer] | None = None,
                 call_function: Callable[..., Any] | None = None, recursive: bool = False) -> Model:
-    """Copies a model with new weights; the copy is not compiled. Raises ValueError if a layer cannot
-    be serialized, or if any other argument is passed for a model class with its own `call`.
+    """Copies a model with new weights; the copy is not compiled. Raises ValueError if a layer
+    cannot be serialized, or if any other argument is passed for a model class with its own `call`.
 
     input_tensors: symbolic inputs of the copy. clone_function(layer): creates the copy of each
     layer except Inputs, by default `layer.from_config(layer.get_config())`. call_function(layer,

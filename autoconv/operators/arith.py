@@ -1,5 +1,5 @@
-"""The ops that implement a tensor's operators and methods: arithmetic with broadcasting, reductions,
-indexing and reshaping.
+"""The ops that implement a tensor's operators and methods: arithmetic with broadcasting,
+reductions, indexing and reshaping.
 
 Every result is C-contiguous, as the compiled kernels require.
 """

@@ -15,8 +15,8 @@ from .registry import Op, gradient_buffer, op
 def _make_float_op(name: str, formula: str, slope: Callable[[Any, Any, Any], None], divides: bool = False,
                negative: bool = False) -> Op:
     """Creates the op that runs the kernel `name` and has the docstring `formula`. `slope(k, x, dx)`
-    writes dy/dx to dx, or the reciprocal dx/dy if `divides` is true; if `negative` is true, it writes
-    the value with the opposite sign. For integers the result is float32.
+    writes dy/dx to dx, or the reciprocal dx/dy if `divides` is true; if `negative` is true, it
+    writes the value with the opposite sign. For integers the result is float32.
     """
 
     def forward(k: ModuleType, x: Any) -> tuple[Any, Callable]:

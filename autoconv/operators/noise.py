@@ -7,8 +7,8 @@ from .registry import gradient_buffer, op
 
 @op(kernels="random")
 def gaussian_noise(k, x, stddev, rel_stddev, key, first=0):
-    """y = x + (stddev + rel_stddev x) n, with a standard normal number n for each element, drawn from
-    `key` = (seed, stream).
+    """y = x + (stddev + rel_stddev x) n, with a standard normal number n for each element, drawn
+    from `key` = (seed, stream).
 
     `first` is the index of x's first sample (along the first axis) in the whole batch. The noise of
     a sample depends on this index, not on which other samples are computed with it. Element j of a

@@ -29,15 +29,15 @@ MASKED = Masked(None)  # an entry of `needs` that requests a `Masked` gradient
 class Op:
     """A differentiable function on raw arrays: `fn(k, *arrays, **parameters) -> (y, backward)`.
 
-    `k` is the module with the op's kernels for the arrays' device. `backward(dy, needs)` returns one
-    gradient per array, or None for an array whose `needs` is False. If `needs[i]` is an array, the
-    gradient may be written to it directly.
+    `k` is the module with the op's kernels for the arrays' device. `backward(dy, needs)` returns
+    one gradient per array, or None for an array whose `needs` is False. If `needs[i]` is an array,
+    the gradient may be written to it directly.
 
     - takes_two: dy may be a pair of arrays, which represents their sum. The op adds the two arrays
       while it reads them.
     - masks: needs[0] may be MASKED if the first array is a ReLU's result. The op then returns that
-    gradient as `Masked`, with the ReLU's own gradient included. An op called with `relu=True`
-    uses a `Masked` dy unchanged.
+      gradient as `Masked`, with the ReLU's own gradient included. An op called with `relu=True`
+      uses a `Masked` dy unchanged.
     - view: the op only creates a view of its array, and passes a `Masked` gradient on.
     - flat: the op has no gradient. Its result does not require gradients, and its backward is None.
 
@@ -64,9 +64,9 @@ class Op:
 
     def prepared_kernels(self, device: Device, arrays: Sequence[Any], parameters: dict[str, Any],
                          gradients: bool) -> Any:
-        """Returns the kernels for arrays on a device. The first call for arrays of these shapes also starts
-        to compile the needed kernels, including backward kernels, together in the background, if several
-        of them are not compiled yet.
+        """Returns the kernels for arrays on a device. The first call for arrays of these shapes
+        also starts to compile the needed kernels, including backward kernels, together in the
+        background, if several of them are not compiled yet.
         """
         k = device.kernels(self.kernels)
         key = (device, gradients, *((a.dtype, a.shape) for a in arrays if a is not None), *_hashable(parameters))

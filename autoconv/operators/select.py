@@ -54,8 +54,8 @@ def abs(k, x):
 
 @op(kernels="select")
 def clip(k, x, x_min=None, x_max=None):
-    """y = min(max(x, x_min), x_max). The bounds are numbers, or None for no bound. Only elements with
-    x_min <= x <= x_max receive a gradient.
+    """y = min(max(x, x_min), x_max). The bounds are numbers, or None for no bound. Only elements
+    with x_min <= x <= x_max receive a gradient.
     """
     for bound in (x_min, x_max):
         if bound is not None and not isinstance(bound, Real):
@@ -103,8 +103,8 @@ def less_equal(k, a, b):
 
 @op(kernels="arith", flat=True)
 def argmax(k, x, axis=None, keepdims=False):
-    """y = the index of the maximum along `axis`, by default among all elements in C order. If several
-    elements are equal to the maximum, y is the first of them. A NaN counts as the maximum.
+    """y = the index of the maximum along `axis`, by default among all elements in C order. If
+    several elements are equal to the maximum, y is the first of them. A NaN counts as the maximum.
     """
     kept, shape, axes = _reduced_shapes(x.shape, axis, keepdims)
     moved = _map(k, k.copy, x.transpose((*(i for i in range(x.ndim) if i not in axes), *axes)))

@@ -107,9 +107,9 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
-    """Selects one element of x for each element of `indices`. The element of `indices` is an index along
-    `axis`; its position in `indices` gives the indices along the other axes, whose sizes broadcast. If
-    `axis` is None, selects from the flattened x.
+    """Selects one element of x for each element of `indices`. The element of `indices` is an index
+    along `axis`; its position in `indices` gives the indices along the other axes, whose sizes
+    broadcast. If `axis` is None, selects from the flattened x.
     """
     x = operand(x)
     indices = _integers(indices)

@@ -1,7 +1,7 @@
 """Optimizers with Keras's names, defaults and formulas. A step is one pass over the flat array of all parameters.
 
-`optimizer.py` defines the settings and the step that all optimizers share, `slots.py` the flat arrays of weights
-and state, `steps.py` the formulas, `schedules.py` learning rates.
+`optimizer.py` defines the settings and the step that all optimizers share, `slots.py` the flat
+arrays of weights and state, `steps.py` the formulas, `schedules.py` learning rates.
 """
 
 from collections.abc import Callable

@@ -18,8 +18,8 @@ _KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # Keras's names of slots
 class FlatParameters:
     """Makes the `.data` of parameters views of one flat array `data`; `gradient` has the same layout.
 
-    Every view starts on a cache line. The gaps between views are zero and stay zero. Raises ValueError if the
-    parameters differ in dtype or device.
+    Every view starts on a cache line. The gaps between views are zero and stay zero. Raises
+    ValueError if the parameters differ in dtype or device.
     """
 
     def __init__(self, parameters: Sequence[Variable]) -> None:

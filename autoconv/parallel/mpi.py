@@ -48,8 +48,8 @@ class MPI(Ranks):
         self.bucket_bytes = int(bucket_bytes)
         self.compression = compression
         self._watch = Watch(self.rank, float(timeout))
-        # Tag counts of sums and of other messages are separate, because their order differs between a rank that records
-        # a step and a rank that replays it.
+        # Tag counts of sums and of other messages are separate, because their order differs between
+        # a rank that records a step and a rank that replays it.
         self._tag_counts = {"sums": 0, "others": 0}
         self._active_sums: list[RankSum] = []
         self._buffers: Buffers = defaultdict(list)

@@ -139,9 +139,9 @@ def _remove(paths: Iterable[Path]) -> None:
 class Writer:
     """Writes the states of one training run to a folder in a separate thread, while training continues.
 
-    The constructor raises OSError if the folder is not writable, and BlockingIOError if another process
-    is training in it. If a write fails, `take_error` returns the error, and earlier files remain. If
-    the folder is removed, the next write creates it again.
+    The constructor raises OSError if the folder is not writable, and BlockingIOError if another
+    process is training in it. If a write fails, `take_error` returns the error, and earlier files
+    remain. If the folder is removed, the next write creates it again.
     """
 
     def __init__(self, folder: Path, training: int | None = None) -> None:

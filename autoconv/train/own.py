@@ -23,9 +23,9 @@ from .user_arrays import Model
 def train_step(model: Model, data: Any) -> dict[str, Any]:
     """Runs one training step on the batch `data`: x, (x, y) or (x, y, sample_weight) as tensors. Returns the logs.
 
-    A custom train_step calls the model, `compute_loss`, `loss.backward()` and `optimizer.apply([w.grad for w in
-    weights], weights)`, and then sets each `grad` to None. A custom train_step may also change the data and call
-    this method.
+    A custom train_step calls the model, `compute_loss`, `loss.backward()` and
+    `optimizer.apply([w.grad for w in weights], weights)`, and then sets each `grad` to None. A
+    custom train_step may also change the data and call this method.
     """
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     y_pred = model(x, training=True)
@@ -143,8 +143,8 @@ def compiled_metrics(model: Model) -> list[Metric]:
 
 
 def order_values(model: Model, logs: Mapping[str, Any]) -> Any:
-    """Returns the values of `logs` as a list in Keras's order: first the values of `model.metrics`, then the
-    other values sorted by name. Returns a single value itself, without a list.
+    """Returns the values of `logs` as a list in Keras's order: first the values of `model.metrics`,
+    then the other values sorted by name. Returns a single value itself, without a list.
     """
     if len(logs) == 1:
         return next(iter(logs.values()))

@@ -26,11 +26,11 @@ class Phase(NamedTuple):
 class Recorder:
     """Records pieces of work on a device. A piece that cannot be recorded runs through Python each time.
 
-    `versions()` returns each object on which the recordings depend with the number of its last change,
-    or None for an object that counts no changes. `find_mutable()` returns the values that can change in
-    place. `reasons` maps a piece's name to the reason why the piece is not recorded, or to None. `plan`
-    lists the work of the next run: tuples of names of sections to replay, and functions to call.
-    `plan` is empty before the first run and after an interrupted run.
+    `versions()` returns each object on which the recordings depend with the number of its last
+    change, or None for an object that counts no changes. `find_mutable()` returns the values that
+    can change in place. `reasons` maps a piece's name to the reason why the piece is not recorded,
+    or to None. `plan` lists the work of the next run: tuples of names of sections to replay, and
+    functions to call. `plan` is empty before the first run and after an interrupted run.
     """
 
     def __init__(self, device: devices.Device, versions: Callable[[], list[tuple[Any, Any]]],

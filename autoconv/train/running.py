@@ -159,8 +159,8 @@ def _loss_names(model: Model, goals: list[Goal]) -> list[str]:
 
 
 def output_shapes(model: Model) -> list[Shape]:
-    """Returns the shapes of the outputs. For a model class with its own `call`, which accepts inputs of
-    other sizes, a single output has None for all axes except the last.
+    """Returns the shapes of the outputs. For a model class with its own `call`, which accepts
+    inputs of other sizes, a single output has None for all axes except the last.
     """
     if not model._can_be_called():
         return []

@@ -22,9 +22,9 @@ class Source:
     """Batches of arrays (N, ...), converted to the step's `dtypes`. An array that is None stays None.
 
     The last batch may be smaller. All data are sent to a GPU once if they fit there, else batch by
-    batch. `is_shuffled` is true if `shuffle` may be called. With `is_staged`, steps on a GPU outlive
-    this object, so they read from staging arrays (staging.py). Each of `ranks` reads a part of each
-    batch; if a batch has fewer samples than ranks, each rank reads the whole batch.
+    batch. `is_shuffled` is true if `shuffle` may be called. With `is_staged`, steps on a GPU
+    outlive this object, so they read from staging arrays (staging.py). Each of `ranks` reads a part
+    of each batch; if a batch has fewer samples than ranks, each rank reads the whole batch.
     """
 
     def __init__(self, data: Data, dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,

@@ -15,10 +15,10 @@ BYTE_LIMIT = 64 << 20  # limit for staged batches, and for their outputs; a sing
 class Staging:
     """GPU arrays that a step of `n` samples reads and writes instead of a data set, with a `Source`'s methods.
 
-    A recording contains the addresses of its arrays, but a data set is freed after the call. A step that
-    is kept for later calls therefore reads from its staging arrays, into which the batches of a `Source` are
-    copied first. The step's outputs are written to other staging arrays and copied from there to their rows.
-    `like` has the shape and dtype of each array's rows, or None.
+    A recording contains the addresses of its arrays, but a data set is freed after the call. A step
+    that is kept for later calls therefore reads from its staging arrays, into which the batches of
+    a `Source` are copied first. The step's outputs are written to other staging arrays and copied
+    from there to their rows. `like` has the shape and dtype of each array's rows, or None.
     """
 
     def __init__(self, device: Device, n: int, like: Sequence[Any]) -> None:

@@ -76,8 +76,8 @@ class Sums:
             self._values[j] += n
 
     def read(self, ranks: Ranks = ALONE) -> int | None:
-        """Reads the sums over all `ranks`, without changing the sums, and updates the metrics. Returns the
-        index of the first step after which the total loss was NaN or infinite, or None.
+        """Reads the sums over all `ranks`, without changing the sums, and updates the metrics.
+        Returns the index of the first step after which the total loss was NaN or infinite, or None.
         """
         host, self._sample_count, values = self._sum_ranks(ranks)
         self._losses[0], self._losses[1:] = host[0], host[_FIRST : _FIRST + len(self._goals)]
@@ -123,8 +123,8 @@ class Sums:
                 "shown": [list(pair) for pair in self._last_sums], "others": [list(pair) for pair in self._other_sums]}
 
     def set_state(self, state: Mapping[str, Any], first: bool = True) -> None:
-        """Restores the sums from `get_state`. Of several ranks, all but the `first` restore zeros and
-        the step count. Raises ValueError if the sums belong to other losses or metrics.
+        """Restores the sums from `get_state`. Of several ranks, all but the `first` restore zeros
+        and the step count. Raises ValueError if the sums belong to other losses or metrics.
         """
         if np.shape(state["totals"]) != self._totals.shape or len(state["metrics"]) != len(self._scores):
             raise ValueError("The saved losses and metrics do not match those of the model. Compile the model with "

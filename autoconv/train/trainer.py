@@ -111,8 +111,8 @@ class Trainer:
 
     def distribute(self, ranks: Ranks) -> Any:
         """Makes `fit`, `evaluate` and `predict` share their work with other processes, such as
-        `parallel.MPI()`. Returns the model. All processes must make the same calls with the same data;
-        batch_size counts all ranks together.
+        `parallel.MPI()`. Returns the model. All processes must make the same calls with the same
+        data; batch_size counts all ranks together.
 
         `fit` first copies rank 0's weights and random state to all ranks. Callbacks run only on rank 0,
         where they show, log and save; their decisions apply to all ranks. `fit` raises ValueError if
@@ -201,8 +201,8 @@ class Trainer:
     # The steps and their sums.
 
     def get_step(self, work: Work, batch: Batch) -> Step:
-        """Returns the step for batches with the shapes of `batch`. Raises RuntimeError if a callback
-        set another loss or optimizer while fit runs.
+        """Returns the step for batches with the shapes of `batch`. Raises RuntimeError if a
+        callback set another loss or optimizer while fit runs.
         """
         data, part, model = batch.data, batch.part, self.model
         if work.kind == "train" and (work.sums is not self.running.sums.get("train")

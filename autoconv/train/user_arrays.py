@@ -22,8 +22,8 @@ _CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
 class Data:
     """Inputs x, targets y and sample weights: three lists of arrays (N, ...), one array per input or output of a model.
 
-    x and y may also be GPU arrays; missing arrays are None. `form` converts a list of inputs to the structure that the
-    model's call expects.
+    x and y may also be GPU arrays; missing arrays are None. `form` converts a list of inputs to the
+    structure that the model's call expects.
     """
 
     x: list[Any]

@@ -36,8 +36,8 @@ class Workspace:
     """The data that a step's phases read and write: the arrays of a batch (inputs x, targets y, sample weights) and
     the results that one phase leaves for the next. An array is None if it is missing or not copied to the device.
 
-    `like` has the shapes of the batch's samples. `shards` is the whole batch's sample count divided by this rank's.
-    `reasons` maps each phase to the reason why it is not recorded, or to None.
+    `like` has the shapes of the batch's samples. `shards` is the whole batch's sample count divided
+    by this rank's. `reasons` maps each phase to the reason why it is not recorded, or to None.
     """
 
     def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float,

@@ -31,8 +31,8 @@ class Timing(NamedTuple):
 
 def calls(graph: Graph, device: Device, shapes: Shapes, size: dict[int, int]) -> dict[int, Timing]:
     """Returns the measured `Timing` of each node, keyed by the node's id. Runs the calls of the
-    graph's plan one by one, in inference mode, on random numbers. `shapes` and `size` hold the shape
-    and the number of bytes of every tensor in the graph, keyed by the tensor's id.
+    graph's plan one by one, in inference mode, on random numbers. `shapes` and `size` hold the
+    shape and the number of bytes of every tensor in the graph, keyed by the tensor's id.
 
     The shortest times and the highest ceilings of a few runs are used, because other programs can
     only slow the machine down. If a call exceeds its ceiling, the ceiling is measured again.

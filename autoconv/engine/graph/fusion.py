@@ -91,8 +91,8 @@ class FusionPlan:
 
 
 def fuse(graph: Graph) -> FusionPlan:
-    """Returns a graph's plan, in which consecutive layers that a single op can compute are fused. A fused
-    call runs in the position of its last layer, where all its inputs exist.
+    """Returns a graph's plan, in which consecutive layers that a single op can compute are fused. A
+    fused call runs in the position of its last layer, where all its inputs exist.
     """
     is_off = os.environ.get("AUTOCONV_FUSION", "1") == "0"
     groups: dict[int, tuple[Any, Sequence[Node]]] = {}

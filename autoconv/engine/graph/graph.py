@@ -15,10 +15,10 @@ from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_shapes, map_str
 class Graph:
     """A model's computation from symbolic inputs to symbolic outputs (single, or in lists, tuples or dicts).
 
-    `nodes` is sorted so that each node follows the nodes that it needs. `operations` are the graph's layers
-    and functions in Keras's order, by their distance from the outputs. `layers` contains only the layers.
-    Raises ValueError for an output that is not connected to the inputs, for a cycle, and for two
-    operations with the same name.
+    `nodes` is sorted so that each node follows the nodes that it needs. `operations` are the
+    graph's layers and functions in Keras's order, by their distance from the outputs. `layers`
+    contains only the layers. Raises ValueError for an output that is not connected to the inputs,
+    for a cycle, and for two operations with the same name.
     """
 
     def __init__(self, inputs: Any, outputs: Any) -> None:

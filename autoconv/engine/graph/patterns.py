@@ -150,8 +150,8 @@ def _alike(a: Tensor, b: Tensor) -> bool:
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
              kwargs: dict[str, Any], term: Tensor | None) -> Callable[[], Tensor] | None:
-    """Returns a function that runs the layer's op fused with the pattern's other words; None if x or `term`
-    does not fit. The normalization is already folded into w, b and the scale in `kwargs`.
+    """Returns a function that runs the layer's op fused with the pattern's other words; None if x
+    or `term` does not fit. The normalization is already folded into w, b and the scale in `kwargs`.
     """
     relu = "relu" in pattern
     if pattern[0] == "dense":

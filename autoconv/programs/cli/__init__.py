@@ -33,8 +33,8 @@ TERMINATED = 143
 
 
 class Commands(click.Group):
-    """The group of all commands. For an error it prints one message, and exits with code 1, or 2 for
-    wrong usage. After a signal it exits with 128 + the signal's number.
+    """The group of all commands. For an error it prints one message, and exits with code 1, or 2
+    for wrong usage. After a signal it exits with 128 + the signal's number.
     """
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -31,9 +31,9 @@ def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: i
           quick: bool, kernels: bool, html: Path | None, json_file: Path | None, quiet: bool) -> None:
     """Time the built-in nets, in training and inference, and each of their kernels.
 
-    A kernel's share is the fraction of this machine's measured ceiling that it reaches. The ceiling is the rate of
-    multiply-adds from registers or of copying memory, whichever limits the kernel. The nets receive random images, so
-    no data set is needed.
+    A kernel's share is the fraction of this machine's measured ceiling that it reaches. The ceiling
+    is the rate of multiply-adds from registers or of copying memory, whichever limits the kernel.
+    The nets receive random images, so no data set is needed.
     """
     from ...train.progress import Progress
     from ..bench import result_tables

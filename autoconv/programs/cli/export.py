@@ -22,8 +22,8 @@ SUFFIXES = {"keras": ".keras", "onnx": ".onnx", "safetensors": ".safetensors", "
 def export(run: Path, form: str, out: Path | None) -> None:
     """Write the net of RUN, the folder that `autoconv train --out RUN` wrote, for another program.
 
-    The formats keras and onnx need the extras of the same names. The format torch is a state dict in a .safetensors
-    file, which `safetensors.torch.load_file` reads.
+    The formats keras and onnx need the extras of the same names. The format torch is a state dict
+    in a .safetensors file, which `safetensors.torch.load_file` reads.
     """
     target = options.use_device("cpu", None)
     model, _ = runs.load_run(run, target)

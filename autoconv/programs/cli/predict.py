@@ -39,8 +39,8 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
     a picture with a bright border is inverted, so that the figure is bright on a dark ground. For a colour net, or one
     that was trained on a folder, the photo is only scaled.
 
-    An IMAGE can also be a .npy file: pixels 0..255 in the net's own shape, (H, W) or (H, W, C), or an array of several
-    such images. They are used unchanged.
+    An IMAGE can also be a .npy file: pixels 0..255 in the net's own shape, (H, W) or (H, W, C), or
+    an array of several such images. They are used unchanged.
     """
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)

@@ -15,8 +15,8 @@ class Worker:
     """Runs a job and calls in one thread. The job calls `run_calls` after each step; `do` runs a
     function between two steps, so that it never sees partly updated weights.
 
-    Only one thread runs kernels. For a second such thread, OpenMP would create more threads, and all
-    OpenMP threads would then sleep between two kernels.
+    Only one thread runs kernels. For a second such thread, OpenMP would create more threads, and
+    all OpenMP threads would then sleep between two kernels.
     """
 
     def __init__(self) -> None:
