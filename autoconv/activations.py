@@ -43,6 +43,6 @@ def serialize(activation: Callable) -> str:
             return name
     if get_registered_name(activation) in registered_objects:
         return get_registered_name(activation)
-    raise ValueError("Only registered functions and functions of autoconv.activations have names that can be saved. "
-                     f"Received: {activation!r}. Pass the name of an activation (such as 'relu'), or define the "
-                     "function with def and register it.")
+    raise ValueError("Only registered functions and functions of autoconv.activations have names "
+                     f"that can be saved. Received: {activation!r}. Pass the name of an activation "
+                     "(such as 'relu'), or define the function with def and register it.")

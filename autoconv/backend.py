@@ -44,8 +44,8 @@ def get_value(x: TensorLike) -> np.ndarray:
 def set_value(x: Any, value: Any) -> None:
     """Assigns a value to a weight or a Variable."""
     if not hasattr(x, "assign"):
-        raise TypeError(f"set_value() can assign only to a weight or a Variable. Received: {x!r}. Set the attribute "
-                        "instead, e.g. optimizer.learning_rate = 0.1.")
+        raise TypeError(f"set_value() can assign only to a weight or a Variable. Received: {x!r}. "
+                        "Set the attribute instead, e.g. optimizer.learning_rate = 0.1.")
     x.assign(value)
 
 

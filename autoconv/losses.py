@@ -196,9 +196,9 @@ class _Labels(LossFunction):
             remedy = "For one-hot targets use CategoricalCrossentropy." if y_true.ndim > len(sizes) + 1 else (
                 "Is a Flatten or a global pooling missing before the last layer?")
             shape = str(("N", *sizes, classes)).replace("'N'", "N")
-            raise ValueError(f"{type(self).__name__} needs integer labels with the shape of the model's outputs "
-                             f"without the last axis. Received y of shape {y_true.shape} for outputs of shape "
-                             f"{shape}. {remedy}")
+            raise ValueError(f"{type(self).__name__} needs integer labels with the shape of the "
+                             "model's outputs without the last axis. Received y of shape "
+                             f"{y_true.shape} for outputs of shape {shape}. {remedy}")
         y_true = np.asarray(y_true)  # labels on a GPU are copied to the host
         whole_labels(y_true, None)
         ignored_class = self._get_options().get("ignore_class")

@@ -61,8 +61,8 @@ def _chain(name: str, input_shape: tuple[int, int, int], classes: int, prefix: l
             raise
         suitable = [f"{each} (at least {n} x {n})" for each, n in sizes.items() if n <= min(height, width)]
         raise ValueError(
-            f"Images for the net {name!r} must be at least {sizes[name]} x {sizes[name]} pixels. Received: {height} x "
-            f"{width} pixels. Enlarge the "
+            f"Images for the net {name!r} must be at least {sizes[name]} x {sizes[name]} pixels. "
+            f"Received: {height} x {width} pixels. Enlarge the "
             f"images{', or use the net ' if suitable else ''}{' or '.join(suitable)}.") from error
 
 

@@ -17,8 +17,8 @@ from .arguments import extras
 
 _sklearn = extras.load("sklearn.utils.validation", "scikit-learn", "sklearn", "autoconv.wrappers")
 if not hasattr(_sklearn, "validate_data"):
-    raise extras.ExtraError("autoconv.wrappers needs scikit-learn 1.6 or newer. Install it with pip install "
-                            "'autoconv[sklearn]'.")
+    raise extras.ExtraError("autoconv.wrappers needs scikit-learn 1.6 or newer. Install it with "
+                            "pip install 'autoconv[sklearn]'.")
 
 # isort: split
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin  # noqa: E402
@@ -71,8 +71,8 @@ class _Estimator(BaseEstimator):
         if isinstance(net, list | tuple):
             net = models.Sequential([layers.Input(input_shape), *net])
         if not isinstance(net, models.Model):
-            raise TypeError("The function net(input_shape, outputs) must return a list of layers, or a model. "
-                            f"Received: {net!r}.")
+            raise TypeError("The function net(input_shape, outputs) must return a list of layers, "
+                            f"or a model. Received: {net!r}.")
         if not net.built:
             net.build((None, *input_shape))
         if net.output_shape != (None, outputs):
@@ -85,8 +85,8 @@ class _Estimator(BaseEstimator):
         check_is_fitted(self)
         x = validate_data(self, x, reset=False, allow_nd=True, dtype=_TYPES)
         if x.shape[1:] != self.input_shape_:
-            raise ValueError(f"X must have samples of the same shape as in fit, {self.input_shape_}. Received: "
-                             f"samples of shape {x.shape[1:]}.")
+            raise ValueError("X must have samples of the same shape as in fit, "
+                             f"{self.input_shape_}. Received: samples of shape {x.shape[1:]}.")
         return self.model_.predict(x, self.batch_size, 0)
 
 

@@ -20,15 +20,15 @@ class PyDataset:
         self.max_queue_size = max_queue_size
 
     def __getitem__(self, index: int) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} must define __getitem__(self, index), which returns the "
-                                  "batch with that index.")
+        raise NotImplementedError(f"{type(self).__name__} must define __getitem__(self, index), "
+                                  "which returns the batch with that index.")
 
     @property
     def num_batches(self) -> int | None:
         """The number of batches."""
         if not hasattr(self, "__len__"):
-            raise NotImplementedError(f"{type(self).__name__} must define __len__(self) or the property num_batches, "
-                                      "which returns the number of batches.")
+            raise NotImplementedError(f"{type(self).__name__} must define __len__(self) or the "
+                                      "property num_batches, which returns the number of batches.")
         return len(self)
 
     def on_epoch_begin(self) -> None:
@@ -81,6 +81,6 @@ def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
     if not isinstance(data, tuple):
         return data, None, None
     if not 1 <= len(data) <= 3:
-        raise ValueError("Data is expected to be in format `x`, `(x,)`, `(x, y)`, or `(x, y, sample_weight)`. "
-                         f"Received: a tuple of {len(data)} items.")
+        raise ValueError("Data is expected to be in format `x`, `(x,)`, `(x, y)`, or `(x, y, "
+                         f"sample_weight)`. Received: a tuple of {len(data)} items.")
     return (*data, None, None)[:3]  # type: ignore[return-value]

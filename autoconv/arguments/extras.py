@@ -13,5 +13,5 @@ def load(module: str, library: str, extra: str, feature: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
-        raise ExtraError(f"{feature} needs {library}, which is not installed. Install it with pip install "
-                         f"'autoconv[{extra}]'.") from None
+        raise ExtraError(f"{feature} needs {library}, which is not installed. Install it with pip "
+                         f"install 'autoconv[{extra}]'.") from None

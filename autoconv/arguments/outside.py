@@ -67,8 +67,8 @@ _INSTEAD = {
     "autoconv never runs code from a file": "enable_unsafe_deserialization",
     "Pass epochs and steps_per_epoch to fit": "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
     "Use the functions of autoconv.config, one for each setting": "Config",
-    "The data sets are digits, mnist, fashion_mnist and cifar10; utils.image_dataset_from_directory reads folders of "
-    "pictures": "cifar100",
+    "The data sets are digits, mnist, fashion_mnist and cifar10; "
+    "utils.image_dataset_from_directory reads folders of pictures": "cifar100",
     "Pass validation_split to fit, or split the arrays with slices such as x[:n]": "split_dataset",
     "Use utils.plot_model, which draws the same graph": "model_to_dot",
     "Use models.load_model for Keras's files, and Model.from_config for configurations": "KerasFileEditor",

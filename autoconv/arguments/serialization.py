@@ -155,8 +155,8 @@ class Registry:
             if not isinstance(config, Mapping):
                 return self.get(config)
             if "class_name" not in config:
-                raise ValueError(f"Each {self.kind} configuration must be a dict with the key 'class_name'. Received: "
-                                 f"{config!r}.")
+                raise ValueError(f"Each {self.kind} configuration must be a dict with the key "
+                                 f"'class_name'. Received: {config!r}.")
             return _create_object({"config": {}, **config}, self)
 
 
@@ -320,12 +320,12 @@ def serialize_keras_object(obj: Any) -> Any:
                 "registered_name": None if registry else get_registered_name(type(obj))}
     if callable(obj) and hasattr(obj, "__name__"):
         if obj.__name__ == "<lambda>":
-            raise ValueError(f"A lambda cannot be serialized, because it has no name. Received: {obj!r}. Define a "
-                             "function with def and register it.")
+            raise ValueError("A lambda cannot be serialized, because it has no name. Received: "
+                             f"{obj!r}. Define a function with def and register it.")
         return {"module": "builtins", "class_name": "function", "config": get_registered_name(obj),
                 "registered_name": "function"}
-    raise TypeError(f"Cannot serialize object {obj!r} of type {type(obj).__name__}. To be serializable, a class must "
-                    "implement the get_config() method.")
+    raise TypeError(f"Cannot serialize object {obj!r} of type {type(obj).__name__}. To be "
+                    "serializable, a class must implement the get_config() method.")
 
 
 def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | None = None,
@@ -336,8 +336,8 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
     configuration is never run. Raises UnknownClassError, a ValueError and TypeError, for unknown names.
     """
     if not safe_mode:
-        raise ValueError("safe_mode must be True, because autoconv never runs code from a configuration. Pass your "
-                         "classes and functions in custom_objects.")
+        raise ValueError("safe_mode must be True, because autoconv never runs code from a "
+                         "configuration. Pass your classes and functions in custom_objects.")
     if isinstance(config, str):
         return (custom_objects or {}).get(config, config)
     with custom_object_scope(custom_objects):

@@ -54,13 +54,13 @@ class Window(NamedTuple):
         """
         height, width = h + self.top + self.bottom, w + self.left + self.right
         if min(self[:6]) < 1 or min(h, w, *self[6:]) < 0 or max(height, width, *self) > LARGEST:
-            raise ValueError(f"A window's sizes, strides and dilation rates must be between 1 and {LARGEST}. Its "
-                             f"padding and the sides of the padded image must be between 0 and {LARGEST}. Received: "
-                             f"{self} over an image of {h}x{w}.")
+            raise ValueError("A window's sizes, strides and dilation rates must be between 1 and "
+                             f"{LARGEST}. Its padding and the sides of the padded image must be "
+                             f"between 0 and {LARGEST}. Received: {self} over an image of {h}x{w}.")
         if height < self.span_h or width < self.span_w:
-            raise ValueError("The window must fit into the padded image. Received: a window that spans "
-                             f"{self.span_h}x{self.span_w} pixels, and an image of {h}x{w}, padded to "
-                             f"{height}x{width}.")
+            raise ValueError("The window must fit into the padded image. Received: a window that "
+                             f"spans {self.span_h}x{self.span_w} pixels, and an image of {h}x{w}, "
+                             f"padded to {height}x{width}.")
         return (height - self.span_h) // self.sh + 1, (width - self.span_w) // self.sw + 1
 
     def pooled_size(self, h: int, w: int) -> tuple[int, int]:
@@ -105,8 +105,8 @@ def pair(value: Pair, name: str, least: int = 1) -> tuple[int, int]:
     if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2 or not all(map(_is_int, items)):
         raise ValueError(f"The `{name}` argument must be a tuple of 2 integers, or one integer. Received: {value!r}.")
     if min(items) < least:
-        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers of at least {least}, or one such "
-                         f"integer. Received: {value!r}.")
+        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers of at least "
+                         f"{least}, or one such integer. Received: {value!r}.")
     return int(items[0]), int(items[1])
 
 
@@ -147,10 +147,10 @@ def window(
     sides = (h + sum(vertical), w + sum(horizontal))
     if sides[0] < result.span_h or sides[1] < result.span_w:
         raise ValueError(
-            "Computed output size would be zero or negative. The window must fit into the padded image. Received: "
-            f"{kernel_name}={(kh, kw)} with dilation_rate={(dh, dw)}, which spans {result.span_h}x{result.span_w} "
-            f"pixels, and an image of {h}x{w}, padded to {sides[0]}x{sides[1]}. Use padding='same' or a smaller "
-            f"{kernel_name}."
+            "Computed output size would be zero or negative. The window must fit into the padded "
+            f"image. Received: {kernel_name}={(kh, kw)} with dilation_rate={(dh, dw)}, which "
+            f"spans {result.span_h}x{result.span_w} pixels, and an image of {h}x{w}, padded to "
+            f"{sides[0]}x{sides[1]}. Use padding='same' or a smaller {kernel_name}."
         )
     result.output_size(h, w)
     return result
@@ -170,8 +170,8 @@ def explicit_padding(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]
     if isinstance(padding, str):
         if padding != "valid":
             raise ValueError(
-                "padding must be 'valid', 'same', an integer, (ph, pw) or ((top, bottom), (left, right)). "
-                f"Received: {padding!r}."
+                "padding must be 'valid', 'same', an integer, (ph, pw) or ((top, bottom), (left, "
+                f"right)). Received: {padding!r}."
             )
         return (0, 0), (0, 0)
     if not _is_int(padding) and isinstance(padding, Sequence) and any(not _is_int(p) for p in padding):

@@ -108,8 +108,8 @@ class CallbackList(Callback):
     def __init__(self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
                  **params: Any) -> None:
         if add_progbar:
-            raise ValueError("add_progbar must be False, because fit, evaluate and predict show their own progress "
-                             f"bars (verbose=1). Received: {add_progbar!r}.")
+            raise ValueError("add_progbar must be False, because fit, evaluate and predict show "
+                             f"their own progress bars (verbose=1). Received: {add_progbar!r}.")
         self.callbacks = _list_callbacks(callbacks)
         if add_history and not any(isinstance(each, History) for each in self.callbacks):
             self.callbacks.append(History())
@@ -226,6 +226,6 @@ def _list_callbacks(callbacks: Any) -> list[Callback]:
             classes = [c.__name__ for c in _find_subclasses(Callback)]
             remedy = f"Pass an instance, such as {each.__name__}()." if isinstance(each, type) else (
                 f"Pass an instance, such as callbacks.EarlyStopping().{names.suggestion(each, classes)}")
-            raise TypeError("callbacks must be an instance of callbacks.Callback, or a list of such instances. "
-                            f"Received: {each!r}. {remedy}")
+            raise TypeError("callbacks must be an instance of callbacks.Callback, or a list of "
+                            f"such instances. Received: {each!r}. {remedy}")
     return result

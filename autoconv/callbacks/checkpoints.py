@@ -57,8 +57,8 @@ class ModelCheckpoint(MonitorCallback):
                 path = path.parent  # the first missing folder
             atomic.check_writable(path)
         except OSError as error:
-            raise type(error)(f"ModelCheckpoint cannot write its file {self.filepath!r}: {error.strerror}. Choose a "
-                              "file in a writable folder.") from error
+            raise type(error)(f"ModelCheckpoint cannot write its file {self.filepath!r}: "
+                              f"{error.strerror}. Choose a file in a writable folder.") from error
         if not self.save_weights_only:
             self.model.check_savable(self._example)
 
@@ -87,8 +87,8 @@ class ModelCheckpoint(MonitorCallback):
         try:
             path = Path(self.filepath.format(epoch=self._epoch + 1, **counts, **(logs or {})))
         except KeyError as error:
-            raise KeyError(f"filepath contains the field {error}, which is not in the logs. Received: "
-                           f"filepath={self.filepath!r}. The available fields are "
+            raise KeyError(f"filepath contains the field {error}, which is not in the logs. "
+                           f"Received: filepath={self.filepath!r}. The available fields are "
                            f"{', '.join(['epoch', *counts, *(logs or {})])}.") from None
         self._say(f"saving model to {path}" if value is None else
                   f"{self.monitor} improved from {best} to {value:.5f}, saving model to {path}")
@@ -103,8 +103,8 @@ class ModelCheckpoint(MonitorCallback):
 
 def _check_is_no_folder(path: Path) -> None:
     if path.is_dir():
-        raise IsADirectoryError("Please specify a non-directory filepath for ModelCheckpoint. Filepath used is an "
-                                f"existing directory: {path}")
+        raise IsADirectoryError("Please specify a non-directory filepath for ModelCheckpoint. "
+                                f"Filepath used is an existing directory: {path}")
 
 
 class BackupAndRestore(Callback):

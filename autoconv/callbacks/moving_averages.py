@@ -41,7 +41,7 @@ class SwapEMAWeights(Callback):
     def _set_swapped(self, is_swapped: bool) -> None:
         optimizer = self.model.optimizer
         if optimizer is None or not optimizer.use_ema:
-            raise ValueError("SwapEMAWeights must be used with an optimizer that keeps moving averages, such as "
-                             f"Adam(use_ema=True). Received: {optimizer!r}.")
+            raise ValueError("SwapEMAWeights must be used with an optimizer that keeps moving "
+                             f"averages, such as Adam(use_ema=True). Received: {optimizer!r}.")
         if is_swapped != optimizer.is_swapped:
             optimizer.swap_averages()

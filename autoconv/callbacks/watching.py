@@ -19,8 +19,8 @@ class MonitorCallback(Callback):
 
     def __init__(self, monitor: str, mode: str) -> None:
         if mode not in ("auto", "min", "max"):
-            warnings.warn(f"{type(self).__name__}: mode must be 'auto', 'min' or 'max'. Received: {mode!r}. 'auto' is "
-                          "used.", stacklevel=3)
+            warnings.warn(f"{type(self).__name__}: mode must be 'auto', 'min' or 'max'. Received: "
+                          f"{mode!r}. 'auto' is used.", stacklevel=3)
             mode = "auto"
         self.monitor, self.mode = monitor, mode
 
@@ -48,8 +48,8 @@ class MonitorCallback(Callback):
     def get_monitor_value(self, logs: Logs | None) -> float | None:
         """Returns the monitored value. If it is missing from the logs, warns and returns None."""
         if self.monitor not in (logs or {}):
-            warnings.warn(f"{type(self).__name__} monitors {self.monitor!r}, which is missing. Known: "
-                          f"{', '.join(logs or {})}.", stacklevel=3)
+            warnings.warn(f"{type(self).__name__} monitors {self.monitor!r}, which is missing. "
+                          f"Known: {', '.join(logs or {})}.", stacklevel=3)
             return None
         return logs[self.monitor]  # type: ignore[index]
 
@@ -173,8 +173,8 @@ class TerminateOnNaN(Callback):
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             if self.raise_error:
-                raise RuntimeError(f"NaN or Inf loss encountered at batch {batch}. Loss value: {loss}. Terminating "
-                                   "training immediately.")
+                raise RuntimeError(f"NaN or Inf loss encountered at batch {batch}. Loss value: "
+                                   f"{loss}. Terminating training immediately.")
             say(f"Batch {batch}: Invalid loss, terminating training")
             self.model.stop_training = True
 

@@ -125,8 +125,8 @@ def verify(part: Path, name: str, digest: Digest) -> None:
     with regular.open_file(part) as file:
         start = file.read(512)
         if looks_like_html(start):
-            raise MirrorError(f"{name}: the server sent a web page (HTML) instead of the file, perhaps because the "
-                              "network requires a log-in")
+            raise MirrorError(f"{name}: the server sent a web page (HTML) instead of the file, "
+                              "perhaps because the network requires a log-in")
         file.seek(0)
         unpack = digest.over == "contents" and start[:2] == GZIP_MAGIC
         source = gzip.GzipFile(fileobj=file) if unpack else file

@@ -92,8 +92,8 @@ def _load_path(entry: Entry, path: Path) -> tuple[Part, Part]:
     try:
         return FORMATS[entry.format].load(path, entry, True)
     except DatasetNotFound as error:
-        raise DatasetNotFound(f"{error}. If path is given, it is the only place searched. Pass the folder with "
-                              f"{entry.title}'s files, or omit path.") from None
+        raise DatasetNotFound(f"{error}. If path is given, it is the only place searched. Pass the "
+                              f"folder with {entry.title}'s files, or omit path.") from None
 
 
 def _not_found_message(entry: Entry, reasons: list[str]) -> str:

@@ -91,8 +91,8 @@ def _check_shapes(arrays: list[np.ndarray], files: list[Path], shape: tuple[int,
     for images, file in ((arrays[0], files[0]), (arrays[2], files[2])):
         size = shape or arrays[0].shape[1:]
         if images.shape[1:] != size or 0 in size:
-            raise DatasetCorrupt(file, f"each image must have {' x '.join(map(str, size))} pixels, and no side may be "
-                                       "0",
+            raise DatasetCorrupt(file, f"each image must have {' x '.join(map(str, size))} pixels, "
+                                       "and no side may be 0",
                                  f"images of {' x '.join(map(str, images.shape[1:]))} pixels")
 
 

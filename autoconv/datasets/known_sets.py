@@ -54,8 +54,8 @@ def data_folder() -> Path:
         if (place / "registry.json").is_file():
             return place
     raise DatasetNotFound(
-        f"The package lacks its own data: neither {places[0]} nor {places[1]} contains registry.json. Reinstall "
-        "autoconv."
+        f"The package lacks its own data: neither {places[0]} nor {places[1]} contains "
+        "registry.json. Reinstall autoconv."
     )
 
 

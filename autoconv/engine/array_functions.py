@@ -203,8 +203,8 @@ def lost_gradient_error(operation: str, place: str = "") -> TypeError:
         remedy = " Use tensors' methods and autoconv.functional (maximum, where, concatenate, ...)."
     else:
         hint = "" if name in supported else names.suggestion(name, supported)
-        remedy = (f"{hint} Use tensors' methods and autoconv.functional; of NumPy's functions these carry gradients "
-                  f"here: {', '.join(supported)}.")
+        remedy = (f"{hint} Use tensors' methods and autoconv.functional; of NumPy's functions "
+                  f"these carry gradients here: {', '.join(supported)}.")
     return TypeError(f"{operation} on a tensor that requires gradients{place} would lose them: nothing below would "
                      f"learn.{remedy} For values without a gradient: x.detach().numpy().")
 

@@ -103,8 +103,8 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
                 notify(t)
             continue
         if node.backward is None:
-            raise RuntimeError("This graph was freed by an earlier backward(). Compute the result again before you "
-                               "call backward() again.")
+            raise RuntimeError("This graph was freed by an earlier backward(). Compute the result "
+                               "again before you call backward() again.")
         output_gradients = gradient if isinstance(gradient, tuple) else (gradient,)
         with check_recording(f"{node.op.name}'s gradient", output_gradients) as results:
             grads = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient,

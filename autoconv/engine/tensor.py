@@ -197,8 +197,8 @@ class Tensor(ArrayMethods):
     def __bool__(self) -> bool:
         """Whether the only element is not 0. Raises ValueError unless the tensor has exactly one element."""
         if self.size != 1:
-            raise ValueError("Only a tensor with exactly one element can be used as true or false. Received shape "
-                             f"{self.shape}.")
+            raise ValueError("Only a tensor with exactly one element can be used as true or "
+                             f"false. Received shape {self.shape}.")
         return bool(self.device.numpy(self.data).item())
 
     def to(self, device: str) -> "Tensor":
@@ -219,9 +219,9 @@ class Tensor(ArrayMethods):
         RuntimeError if the tensor does not require gradients or its tape was freed.
         """
         if not self.requires_grad:
-            raise RuntimeError("backward() needs a tensor that requires gradients. None of the tensors that this "
-                               "tensor was computed from has requires_grad=True, or this tensor was computed under "
-                               "no_grad().")
+            raise RuntimeError("backward() needs a tensor that requires gradients. None of the "
+                               "tensors that this tensor was computed from has "
+                               "requires_grad=True, or this tensor was computed under no_grad().")
         if gradient is None:
             if self.size != 1:
                 raise RuntimeError("backward() without a gradient needs a tensor with one element. Received shape "
@@ -229,8 +229,8 @@ class Tensor(ArrayMethods):
             gradient = np.ones(self.shape, self.dtype)
         gradient = gradient.data if isinstance(gradient, Tensor) else self.device.asarray(gradient, self.dtype)
         if gradient.shape != self.shape:
-            raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: a gradient of shape "
-                             f"{gradient.shape}.")
+            raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: a "
+                             f"gradient of shape {gradient.shape}.")
         walk_back([(self, self.device.asarray(gradient))])
 
     __eq__ = comparison("equal")  # type: ignore[assignment]
@@ -271,8 +271,8 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
         dtype = np.float32
     values = target.array(array, dtype)
     if requires_grad and values.dtype.kind != "f":
-        raise TypeError(f"Only floating-point tensors have gradients. Received: dtype {values.dtype}. Pass "
-                        "dtype='float32'.")
+        raise TypeError("Only floating-point tensors have gradients. Received: dtype "
+                        f"{values.dtype}. Pass dtype='float32'.")
     return Tensor(values, requires_grad, target)
 
 
@@ -301,8 +301,8 @@ def stack_all(value: Any) -> Any:
         return value
     items = [first.operand(item) for item in items]
     if len({item.shape for item in items}) > 1:
-        raise ValueError("The tensors of a list can form one tensor only if they have the same shape. Received "
-                         f"shapes: {[item.shape for item in items]}.")
+        raise ValueError("The tensors of a list can form one tensor only if they have the same "
+                         f"shape. Received shapes: {[item.shape for item in items]}.")
     return apply(arith.concatenate, *(item.reshape(1, *item.shape) for item in items), axis=0)
 
 
@@ -311,8 +311,8 @@ def refuse_gradient(function: str, **arguments: Any) -> None:
     for name, value in arguments.items():
         value = stack_all(value)
         if isinstance(value, Tensor) and needs_gradients(value):
-            raise TypeError(f"{function} has no gradient for {name}. Received a tensor that requires gradients. Pass "
-                            f"{name}.detach().")
+            raise TypeError(f"{function} has no gradient for {name}. Received a tensor that "
+                            f"requires gradients. Pass {name}.detach().")
 
 
 def needs_gradients(*inputs: Tensor | None) -> bool:

@@ -108,8 +108,8 @@ def _check_shape(shape: Any, name: str) -> tuple[int, ...]:
     if not isinstance(shape, list | tuple):
         raise ValueError(f"Cannot convert {shape!r} to a shape. Pass a tuple such as ({shape!r},).")
     if None in shape:
-        raise ValueError("Shapes used to initialize variables must be fully-defined (no `None` dimensions). Received: "
-                         f"shape={tuple(shape)} for variable {name!r}.")
+        raise ValueError("Shapes used to initialize variables must be fully-defined (no `None` "
+                         f"dimensions). Received: shape={tuple(shape)} for variable {name!r}.")
     return tuple(int(n) for n in shape)
 
 
@@ -120,8 +120,8 @@ def _to_array(values: Any, shape: Any, dtype: Any) -> np.ndarray:
         dtype = {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype)
     array = array.astype(dtype)
     if shape is not None and tuple(shape) != array.shape:
-        raise ValueError(f"The value must have the given shape. Received: a value of shape {array.shape} and "
-                         f"shape={tuple(shape)}.")
+        raise ValueError("The value must have the given shape. Received: a value of shape "
+                         f"{array.shape} and shape={tuple(shape)}.")
     return array
 
 
@@ -185,9 +185,9 @@ class Stateful(Configurable):
         """
         for argument, (variables, values) in changes.items():
             if len(variables) != len(values):
-                raise ValueError(f"Argument `{argument}` must be a list of tensors corresponding 1:1 to the variables "
-                                 f"of {type(self).__name__}(). Received list with length {len(values)}, but expected "
-                                 f"{len(variables)} variables.")
+                raise ValueError(f"Argument `{argument}` must be a list of tensors corresponding 1:1 "
+                                 f"to the variables of {type(self).__name__}(). Received list with "
+                                 f"length {len(values)}, but expected {len(variables)} variables.")
         pairs = [pair for variables, values in changes.values() for pair in zip(variables, values)]
         state = self.get_state()
         with preserve_values([variable for variable, _ in pairs]):

@@ -38,5 +38,5 @@ def check_sizes(name: str, sizes: Any) -> None:
     numbers = sizes if isinstance(sizes, list | tuple) else [sizes]
     factors = [abs(number) for number in numbers if isinstance(number, int) and number]
     if _remaining.get() is not None and prod(factors) > LARGEST:
-        raise ValueError("In a model file, the product of the sizes passed to an operation must be at most "
-                         f"{LARGEST:,}. Received: {name} with {sizes}.")
+        raise ValueError("In a model file, the product of the sizes passed to an operation must "
+                         f"be at most {LARGEST:,}. Received: {name} with {sizes}.")

@@ -26,16 +26,16 @@ def read_array(file: IO[bytes], length: int) -> np.ndarray:
     if dtype.hasobject or not dtype.itemsize:
         raise ValueError(f"the .npy data must be an array of numbers. Received: dtype {dtype}")
     if min(shape, default=0) < 0 or count * dtype.itemsize != remaining:
-        raise ValueError(f"the .npy header promises an array of shape {shape} and dtype {dtype}, which has "
-                         f"{count * dtype.itemsize} bytes, but {remaining} bytes follow, so the file is damaged or "
-                         "truncated")
+        raise ValueError(f"the .npy header promises an array of shape {shape} and dtype {dtype}, "
+                         f"which has {count * dtype.itemsize} bytes, but {remaining} bytes "
+                         "follow, so the file is damaged or truncated")
     data = bytearray(remaining)
     position = 0
     while position < remaining and (step := file.readinto(memoryview(data)[position:])):  # type: ignore[attr-defined]
         position += step
     if position < remaining:
-        raise ValueError(f"the .npy data are truncated: the header promises {remaining} bytes, but only {position} "
-                         "follow")
+        raise ValueError(f"the .npy data are truncated: the header promises {remaining} bytes, but "
+                         f"only {position} follow")
     return np.ndarray(shape, dtype, data, order="F" if fortran else "C")
 
 

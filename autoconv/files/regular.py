@@ -18,8 +18,8 @@ def open_file(path: str | bytes | os.PathLike[str]) -> BufferedReader:
         return file
     file.close()
     kind = "FIFO" if stat.S_ISFIFO(mode) else "device"
-    raise OSError(errno.EINVAL, f"only regular files can be read, and this is a {kind} (copy its contents to a "
-                                "regular file)",
+    raise OSError(errno.EINVAL, f"only regular files can be read, and this is a {kind} (copy its "
+                                "contents to a regular file)",
                   os.fsdecode(path))
 
 

@@ -12,9 +12,9 @@ def check(filepath: str | os.PathLike[str], weights_only: bool = False) -> str:
     if path.suffix not in SUFFIXES:
         raise ValueError(f"The name of a model file must end in one of {', '.join(SUFFIXES)}. Received: {str(path)!r}.")
     if weights_only and path.suffix != ".safetensors" and not path.name.endswith(".weights.h5"):
-        raise ValueError("The name of a weights file must end in .weights.h5 or .safetensors. Received: "
-                         f"{str(path)!r}.")
+        raise ValueError("The name of a weights file must end in .weights.h5 or .safetensors. "
+                         f"Received: {str(path)!r}.")
     if not weights_only and path.name.endswith(".weights.h5"):
-        raise ValueError(f"A .weights.h5 file contains no model. Received: {str(path)!r}. Use save_weights and "
-                         "load_weights, or choose another name.")
+        raise ValueError(f"A .weights.h5 file contains no model. Received: {str(path)!r}. Use "
+                         "save_weights and load_weights, or choose another name.")
     return path.suffix

@@ -63,8 +63,8 @@ def _compare(layer: Layer, copy: Layer) -> None:
     """Raises ValueError if the layer restored from a file differs from the original."""
     start = f"{_START} {_describe_layer(layer)}"
     if type(layer) is not type(copy):
-        raise ValueError(f"{start} would be loaded as an instance of {type(copy).__name__}. Create the layer in the "
-                         "constructor of the model.")
+        raise ValueError(f"{start} would be loaded as an instance of {type(copy).__name__}. Create "
+                         "the layer in the constructor of the model.")
     for name in vars(layer):
         if isinstance(getattr(type(layer), name, None), FunctionType) and name not in vars(copy):
             raise ValueError(f"{start} has a function {name!r} that was set on the instance, but a file contains no "
@@ -80,9 +80,9 @@ def _compare(layer: Layer, copy: Layer) -> None:
                              "arguments too, such as use_bias, filters or kernel_size, or restore the weight.")
     for weight, other in zip(layer._own_weights(), copy._own_weights()):
         if weight.requires_grad != other.requires_grad:
-            raise ValueError(f"{start} would be loaded with trainable={other.requires_grad} for its weight "
-                             f"{weight.name!r}. Set `trainable` of the layer and of the models that contain it, not "
-                             "of the weight.")
+            raise ValueError(f"{start} would be loaded with trainable={other.requires_grad} for "
+                             f"its weight {weight.name!r}. Set `trainable` of the layer and of "
+                             "the models that contain it, not of the weight.")
     for name in type(layer).config_parameters():
         value, copy_value = (_plain(attribute(each, name)) for each in (layer, copy))
         if name not in ("name", "trainable") and value != copy_value:
@@ -94,8 +94,8 @@ def _compare_training(model: Model, copy: Model) -> None:
     """Raises ValueError if the restored model has different weights or training settings."""
     for (name, weight), other in zip(model.named_weights().items(), copy.weights, strict=True):
         if weight.numpy().tobytes() != other.numpy().tobytes():
-            raise ValueError(f"{_START} The weight {name!r} would be loaded with different values. Save the model as "
-                             ".safetensors.")
+            raise ValueError(f"{_START} The weight {name!r} would be loaded with different values. "
+                             "Save the model as .safetensors.")
     streams = training.streams_text(model)
     copy_streams = training.streams_text(copy)
     if streams != copy_streams:
@@ -116,9 +116,9 @@ def _compare_training(model: Model, copy: Model) -> None:
     differing += [key for key in {**state, **copy_state} if state and (
         key not in state or key not in copy_state or not np.array_equal(state[key], copy_state[key], equal_nan=True))]
     if differing:
-        raise ValueError(f"{_START} The optimizer {model.optimizer!r} would be loaded with a different value of "
-                         f"{differing[0]!r}. Make {differing[0]!r} a constructor argument that is stored unchanged, "
-                         "or create it with add_variable().")
+        raise ValueError(f"{_START} The optimizer {model.optimizer!r} would be loaded with a "
+                         f"different value of {differing[0]!r}. Make {differing[0]!r} a constructor "
+                         "argument that is stored unchanged, or create it with add_variable().")
 
 
 def _weight_specs(layer: Layer) -> dict[str, tuple[tuple[int, ...], str]]:

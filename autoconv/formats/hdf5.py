@@ -43,8 +43,8 @@ def arrays(group: HDF5Node, budget: int) -> dict[str, np.ndarray]:
         for name in holder.links:
             count += 1
             if count > MOST or depth > DEEPEST:
-                raise ValueError(f"the file has more than {MOST:,} groups and arrays, or more than {DEEPEST} nested "
-                                 "groups")
+                raise ValueError(f"the file has more than {MOST:,} groups and arrays, or more than "
+                                 f"{DEEPEST} nested groups")
             item = holder[name]
             full = f"{path}/{name}".lstrip("/")
             if item.is_group:
@@ -57,8 +57,8 @@ def arrays(group: HDF5Node, budget: int) -> dict[str, np.ndarray]:
             if array is not None:
                 budget -= array.nbytes
                 if budget < 0:
-                    raise ValueError("the arrays claim more bytes than the file has (the limit is exceeded at "
-                                     f"{full!r})")
+                    raise ValueError("the arrays claim more bytes than the file has (the limit is "
+                                     f"exceeded at {full!r})")
                 result[full] = array
     return result
 

@@ -42,11 +42,11 @@ class Tree:
         if data[:8] != SIGNATURE:
             raise ValueError("the file is not in HDF5 format")
         if data[8] or data[13:15] != b"\x08\x08":
-            raise ValueError("the file is in a newer HDF5 format than Keras writes. Write the file without h5py's "
-                             "argument libver")
+            raise ValueError("the file is in a newer HDF5 format than Keras writes. Write the "
+                             "file without h5py's argument libver")
         if self.unpack("Q", 40)[0] > len(data):
-            raise ValueError(f"the file has {len(data):,} bytes, but it had {self.unpack('Q', 40)[0]:,} bytes when it "
-                             "was written")
+            raise ValueError(f"the file has {len(data):,} bytes, but it had "
+                             f"{self.unpack('Q', 40)[0]:,} bytes when it was written")
         self.root = self.node(self.unpack("Q", 64)[0])
 
     def node(self, address: int) -> "HDF5Node":
@@ -143,8 +143,8 @@ class HDF5Node:
     def __init__(self, tree: Tree, address: int) -> None:
         version, count, size = tree.unpack("BxHxxxxI", address)
         if version != 1:
-            raise ValueError("the file is damaged, or in a newer HDF5 format than Keras writes. Write the file "
-                             "without h5py's argument libver")
+            raise ValueError("the file is damaged, or in a newer HDF5 format than Keras writes. "
+                             "Write the file without h5py's argument libver")
         self._tree = tree
         self._messages: list[tuple[int, int]] = []  # type and address of each message
         blocks = [(address + 16, size)]
@@ -263,8 +263,8 @@ class HDF5Node:
         if self._address(EXTERNAL) is not None or layout_class == 3:
             raise ValueError("the array is not stored in this file, and other files are not opened")
         if self._address(FILTERS) is not None or layout_class == 2:
-            raise ValueError("the array is compressed or chunked, unlike the arrays that Keras writes. Write the "
-                             "array without compression and chunks")
+            raise ValueError("the array is compressed or chunked, unlike the arrays that Keras "
+                             "writes. Write the array without compression and chunks")
         if version != 3 or layout_class > 1:
             raise ValueError("the array has a layout that Keras does not write")
         if dtype is None or dtype.kind not in "fiu":

@@ -74,8 +74,8 @@ def from_keras(config: Any) -> Any:
     function = arguments.get("function") if kind == "Lambda" else None
     is_named = isinstance(function, dict) and function.get("class_name") == "function"
     if kind == "__lambda__" or (kind == "Lambda" and not is_named):
-        raise ValueError("the model contains a lambda, and code in a file is never run. Replace the lambda with a "
-                         "layer class and save the model again")
+        raise ValueError("the model contains a lambda, and code in a file is never run. Replace "
+                         "the lambda with a layer class and save the model again")
     if kind == "DTypePolicy":
         return arguments["name"]
     if kind in _SPECIAL:
@@ -131,8 +131,8 @@ def _functional(kind: str, config: JsonObject) -> JsonObject:
         calls = [_call(call, first) for call in entry["inbound_nodes"]]
         if "trainable" not in entry["config"] and entry["class_name"] not in _SHAPED:  # an operation
             if entry["class_name"] not in _NODE_NAMES:
-                raise ValueError(f"autoconv does not support the operation {entry['class_name']!r}, which has the "
-                                 f"name {entry['name']!r}")
+                raise ValueError("autoconv does not support the operation "
+                                 f"{entry['class_name']!r}, which has the name {entry['name']!r}")
             options = {key: value for key, value in layer["config"].items() if key not in ("name", "initial")}
             if entry["class_name"] not in _WITH_DTYPE:
                 options.pop("dtype", None)

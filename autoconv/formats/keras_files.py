@@ -140,8 +140,8 @@ def _build_model(config: Any, size: int, label: str, custom_objects: CustomObjec
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise ValueError(f"The architecture in {label} cannot be read: {error}.") from error
     if not isinstance(description, dict) or not {"class_name", "config"} <= set(description):
-        raise ValueError(f"The architecture in {label} cannot be read: it must be a JSON object with the keys "
-                         "class_name and config.")
+        raise ValueError(f"The architecture in {label} cannot be read: it must be a JSON object "
+                         "with the keys class_name and config.")
     build = config.get("build_config") or {}
     description["input_shape"] = description["config"].get("build_input_shape") or build.get("input_shape")
     return architecture.build(description, [], size // 4 + 1, label, custom_objects)
@@ -162,8 +162,8 @@ def _train(model: Model, config: Any, variables: dict[str, np.ndarray], label: s
                 optimizer.build(model.trainable_weights)
             keras_weights.put_variables(optimizer, variables)
     except Exception as error:  # constructors of losses, metrics and optimizers may raise anything
-        raise ValueError(f"The training configuration in {label} cannot be restored: {error} To load only the "
-                         f"model, {remedy}.") from error
+        raise ValueError(f"The training configuration in {label} cannot be restored: {error} To "
+                         f"load only the model, {remedy}.") from error
 
 
 def _number(path: str) -> int:
@@ -212,9 +212,9 @@ def _unzip_parts(data: bytes, label: str) -> dict[str, bytes]:
 
 def _legacy_bytes(model: Model) -> bytes:
     if not keras_weights.has_graph(model):
-        raise ValueError("Only a Sequential model or a graph of layers can be saved as .h5. Received: "
-                         f"{type(model).__name__}, a class with its own call(). Save the model as .keras or "
-                         ".safetensors.")
+        raise ValueError("Only a Sequential model or a graph of layers can be saved as .h5. "
+                         f"Received: {type(model).__name__}, a class with its own call(). Save "
+                         "the model as .keras or .safetensors.")
     config = keras_config.model_to_keras(model)
     attributes: dict[str, JsonObject] = {"": {
         "backend": "autoconv", "keras_version": KERAS_VERSION, "model_config": json.dumps(config)}}

@@ -125,9 +125,9 @@ def put_variables(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> Non
     if len(values) < len(targets):  # Keras 2 does not write these two variables
         targets = [pair for pair in targets if pair[0] not in ("learning_rate", "product")]
     if [np.shape(value) for _, value in targets] != [value.shape for value in values]:
-        raise ValueError(f"{type(optimizer).__name__} needs {len(targets)} optimizer variables of shapes "
-                         f"{[np.shape(value) for _, value in targets]}. Received: {len(values)} variables of shapes "
-                         f"{[value.shape for value in values]}.")
+        raise ValueError(f"{type(optimizer).__name__} needs {len(targets)} optimizer variables of "
+                         f"shapes {[np.shape(value) for _, value in targets]}. Received: "
+                         f"{len(values)} variables of shapes {[value.shape for value in values]}.")
     new_state = {name: value for (name, _), value in zip(targets, values) if name != "product"}
     rate = state.get("learning_rate")  # the configured rate; the file stores it rounded to float32
     if rate is not None and np.float32(rate) == new_state.get("learning_rate"):

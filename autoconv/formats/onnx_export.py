@@ -35,9 +35,9 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
         raise ValueError(f"opset must be one of {', '.join(map(str, OPSETS))}. Received: {opset!r}.")
     onnx = extras.load("onnx", "the package onnx", "onnx", "Writing ONNX files")
     if model._graph is None:
-        raise ValueError(f"Only a built Sequential model or graph of layers can be exported to ONNX. {model.name!r} "
-                         "has its own call(), or is not built. Create the model as Model(inputs, outputs) or "
-                         "Sequential, and build the model.")
+        raise ValueError("Only a built Sequential model or graph of layers can be exported to "
+                         f"ONNX. {model.name!r} has its own call(), or is not built. Create the "
+                         "model as Model(inputs, outputs) or Sequential, and build the model.")
     builder = Builder(onnx, opset)
     values = {}
     for tensor in model.graph.inputs:

@@ -86,8 +86,8 @@ def read_file(source: str | os.PathLike[str] | bytes) -> File:
     if not model.get("ir_version") or not model.get("graph", {}).get("output"):
         raise ValueError("The file has no graph with outputs, so it is truncated or not an ONNX file.")
     if {"functions", "training_info"} & set(model) or "sparse_initializer" in model["graph"]:
-        raise ValueError("Functions, training steps and sparse tensors in ONNX files are not supported. Export the "
-                         "model for inference, without them.")
+        raise ValueError("Functions, training steps and sparse tensors in ONNX files are not "
+                         "supported. Export the model for inference, without them.")
     return _drop_unused(_file(model["graph"], _opset(model)))
 
 
@@ -108,8 +108,8 @@ def _opset(model: Message) -> int:
     """Returns the opset version of the standard ops in a file."""
     versions = [entry.get("version", 0) for entry in model["opset_import"] if entry.get("domain", "") in _DOMAINS]
     if len(versions) != 1 or versions[0] not in OPSETS:
-        raise ValueError(f"An ONNX file must have one opset version in {OPSETS[0]}..{OPSETS[-1]}. Received: "
-                         f"{versions[:9]}. Export the model with another opset_version.")
+        raise ValueError(f"An ONNX file must have one opset version in {OPSETS[0]}..{OPSETS[-1]}. "
+                         f"Received: {versions[:9]}. Export the model with another opset_version.")
     return versions[0]
 
 
@@ -122,8 +122,8 @@ def _file(graph: Message, opset: int) -> File:
     definitions = Counter([*(port.name for port in inputs), *names, *(o for node in nodes for o in node.outputs if o)])
     duplicates = [name for name, count in definitions.items() if count > 1]
     if duplicates:
-        raise ValueError(f"Each tensor of a graph must be defined exactly once. {duplicates[0]!r} is defined several "
-                         "times.")
+        raise ValueError(f"Each tensor of a graph must be defined exactly once. {duplicates[0]!r} "
+                         "is defined several times.")
     for node in nodes:
         missing = [name for name in node.inputs if name and name not in tensor_names]
         if missing:
@@ -198,20 +198,20 @@ def array(tensor: Message) -> np.ndarray:
         raise ValueError(f"An ONNX file must contain its weights. {name!r} is stored in another file. Load the model "
                          "with onnx.load(path), then save the model with onnx.save(model, new_path).")
     if kind not in DTYPES:
-        raise ValueError(f"The dtype of a weight or constant must be one of {', '.join(DTYPES.values())}. Received: "
-                         f"{name!r} of ONNX type {kind}.")
+        raise ValueError("The dtype of a weight or constant must be one of "
+                         f"{', '.join(DTYPES.values())}. Received: {name!r} of ONNX type {kind}.")
     if len(dims) > RANK or min(dims, default=0) < 0:
-        raise ValueError(f"A tensor may have at most {RANK} axes, and no size may be negative. Received: {name!r} "
-                         f"with {len(dims)} axes of sizes {dims[:RANK]}.")
+        raise ValueError(f"A tensor may have at most {RANK} axes, and no size may be negative. "
+                         f"Received: {name!r} with {len(dims)} axes of sizes {dims[:RANK]}.")
     dtype = np.dtype(DTYPES[kind])
     if "raw_data" in tensor:
         raw = tensor["raw_data"]
         if len(raw) != prod(dims) * dtype.itemsize:
-            raise ValueError(f"A tensor's byte count must match its shape and dtype. Received: {name!r} of shape "
-                             f"{dims} and dtype {dtype} with {len(raw):,} bytes.")
+            raise ValueError("A tensor's byte count must match its shape and dtype. Received: "
+                             f"{name!r} of shape {dims} and dtype {dtype} with {len(raw):,} bytes.")
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype).reshape(dims)
     numbers = protobuf.numbers(tensor[_NUMBERS.get(kind, "int32_data")])
     if len(numbers) != prod(dims):
-        raise ValueError(f"A tensor's element count must match its shape. Received: {name!r} of shape {dims} with "
-                         f"{len(numbers):,} elements.")
+        raise ValueError(f"A tensor's element count must match its shape. Received: {name!r} of "
+                         f"shape {dims} with {len(numbers):,} elements.")
     return numbers.astype(dtype).reshape(dims)

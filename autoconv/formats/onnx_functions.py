@@ -165,8 +165,8 @@ def split(b: Builder, x: Value, indices_or_sections: int | Sequence[int],
           axis: int = 0) -> list[Value]:
     size = x.shape[axis]
     if size is None:
-        raise ValueError(f"split can be exported only along an axis of known size. Received: axis={axis}, "
-                         f"shape={x.shape}.")
+        raise ValueError("split can be exported only along an axis of known size. Received: "
+                         f"axis={axis}, shape={x.shape}.")
     if isinstance(indices_or_sections, Sequence):
         cuts = [0, *indices_or_sections, size]
     else:
@@ -324,8 +324,8 @@ def resize(b: Builder, x: Value, size: Sequence[int], interpolation: str = "bili
     """Adds a Resize, or matrix products if ONNX or ONNX Runtime lacks the interpolation."""
     if interpolation not in INTERPOLATIONS:
         if None in x.shape[1:3]:
-            raise ValueError(f"Resizing with interpolation={interpolation!r} can be exported only for images of known "
-                             f"size. Received shape: {x.shape}.")
+            raise ValueError(f"Resizing with interpolation={interpolation!r} can be exported only "
+                             f"for images of known size. Received shape: {x.shape}.")
         rows, columns = (resize_weights(interpolation, int(old or 0), int(new)) for old, new in zip(x.shape[1:3], size))
         y = b.node("MatMul", b.constant(rows, "rows"), first(b, x))
         return Value(None, x.shape, b.node("MatMul", y, b.constant(columns.T, "columns")))

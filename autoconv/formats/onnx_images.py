@@ -78,9 +78,9 @@ def conv_transpose(node: Attributes, x: Tensor, w: Tensor, b: Tensor | None = No
     extra = node.get("output_padding", (0, 0))
     extra = _pair(node, "output_padding", (0, 0)) if len(extra) == 2 else (0, extra[0])
     if not 0 < groups <= TERMS or x.shape[3] % groups or min(extra) < 0 or min(strides) < 1:
-        raise ValueError(f"group must be in 1..{TERMS:,} and divide the number of input channels, {x.shape[3]}. "
-                         "strides must be positive, and output_padding must not be negative. Received: "
-                         f"group={groups}, strides={strides}, output_padding={extra}.")
+        raise ValueError(f"group must be in 1..{TERMS:,} and divide the number of input channels, "
+                         f"{x.shape[3]}. strides must be positive, and output_padding must not be "
+                         f"negative. Received: group={groups}, strides={strides}, output_padding={extra}.")
     spans = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], rates)]
     whole = [(n - 1) * s + span for n, s, span in zip(x.shape[1:3], strides, spans)]
     check_size((x.shape[0], *(n + s for n, s in zip(whole, strides)), w.shape[1] * groups))
@@ -141,9 +141,9 @@ def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates
     wide = F.pad(x, ((0, 0), *sides, (0, 0)), constant_values=value)
     size = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(wide.shape[1:3], kernel, strides, rates)]
     if min(size) < 1 or kernel[0] * kernel[1] > TERMS:
-        raise ValueError("A pooling window must fit into the padded image. In this node, it may have at most "
-                         f"{TERMS:,} pixels. Received: kernel_shape={kernel}, dilations={rates}, a padded image of "
-                         f"size {wide.shape[1:3]}.")
+        raise ValueError("A pooling window must fit into the padded image. In this node, it may "
+                         f"have at most {TERMS:,} pixels. Received: kernel_shape={kernel}, "
+                         f"dilations={rates}, a padded image of size {wide.shape[1:3]}.")
     return [wide[:, i * rates[0] : i * rates[0] + (size[0] - 1) * strides[0] + 1 : strides[0],
                  j * rates[1] : j * rates[1] + (size[1] - 1) * strides[1] + 1 : strides[1]]
             for i in range(kernel[0]) for j in range(kernel[1])]
@@ -217,8 +217,8 @@ def group_normalization(node: Attributes, x: Tensor, gamma: Tensor, beta: Tensor
     n, h, w, channels = x.shape
     groups = node.get("num_groups", 1)
     if groups < 1 or channels % groups:
-        raise ValueError(f"num_groups must be positive and divide the number of channels, {channels}. Received: "
-                         f"num_groups={groups}.")
+        raise ValueError("num_groups must be positive and divide the number of channels, "
+                         f"{channels}. Received: num_groups={groups}.")
     parts = x.reshape(n, h * w, groups, channels // groups)
     mean, variance = F.moments(parts, (1, 3), keepdims=True)
     y = (parts - mean) / F.sqrt(variance + node.get("epsilon", 1e-5))
@@ -267,8 +267,8 @@ def _new_sizes(node: Attributes, old: tuple[int, ...], scales: Any,
     numbers = [float(number) for number in (sizes if scales is None else scales)]
     axes = [axis % 4 for axis in node.get("axes", range(len(numbers)))]
     if len(axes) != len(numbers) or len(numbers) > 4 or not all(0 < number < 2**31 for number in numbers):
-        raise ValueError(f"Resize needs exactly one positive scale or size for each of the axes {axes}. Received: "
-                         f"{numbers}.")
+        raise ValueError("Resize needs exactly one positive scale or size for each of the axes "
+                         f"{axes}. Received: {numbers}.")
     new = list(old)
     factors = [1.0] * 4
     policy = node.get("keep_aspect_ratio_policy", "stretch")
@@ -360,8 +360,8 @@ def depth_to_space(node: Attributes, x: Tensor) -> Tensor:
     n, c, h, w = x.shape
     size = node.get("blocksize", 1)
     if size < 1 or c % size**2:
-        raise ValueError(f"blocksize must be positive, and its square must divide the number of channels, {c}. "
-                         f"Received: blocksize={size}.")
+        raise ValueError("blocksize must be positive, and its square must divide the number of "
+                         f"channels, {c}. Received: blocksize={size}.")
     part = c // size**2
     if node.get("mode", "DCR") == "DCR":
         y = x.reshape(n, size, size, part, h, w).transpose(0, 3, 4, 1, 5, 2)
@@ -374,8 +374,8 @@ def space_to_depth(node: Attributes, x: Tensor) -> Tensor:
     n, c, h, w = x.shape
     size = node.get("blocksize", 1)
     if size < 1 or h % size or w % size:
-        raise ValueError(f"blocksize must be positive and divide the image height and width, {h} x {w}. Received: "
-                         f"blocksize={size}.")
+        raise ValueError(f"blocksize must be positive and divide the image height and width, {h} x "
+                         f"{w}. Received: blocksize={size}.")
     y = x.reshape(n, c, h // size, size, w // size, size).transpose(
         (0, 3, 5, 1, 2, 4) if node.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4))
     return y.reshape(n, c * size * size, h // size, w // size)

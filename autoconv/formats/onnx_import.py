@@ -30,8 +30,8 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
     file = onnx_file.read_file(source)
     for node in file.nodes:
         if node.attributes.op not in OPS:
-            raise ValueError(f"The op {node.attributes.op!r} of node {node.attributes.name!r} is not supported. "
-                             f"Supported ops: {', '.join(sorted(OPS))}.")
+            raise ValueError(f"The op {node.attributes.op!r} of node {node.attributes.name!r} is "
+                             f"not supported. Supported ops: {', '.join(sorted(OPS))}.")
     return OnnxModel(file)
 
 
@@ -103,8 +103,8 @@ class GraphRunner:
                     results = self._results(OPS[attrs.op], node, [values[name] if name else None
                                                                   for name in node.inputs], device, budget)
                 if len(results) < len(node.outputs):
-                    raise ValueError(f"the number of outputs must be at most {len(results)}. Received: "
-                                     f"{len(node.outputs)}.")
+                    raise ValueError(f"the number of outputs must be at most {len(results)}. "
+                                     f"Received: {len(node.outputs)}.")
             except Exception as error:  # a node's numbers may cause any exception
                 cause = str(error)[:1000] or type(error).__name__
                 raise ValueError(f"Node {attrs.name!r} ({attrs.op}) cannot run: {cause}") from error
@@ -130,8 +130,8 @@ class GraphRunner:
                     inputs[index] = inputs[index].first.detach().numpy()
                     continue
                 raise ValueError(f"input {index} (counted from 0) must be a constant. Received: "
-                                 f"{node.inputs[index]!r}, which depends on the model's inputs or is a trained "
-                                 "weight.")
+                                 f"{node.inputs[index]!r}, which depends on the model's inputs or "
+                                 "is a trained weight.")
         if not any(isinstance(each, Layouts) for each in inputs) and not (op.images or op.long):
             with limit_arrays(min(KNOWN, budget)):
                 return _compute_constants(op, node, inputs)

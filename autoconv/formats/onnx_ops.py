@@ -104,8 +104,8 @@ def _shrink(node: Attributes, x: Tensor) -> Tensor:
 def _lrn(node: Attributes, x: Tensor) -> Tensor:
     size = node.get("size", 1)
     if not 0 < size <= min(2 * x.shape[-1] + 1, TERMS):
-        raise ValueError(f"The size of LRN must be in 1..{min(2 * x.shape[-1] + 1, TERMS)} (2 * channels + 1, at most "
-                         f"{TERMS:,}). Received: {size}.")
+        raise ValueError(f"The size of LRN must be in 1..{min(2 * x.shape[-1] + 1, TERMS)} (2 * "
+                         f"channels + 1, at most {TERMS:,}). Received: {size}.")
     wide = F.pad(x * x, ((0, 0), (0, 0), (0, 0), ((size - 1) // 2, size // 2)))
     neighbour_sum = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])
     scale = node.get("bias", 1.0) + node.get("alpha", 1e-4) / size * neighbour_sum

@@ -32,8 +32,8 @@ def reshape(node: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
                              f"Received: new shape {sizes} for an input of shape {x.shape}.")
         sizes = [x.shape[i] if n == 0 else n for i, n in enumerate(sizes)]
     if sizes.count(-1) > 1 or min(sizes, default=0) < -1:
-        raise ValueError("At most one size of the new shape may be -1, and no size may be less than -1. Received: "
-                         f"{sizes}.")
+        raise ValueError("At most one size of the new shape may be -1, and no size may be less "
+                         f"than -1. Received: {sizes}.")
     if -1 in sizes and 0 in sizes:
         raise ValueError(f"A size of -1 cannot be inferred if another size is 0. Received: {sizes}.")
     return x.reshape(tuple(sizes))
@@ -105,9 +105,9 @@ def gather(node: Attributes, x: Tensor, indices: np.ndarray) -> Tensor:
     index = np.asarray(indices)
     if index.dtype.kind not in "iu" or (index.size and not -x.shape[axis] <= index.min() <= index.max()
                                         < x.shape[axis]):
-        raise ValueError(f"Gather needs integer indices in {-x.shape[axis]}..{x.shape[axis] - 1}. Received: "
-                         f"{index.dtype} indices from {index.min() if index.size else 0} to "
-                         f"{index.max() if index.size else 0}.")
+        raise ValueError(f"Gather needs integer indices in {-x.shape[axis]}..{x.shape[axis] - 1}. "
+                         f"Received: {index.dtype} indices from {index.min() if index.size else 0} "
+                         f"to {index.max() if index.size else 0}.")
     return x[(*(slice(None),) * axis, int(index))] if index.ndim == 0 else take(x, index.astype(np.int64), axis)
 
 
@@ -176,8 +176,8 @@ def constant_value(node: Attributes) -> np.ndarray:
 def range_(node: Attributes, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
     first, last, step = (np.asarray(number).reshape(-1)[0] for number in (start, limit, delta))
     if not step or not np.isfinite([float(first), float(last), float(step)]).all():
-        raise ValueError(f"Range needs finite numbers and a delta other than 0. Received: start={first}, "
-                         f"limit={last}, delta={step}.")
+        raise ValueError("Range needs finite numbers and a delta other than 0. Received: "
+                         f"start={first}, limit={last}, delta={step}.")
     count = max(int(np.ceil((float(last) - float(first)) / float(step))), 0)
     check_size((count,), KNOWN)
     return (first + np.arange(count) * step).astype(np.asarray(start).dtype)

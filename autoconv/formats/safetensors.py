@@ -39,8 +39,8 @@ def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = N
     """Builds the model in a file, with its weights and, if `compile`, its training state."""
     metadata, tensors = _read_tensors(data, path)
     if "autoconv" not in metadata:
-        raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so the file has no model "
-                         "architecture.")
+        raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so the file has "
+                         "no model architecture.")
     if "model" not in metadata:
         raise ValueError(f"{str(path)!r} contains only weights. Create the model, then call model.load_weights.")
     model = architecture.make(metadata, tensors, repr(str(path)), custom_objects)
@@ -84,8 +84,8 @@ def _read_tensors(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, np
         raise ValueError(f"{str(path)!r} cannot be read as safetensors: {error}. The file may be truncated.") from error
     strange = sorted(name for name, tensor in tensors.items() if tensor.dtype.kind != "f")
     if strange:
-        raise ValueError(f"Weights must be floating-point numbers. Received: {strange[0]!r} of dtype "
-                         f"{tensors[strange[0]].dtype} in {str(path)!r}.")
+        raise ValueError(f"Weights must be floating-point numbers. Received: {strange[0]!r} of "
+                         f"dtype {tensors[strange[0]].dtype} in {str(path)!r}.")
     return metadata, tensors
 
 

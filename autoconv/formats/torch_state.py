@@ -118,8 +118,8 @@ def _prefixes(modules: list[_Module], names: Names | None, problems: list[str]) 
     if names is None:
         return {}
     if isinstance(names, str):
-        raise ValueError("names must be a dict {layer name: prefix in the state dict}, or a list of such prefixes "
-                         f"in the order of the layers. Received: {names!r}.")
+        raise ValueError("names must be a dict {layer name: prefix in the state dict}, or a "
+                         f"list of such prefixes in the order of the layers. Received: {names!r}.")
     if not isinstance(names, Mapping):
         prefixes = list(names)
         if len(prefixes) != len(modules):
@@ -199,8 +199,8 @@ def _array(value: Any) -> np.ndarray:
     except TypeError:  # a type that NumPy lacks, such as bfloat16
         array = np.asarray(value.float())
     if array.dtype.kind not in "fiu":
-        raise ValueError(f"the value must be an array of numbers. Received: {type(value).__name__} of dtype "
-                         f"{array.dtype}.")
+        raise ValueError(f"the value must be an array of numbers. Received: {type(value).__name__} "
+                         f"of dtype {array.dtype}.")
     return array
 
 

@@ -28,12 +28,12 @@ def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
     tensors = _several("concatenate", xs)
     shapes = [t.shape for t in tensors]
     if not tensors[0].ndim:
-        raise ValueError("concatenate needs tensors with at least one axis. Received: a tensor without axes. To join "
-                         "single numbers, use stack().")
+        raise ValueError("concatenate needs tensors with at least one axis. Received: a tensor "
+                         "without axes. To join single numbers, use stack().")
     (axis,) = arith.normalize_axes(axis, tensors[0].ndim)
     if len({(*s[:axis], *s[axis + 1 :]) for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
-        raise ValueError(f"concatenate needs tensors whose shapes agree on all axes except axis {axis}. Received "
-                         f"shapes: {shapes}.")
+        raise ValueError("concatenate needs tensors whose shapes agree on all axes except axis "
+                         f"{axis}. Received shapes: {shapes}.")
     return apply(arith.concatenate, *tensors, axis=axis)
 
 
@@ -58,8 +58,8 @@ def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0
     if hasattr(indices_or_sections, "__index__"):
         sections = int(indices_or_sections)  # type: ignore[call-overload]
         if sections < 1 or size % sections:
-            raise ValueError(f"Axis {axis} of size {size} cannot be split into {sections} equal parts. Pass the "
-                             "indices at which to cut.")
+            raise ValueError(f"Axis {axis} of size {size} cannot be split into {sections} equal "
+                             "parts. Pass the indices at which to cut.")
         cuts = [size // sections * i for i in range(1, sections)]
     else:
         cuts = [int(i) for i in indices_or_sections]  # type: ignore[union-attr]
@@ -92,8 +92,8 @@ def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
     for axis, (width, size) in enumerate(zip(pairs, x.shape)):
         if width != (0, 0):
             if not size:
-                raise ValueError(f"pad with mode={mode!r} needs elements to repeat. Received: x of shape {x.shape}, "
-                                 f"whose axis {axis} has no elements.")
+                raise ValueError(f"pad with mode={mode!r} needs elements to repeat. Received: x of "
+                                 f"shape {x.shape}, whose axis {axis} has no elements.")
             x = x[(*(slice(None),) * axis, np.pad(np.arange(size), width, mode))]  # type: ignore[call-overload]
     return x
 
@@ -145,8 +145,8 @@ def where(condition: TensorLike, x1: TensorLike, x2: TensorLike) -> Tensor:
         condition = not_equal(condition, 0)
     if condition.device is not x1.device:
         raise DeviceError("where needs all its tensors on the same device. Received: condition on "
-                          f"{condition.device.name!r}, x1 and x2 on {x1.device.name!r}. Move condition with "
-                          f"condition.to({x1.device.name!r}).")
+                          f"{condition.device.name!r}, x1 and x2 on {x1.device.name!r}. Move "
+                          f"condition with condition.to({x1.device.name!r}).")
     return apply(select.where, x1, x2, condition=condition.data)
 
 
@@ -240,8 +240,8 @@ def _pair(x1: TensorLike, x2: TensorLike) -> tuple[Tensor, Tensor]:
 def _several(name: str, xs: Sequence[TensorLike]) -> list[Tensor]:
     """Converts values to tensors on the device of the first tensor."""
     if isinstance(xs, (Tensor, np.ndarray)) or not isinstance(xs, Sequence) or not xs:
-        raise ValueError(f"{name} needs a list of at least one tensor. Received: {xs!r:.80} of type "
-                         f"{type(xs).__name__}.")
+        raise ValueError(f"{name} needs a list of at least one tensor. Received: {xs!r:.80} of "
+                         f"type {type(xs).__name__}.")
     beside = next((x for x in xs if isinstance(x, Tensor)), None)
     return [_tensor(x) if beside is None else beside.operand(x) for x in xs]
 

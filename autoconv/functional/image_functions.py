@@ -41,8 +41,8 @@ def affine_transform(images: TensorLike, transform: TensorLike, interpolation: s
     t = _move_constant(transform, x, x.dtype) if isinstance(transform, Tensor) else x.device.constant(
         np.ascontiguousarray(transform, x.dtype))
     if t.shape not in ((8,), (1, 8), (count, 8)):
-        raise ValueError("The transform must have shape (8,), or (N, 8) for N images. Received: a transform of shape "
-                         f"{t.shape}, images of shape {x.shape}.")
+        raise ValueError("The transform must have shape (8,), or (N, 8) for N images. Received: a "
+                         f"transform of shape {t.shape}, images of shape {x.shape}.")
     return apply(ops.affine_transform, x, transform=t.reshape(-1, 8), size=(h, w) if size is None else _size(size),
                  fill_mode=fill_mode, fill_value=float(fill_value), interpolation=interpolation)
 
@@ -138,8 +138,8 @@ def random_transform(images: Tensor, kind: str, pairs: TensorLike, interpolation
     d = _move_constant(pairs, images, images.dtype)
     count, h, w, _ = shapes.check_image(images.shape)
     if d.shape != (2, count):
-        raise ValueError(f"The transformation must have shape (2, N) for N images. Received: shape {d.shape} for "
-                         f"{count} images.")
+        raise ValueError("The transformation must have shape (2, N) for N images. Received: shape "
+                         f"{d.shape} for {count} images.")
     t = images.device.empty((count, 8), images.dtype)
     images.device.kernels("image").transforms(d, KINDS[kind], h, w, t)
     return affine_transform(images, Tensor(t, device=images.device), interpolation, fill_mode, fill_value, size)

@@ -133,8 +133,8 @@ def dense(x: TensorLike, w: TensorLike, b: TensorLike | None = None) -> Tensor:
     """y = x w + b: x (N, C), w (C, F), b (F,) -> (N, F)."""
     x, w, b = _same_dtype("dense", x, w, b)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
-        raise ValueError(f"dense needs x of shape (N, C) and w of shape (C, F). Received: x of shape {x.shape}, w of "
-                         f"shape {w.shape}.")
+        raise ValueError("dense needs x of shape (N, C) and w of shape (C, F). Received: x of "
+                         f"shape {x.shape}, w of shape {w.shape}.")
     _check_bias(b, w.shape[1])
     return apply(dense_ops.dense, x, w, b)
 
@@ -184,8 +184,8 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
         raise ValueError("batch_norm needs x of shape (..., C), and gamma, beta, moving_mean and moving_var of shape "
                          f"(C,). Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
     if training and not x.size:
-        raise ValueError("batch_norm in training needs the mean of the batch, so the batch must not be empty. "
-                         f"Received: x of shape {x.shape}.")
+        raise ValueError("batch_norm in training needs the mean of the batch, so the batch must "
+                         f"not be empty. Received: x of shape {x.shape}.")
     together = training and ranks.size > 1
     _check_pass(x, other, relu and training, pool, together)
     statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
@@ -207,16 +207,16 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
 def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, together: bool) -> None:
     """Raises ValueError if the arguments of `batch_norm` cannot be combined."""
     shape = None if other is None else other.shape
-    received = (f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu={relu} (always False "
-                "outside training).")
+    received = (f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu={relu} "
+                "(always False outside training).")
     if other is not None and (shape != x.shape or pool or not relu):
-        raise ValueError("batch_norm supports the argument `other` only in training, with relu=True and pool=False. "
-                         f"`other` must have the shape of x. {received}")
+        raise ValueError("batch_norm supports the argument `other` only in training, with "
+                         f"relu=True and pool=False. `other` must have the shape of x. {received}")
     if together and (pool or other is not None):
         raise ValueError(f"batch_norm over several processes does not support the arguments pool and other. {received}")
     if pool and (not relu or x.ndim != 4 or min(x.shape[1:3]) < 2):
-        raise ValueError("batch_norm supports pool=True only in training, with relu=True, for images (N, H, W, C) of "
-                         f"at least 2 x 2 pixels. {received}")
+        raise ValueError("batch_norm supports pool=True only in training, with relu=True, for "
+                         f"images (N, H, W, C) of at least 2 x 2 pixels. {received}")
 
 
 def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
@@ -250,8 +250,8 @@ def _same_dtype(name: str, *values: TensorLike | None) -> list[Tensor]:
     tensors = [x, *(None if v is None else _tensor(v, follow) for v in values[1:])]
     dtypes = [str(t.dtype) for t in tensors if t is not None]
     if len(set(dtypes)) > 1:
-        raise TypeError(f"{name} needs tensors of the same dtype. Received: {', '.join(dtypes)}. Convert a tensor "
-                        "with ops.cast(tensor, dtype).")
+        raise TypeError(f"{name} needs tensors of the same dtype. Received: {', '.join(dtypes)}. "
+                        "Convert a tensor with ops.cast(tensor, dtype).")
     return tensors  # type: ignore[return-value]
 
 
@@ -263,14 +263,14 @@ def _kernel_shape(w: Tensor, expected: str) -> tuple[int, ...]:
 
 def _check_depth(x: Tensor, w: Tensor, depth: int) -> None:
     if depth != x.shape[3]:
-        raise ValueError(f"The kernel must have {x.shape[3]} input channels, as many as x. Received: x of shape "
-                         f"{x.shape}, w of shape {w.shape}.")
+        raise ValueError(f"The kernel must have {x.shape[3]} input channels, as many as x. "
+                         f"Received: x of shape {x.shape}, w of shape {w.shape}.")
 
 
 def _check_bias(b: Tensor | None, size: int) -> None:
     if b is not None and b.shape != (size,):
-        raise ValueError(f"The bias must have shape {(size,)}, one number per output channel. Received shape: "
-                         f"{b.shape}.")
+        raise ValueError(f"The bias must have shape {(size,)}, one number per output channel. "
+                         f"Received shape: {b.shape}.")
 
 
 def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None,

@@ -336,8 +336,8 @@ def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") ->
     if y_pred.shape in ((*targets.shape, 1), targets.shape[:-1]) and targets.size == y_pred.size:
         targets = targets.reshape(y_pred.shape)
     if targets.shape != y_pred.shape:
-        raise ValueError(f"{name} needs y_true and y_pred of the same shape. Received: y_true of shape "
-                         f"{targets.shape}, y_pred of shape {y_pred.shape}.{remedy}")
+        raise ValueError(f"{name} needs y_true and y_pred of the same shape. Received: y_true of "
+                         f"shape {targets.shape}, y_pred of shape {y_pred.shape}.{remedy}")
     return targets
 
 
@@ -352,9 +352,9 @@ def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
     if labels.shape == (*y_pred.shape[:-1], 1):
         labels = labels[..., 0] if isinstance(labels, np.ndarray) else labels.reshape(labels.shape[:-1])
     if labels.shape != y_pred.shape[:-1]:
-        raise ValueError("y_true must contain one integer label per prediction. Received: y_true of shape "
-                         f"{np.shape(y_true)}, y_pred of shape {y_pred.shape}. For one-hot targets, use "
-                         "categorical_crossentropy.")
+        raise ValueError("y_true must contain one integer label per prediction. Received: y_true "
+                         f"of shape {np.shape(y_true)}, y_pred of shape {y_pred.shape}. For "
+                         "one-hot targets, use categorical_crossentropy.")
     return labels if isinstance(y_true, Tensor) and y_true.dtype == np.int64 else y_pred.device.asarray(
         whole_labels(labels, y_pred.shape[-1]))
 
@@ -364,11 +364,11 @@ def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64) if labels.dtype.kind in "iubf" and np.isfinite(labels).all() else None
     if whole is None or (whole != labels).any():
-        raise ValueError(f"Labels must be integers. Received: labels of dtype {labels.dtype}, starting with "
-                         f"{labels.reshape(-1)[:5]}.")
+        raise ValueError(f"Labels must be integers. Received: labels of dtype {labels.dtype}, "
+                         f"starting with {labels.reshape(-1)[:5]}.")
     if classes is not None and whole.size and (whole.min() < 0 or whole.max() >= classes):
-        raise ValueError(f"Labels must be in 0..{classes - 1} for predictions of {classes} classes. Received: labels "
-                         f"from {whole.min()} to {whole.max()}.")
+        raise ValueError(f"Labels must be in 0..{classes - 1} for predictions of {classes} "
+                         f"classes. Received: labels from {whole.min()} to {whole.max()}.")
     return whole
 
 

@@ -104,8 +104,8 @@ def _digest(path: Path, data: bytes) -> bytes:
 
 
 def _warn_unwritable(folder: Path, error: OSError) -> None:
-    _warn_once(f"The cache folder {folder} cannot be written ({error.strerror}), so every run compiles "
-               "its kernels again. Set AUTOCONV_CACHE_DIR to a writable folder.", f"unwritable {folder}")
+    _warn_once(f"The cache folder {folder} cannot be written ({error.strerror}), so every run "
+               "compiles its kernels again. Set AUTOCONV_CACHE_DIR to a writable folder.", f"unwritable {folder}")
 
 
 def _warn_once(text: str, subject: str) -> None:

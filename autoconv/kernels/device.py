@@ -354,8 +354,8 @@ def find_dlpack_device(producer: Any) -> Device:
     """
     kind, index = map(int, producer.__dlpack_device__())
     if kind not in _DLPACK:
-        raise DeviceError("autoconv supports only host memory and NVIDIA GPUs through DLPack. Received: DLPack "
-                          f"device type {kind}. Copy the array to the host first.")
+        raise DeviceError("autoconv supports only host memory and NVIDIA GPUs through DLPack. "
+                          f"Received: DLPack device type {kind}. Copy the array to the host first.")
     return get(_DLPACK[kind] if _DLPACK[kind] == "cpu" else f"cuda:{index}")
 
 

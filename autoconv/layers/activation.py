@@ -58,8 +58,8 @@ class ReLU(Layer):
 
 def _slope(value: Any, name: str) -> float:
     if value is None or checks.number(value, name) < 0:
-        raise ValueError("The negative_slope value of a Leaky ReLU layer cannot be None or negative value. Expected a "
-                         f"float. Received: negative_slope={value!r}")
+        raise ValueError("The negative_slope value of a Leaky ReLU layer cannot be None or "
+                         f"negative value. Expected a float. Received: negative_slope={value!r}")
     return float(value)
 
 

@@ -68,15 +68,15 @@ def bind(layer: "Layer", args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     try:
         arguments = dict(spec.bind(layer, *args, **kwargs).arguments)
     except TypeError as error:
-        raise TypeError(f"Layer {layer.name!r} was called with wrong arguments: {error}. The signature "
-                        f"is call{spec}.") from None
+        raise TypeError(f"Layer {layer.name!r} was called with wrong arguments: {error}. The "
+                        f"signature is call{spec}.") from None
     arguments.pop(next(iter(spec.parameters)))
     for name, parameter in spec.parameters.items():
         if parameter.kind is Argument.VAR_KEYWORD:
             arguments.update(arguments.pop(name, {}))
         if parameter.kind is Argument.VAR_POSITIONAL and name in arguments:
-            raise TypeError(f"The call() of a layer must not have a parameter *{name}. Use named parameters or a list "
-                            f"of inputs in layer {layer.name!r}.")
+            raise TypeError(f"The call() of a layer must not have a parameter *{name}. Use named "
+                            f"parameters or a list of inputs in layer {layer.name!r}.")
     return arguments
 
 
@@ -102,8 +102,8 @@ def tensors(layer: "Layer", x: Any) -> Any:
     if isinstance(x, Tensor):
         return x
     if x is None or isinstance(x, str | bytes):
-        raise ValueError(f"Inputs to a layer should be tensors. Got {x!r} (of type {type(x)}) as input for layer "
-                         f"{layer.name!r}.")
+        raise ValueError(f"Inputs to a layer should be tensors. Got {x!r} (of type {type(x)}) as "
+                         f"input for layer {layer.name!r}.")
     if isinstance(x, dict):
         return {key: tensors(layer, x[key]) for key in sorted(x)}
     if isinstance(x, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, dict)) for item in x):
@@ -166,9 +166,9 @@ def add_node(layer: "Layer", arguments: dict[str, Any], training: bool | None) -
     """Adds a node for a call with these arguments and returns its symbolic result. Builds and checks the layer."""
     for item in flatten(list(arguments.values())):
         if isinstance(item, Variable) or (isinstance(item, Tensor) and item.requires_grad):
-            raise TypeError(f"A model trains only the weights of its layers. A Variable that layer {layer.name!r} "
-                            "receives together with a symbolic tensor would not be trained. Pass the values with "
-                            "variable.numpy().")
+            raise TypeError("A model trains only the weights of its layers. A Variable that layer "
+                            f"{layer.name!r} receives together with a symbolic tensor would not "
+                            "be trained. Pass the values with variable.numpy().")
         if isinstance(item, SymbolicTensor) and item.node is not None:
             settle = getattr(item.node.operation, "settle_dtype", None)
             if settle is not None:

@@ -32,8 +32,8 @@ class KerasDefault:
 
     def __set__(self, layer: Any, value: Any) -> None:
         if value is not self.default and value != self.default:
-            raise ValueError(f"{type(layer).__name__} supports only {self.name}={self.default!r}. Received: "
-                             f"{self.name}={value!r}.")
+            raise ValueError(f"{type(layer).__name__} supports only {self.name}={self.default!r}. "
+                             f"Received: {self.name}={value!r}.")
 
 
 class DataFormat:
@@ -47,9 +47,9 @@ class DataFormat:
             raise ValueError("The `data_format` argument must be one of {'channels_first', 'channels_last'}, and "
                              f"autoconv supports only 'channels_last'. Received: data_format={value!r}")
         if value == "channels_first":
-            raise ValueError(f"{type(layer).__name__} needs images of shape (N, H, W, C), so data_format must be "
-                             f"'channels_last'. Received: {value!r}. Move the channels of your arrays with "
-                             "np.moveaxis(x, 1, -1).")
+            raise ValueError(f"{type(layer).__name__} needs images of shape (N, H, W, C), so "
+                             f"data_format must be 'channels_last'. Received: {value!r}. Move the "
+                             "channels of your arrays with np.moveaxis(x, 1, -1).")
 
 
 def choice(choices: Any) -> Setting:
@@ -93,8 +93,8 @@ def factor(least: float, most: float, around_one: bool = False) -> Setting:
         except ValueError:
             low, high = least - 1, most + 1
         if low < least or high > most:
-            raise ValueError(f"{name} must be a number or a pair of numbers from {least} to {most}. Received: "
-                             f"{value!r}.")
+            raise ValueError(f"{name} must be a number or a pair of numbers from {least} to "
+                             f"{most}. Received: {value!r}.")
         return (low, high) if is_pair or around_one else (-abs(low), abs(high))
 
     return Setting(check)
@@ -104,8 +104,8 @@ def zoom(value: Any, name: str) -> Range:
     """Returns the range that `factor(-1, 1)` returns for a zoom factor. Raises ValueError if an end is -1."""
     low, high = factor(-1, 1).check(value, name)
     if -1 in (value if isinstance(value, (tuple, list)) else (value,)):
-        raise ValueError(f"{name} must be larger than -1, because -1 would shrink an image to nothing. Received: "
-                         f"{value!r}.")
+        raise ValueError(f"{name} must be larger than -1, because -1 would shrink an image to "
+                         f"nothing. Received: {value!r}.")
     return low, high
 
 
@@ -120,8 +120,8 @@ def axes(value: Any, name: str) -> int | list[int]:
 def positive(value: Any, name: str) -> int:
     """Returns a positive integer as an int. Raises ValueError for other values."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive value of type int. "
-                         f"Received: {value!r}.")
+        raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive value "
+                         f"of type int. Received: {value!r}.")
     return int(value)
 
 
@@ -163,16 +163,16 @@ def known_channels(layer: "Layer", input_shape: Shape) -> int:
     layer.check_input(input_shape)
     axis, rank = layer.channel_axis, len(input_shape)
     if (rank > 1 and not -rank < axis < rank) or axis == 0:
-        raise ValueError(f"axis must be an axis of the input other than the batch axis. Received: axis={axis}, "
-                         f"input_shape={input_shape} in layer {layer.name!r}.")
+        raise ValueError("axis must be an axis of the input other than the batch axis. Received: "
+                         f"axis={axis}, input_shape={input_shape} in layer {layer.name!r}.")
     if rank < 2 or input_shape[axis] is None:
         label = "last axis" if axis == -1 else f"axis {axis}"
-        raise ValueError(f"The {label} of the input of layer {layer.name!r} must have a known size. Received shape: "
-                         f"{input_shape}.")
+        raise ValueError(f"The {label} of the input of layer {layer.name!r} must have a known "
+                         f"size. Received shape: {input_shape}.")
     channels = int(input_shape[axis] or 0)
     if channels < 1:
-        raise ValueError(f"Layer {layer.name!r} needs an input with at least one channel. Received shape: "
-                         f"{input_shape}.")
+        raise ValueError(f"Layer {layer.name!r} needs an input with at least one channel. Received "
+                         f"shape: {input_shape}.")
     return channels
 
 

@@ -29,9 +29,9 @@ class _Convolution(Layer):
         self.data_format = data_format
         self.kernel_size, self.strides, self.dilation_rate = kernel_size, strides, dilation_rate
         if not self.strides_of_dilated and max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ValueError("`strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: "
-                             f"strides={self.strides} and dilation_rate={self.dilation_rate}. functional.conv2d and "
-                             "functional.conv2d_transpose support both.")
+            raise ValueError("`strides > 1` not supported in conjunction with `dilation_rate > 1`. "
+                             f"Received: strides={self.strides} and dilation_rate={self.dilation_rate}. "
+                             "functional.conv2d and functional.conv2d_transpose support both.")
         self.padding = padding
         self.use_bias = bool(use_bias)
         self.activation = activation
@@ -78,8 +78,8 @@ class Conv2D(_Convolution):
         super().__init__(**kwargs)
         self.filters, self.groups = checks.positive(filters, "filters"), checks.positive(groups, "groups")
         if self.filters % self.groups:
-            raise ValueError("The number of filters must be evenly divisible by the number of groups. Received: "
-                             f"groups={groups}, filters={filters}.")
+            raise ValueError("The number of filters must be evenly divisible by the number of "
+                             f"groups. Received: groups={groups}, filters={filters}.")
         self._set_up(kernel_size, strides, checks.padding(padding), data_format, dilation_rate, activation, use_bias,
                      bias_initializer)
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -87,9 +87,9 @@ class Conv2D(_Convolution):
     def build(self, input_shape: Shape) -> None:
         channels = checks.known_channels(self, input_shape)
         if channels % self.groups:
-            raise ValueError("The number of input channels must be evenly divisible by the number of groups. "
-                             f"Received groups={self.groups}, but the input has {channels} channels (full input "
-                             f"shape is {input_shape}).")
+            raise ValueError("The number of input channels must be evenly divisible by the number "
+                             f"of groups. Received groups={self.groups}, but the input has "
+                             f"{channels} channels (full input shape is {input_shape}).")
         self.compute_output_shape(input_shape)  # raises ValueError if the kernel does not fit
         self._add_weights((*self.kernel_size, channels // self.groups, self.filters), self.filters, channels)
 

@@ -17,8 +17,8 @@ from .drawing import RandomLayer
 
 def _fraction(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
-        raise ValueError(f"Invalid value received for argument `{name}`. Expected a float value between 0 and 1. "
-                         f"Received: {name}={value!r}.")
+        raise ValueError(f"Invalid value received for argument `{name}`. Expected a float value "
+                         f"between 0 and 1. Received: {name}={value!r}.")
     return float(value)
 
 
@@ -32,12 +32,12 @@ def _mask_shape(value: Any, name: str) -> tuple[int | None, ...] | None:
     if value is None:
         return None
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ValueError(f"Invalid value received for argument `{name}`. Expected an iterable of positive integers or "
-                         f"None. Received: {value!r}.")
+        raise ValueError(f"Invalid value received for argument `{name}`. Expected an iterable of "
+                         f"positive integers or None. Received: {value!r}.")
     for n in value:
         if n is not None and (isinstance(n, bool) or not hasattr(n, "__index__") or n < 1):
-            raise ValueError(f"Invalid value received for argument `{name}`. Expected all dimensions to be positive "
-                             f"integers or None. Received: {value!r}.")
+            raise ValueError(f"Invalid value received for argument `{name}`. Expected all "
+                             f"dimensions to be positive integers or None. Received: {value!r}.")
     return tuple(None if n is None else int(n) for n in value)
 
 

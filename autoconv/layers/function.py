@@ -29,8 +29,8 @@ class Function:
     def __init__(self, function: str, name: str | None = None) -> None:
         kind, _, short = function.rpartition(".")
         if kind not in ("", "functional", "ops"):
-            raise ValueError("function must be the name of a tensor method, such as 'add', or 'functional.NAME' or "
-                             f"'ops.NAME'. Received: {function!r}.")
+            raise ValueError("function must be the name of a tensor method, such as 'add', or "
+                             f"'functional.NAME' or 'ops.NAME'. Received: {function!r}.")
         candidates = {name.rpartition(".")[2]: f for name, f in FUNCTIONS.items() if name.rpartition(".")[0] == kind}
         self.call = names.lookup("function", short, candidates)
         self.function, self.short = function, short

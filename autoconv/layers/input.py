@@ -43,8 +43,8 @@ class InputLayer(Layer):
         is_integer = dtype is not None and not isinstance(dtype, Mapping) and str(dtype) in INTEGERS
         super().__init__(name=name, dtype=None if is_integer else dtype, **kwargs)
         if shape is None:
-            raise ValueError("You must pass a `shape` argument. Pass a tuple of sizes without the batch axis, such "
-                             "as (28, 28, 1).")
+            raise ValueError("You must pass a `shape` argument. Pass a tuple of sizes without the "
+                             "batch axis, such as (28, 28, 1).")
         self.shape = tuple(None if n is None else checks.positive(n, "shape")
                            for n in sample_shape(shape, "shape"))
         self.batch_size = None if batch_size is None else checks.positive(batch_size, "batch_size")

@@ -95,8 +95,8 @@ class Layer(Stateful):
                 refuse_argument(self, argument, Layer, options)
             setattr(self, argument, value)
         if not isinstance(trainable, bool | np.bool_):
-            raise ValueError(f"Expected `trainable` to be a boolean. Received: trainable={trainable!r} (of type "
-                             f"{type(trainable)}).")
+            raise ValueError("Expected `trainable` to be a boolean. Received: "
+                             f"trainable={trainable!r} (of type {type(trainable)}).")
         self.autocast = bool(autocast)  # whether floating inputs are converted to the layer's dtype
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(f"Argument `name` must be a string and cannot contain character `/`. Received: {name!r}.")
@@ -137,10 +137,10 @@ class Layer(Stateful):
 
     def _refuse_new_state(self) -> None:
         if vars(self).get("_build_shape") is not None and self.built and _build_path.get() is None:
-            raise ValueError("You cannot add new elements of state (variables or sub-layers) to a layer that is "
-                             "already built. All state must be created in the `__init__()` method or in the "
-                             f"`build()` method. Layer {self.name!r} was built for the input shape "
-                             f"{self._build_shape}.")
+            raise ValueError("You cannot add new elements of state (variables or sub-layers) to a "
+                             "layer that is already built. All state must be created in the "
+                             "`__init__()` method or in the `build()` method. Layer "
+                             f"{self.name!r} was built for the input shape {self._build_shape}.")
 
     def _replace_weight(self, old: Variable, new: Any) -> None:
         if isinstance(new, Variable) and new.name == "variable":  # the variable has only its default name
@@ -153,8 +153,8 @@ class Layer(Stateful):
 
     def __getattr__(self, name: str) -> Any:
         if name in ("input", "output") and "built" in vars(self):
-            raise AttributeError(f"The layer {self.name!r} has never been called on a symbolic tensor and thus has no "
-                                 f"defined {name}.")
+            raise AttributeError(f"The layer {self.name!r} has never been called on a symbolic "
+                                 f"tensor and thus has no defined {name}.")
         if name in ("kernel", "bias") and name in self.regularized_weights and not self.built:
             raise NoAttributeError(self, name, f" You must build the layer before accessing `{name}`.")
         hint = "" if "built" in vars(self) else " Its __init__ must call super().__init__() first."
@@ -488,9 +488,9 @@ class Layer(Stateful):
         mine, values = self.weights, [np.asarray(devices.detach(w)) for w in weights]
         if [w.shape for w in mine] != [v.shape for v in values]:
             raise ValueError(
-                f"`set_weights` needs one array of the right shape for each weight. Layer {self.name!r} has "
-                f"{len(mine)} weights of shapes {[w.shape for w in mine]}. Received: {len(values)} arrays of shapes "
-                f"{[v.shape for v in values]}."
+                "`set_weights` needs one array of the right shape for each weight. Layer "
+                f"{self.name!r} has {len(mine)} weights of shapes {[w.shape for w in mine]}. "
+                f"Received: {len(values)} arrays of shapes {[v.shape for v in values]}."
                 + ("" if self.built else " The layer is not built yet. Call build(input_shape) first.")
             )
         for weight, value in zip(mine, values):
@@ -499,8 +499,8 @@ class Layer(Stateful):
     def count_params(self) -> int:
         """Returns the number of elements in all weights."""
         if not self.built:
-            raise ValueError(f"You tried to call `count_params` on layer {self.name!r}, but the layer isn't built. "
-                             "Call build(input_shape) first.")
+            raise ValueError(f"You tried to call `count_params` on layer {self.name!r}, but the "
+                             "layer isn't built. Call build(input_shape) first.")
         return sum(w.size for w in self.weights)
 
     def zero_grad(self) -> None:

@@ -25,14 +25,14 @@ class _Merge(Layer):
             raise ValueError(f"A merge layer should be called on a list of inputs. Layer {self.name!r} received: "
                              f"input_shape={shape}, which is not a list of shapes.")
         if not len(shape):
-            raise ValueError(f"A merge layer should be called on a list of at least 1 input. Layer {self.name!r} "
-                             "received an empty list.")
+            raise ValueError("A merge layer should be called on a list of at least 1 input. Layer "
+                             f"{self.name!r} received an empty list.")
         batches = {item[0] for item in shape if item} - {None}
         if self.built and {1, None} <= {item[0] for item in self._build_shape if item}:
             batches -= {1}  # 1 is the batch size of a constant next to symbolic inputs
         if len(batches) > 1 and self._checks_batch:
-            raise ValueError(f"Cannot merge tensors with different batch sizes. Layer {self.name!r} received tensors "
-                             f"with shapes {shape}.")
+            raise ValueError("Cannot merge tensors with different batch sizes. Layer "
+                             f"{self.name!r} received tensors with shapes {shape}.")
         self._check_shapes(shape)
 
     def _check_shapes(self, shapes: list[Shape]) -> None:
@@ -67,8 +67,8 @@ class Subtract(_Merge):
 
     def _check_shapes(self, shapes: list[Shape]) -> None:
         if len(shapes) != 2:
-            raise ValueError(f"A `Subtract` layer should be called on exactly 2 inputs. Layer {self.name!r} received "
-                             f"inputs of shapes {shapes}.")
+            raise ValueError("A `Subtract` layer should be called on exactly 2 inputs. Layer "
+                             f"{self.name!r} received inputs of shapes {shapes}.")
         super()._check_shapes(shapes)
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
@@ -125,15 +125,15 @@ class Concatenate(_Merge):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = [list(shape) for shape in input_shape]
         if len({len(shape) for shape in shapes}) > 1 or not -len(shapes[0]) <= self.axis < len(shapes[0]):
-            raise ValueError("A `Concatenate` layer requires inputs of the same rank, and `axis` must be one of "
-                             f"their axes. Layer {self.name!r} with axis={self.axis} received inputs of shapes "
-                             f"{input_shape}.")
+            raise ValueError("A `Concatenate` layer requires inputs of the same rank, and `axis` "
+                             f"must be one of their axes. Layer {self.name!r} with "
+                             f"axis={self.axis} received inputs of shapes {input_shape}.")
         sizes = [shape.pop(self.axis) for shape in shapes]
         columns = [{n for n in column if n is not None} for column in zip(*shapes)]
         if any(len(column) > 1 for column in columns):
-            raise ValueError("A `Concatenate` layer requires inputs with matching shapes except for the "
-                             f"concatenation axis. Layer {self.name!r} with axis={self.axis} received inputs of "
-                             f"shapes {input_shape}.")
+            raise ValueError("A `Concatenate` layer requires inputs with matching shapes except "
+                             f"for the concatenation axis. Layer {self.name!r} with "
+                             f"axis={self.axis} received inputs of shapes {input_shape}.")
         result: list[int | None] = [column.pop() if column else None for column in columns]
         result.insert(self.axis % (len(result) + 1), None if None in sizes else sum(sizes))  # type: ignore[arg-type]
         return tuple(result)
@@ -158,16 +158,16 @@ class Dot(_Merge):
             raise TypeError(f"Invalid type for argument `axes`: it should be a list or an int. Received: axes={axes!r}")
         pair = (axes, axes) if hasattr(axes, "__index__") else tuple(axes)
         if len(pair) != 2 or any(isinstance(axis, bool) or not hasattr(axis, "__index__") for axis in pair):
-            raise ValueError("Invalid format for argument `axes`: it should be one integer or contain two integers. "
-                             f"Received: axes={axes!r}.")
+            raise ValueError("Invalid format for argument `axes`: it should be one integer or "
+                             f"contain two integers. Received: axes={axes!r}.")
         self.axes, self.normalize = tuple(axes) if isinstance(axes, list) else axes, bool(normalize)
 
     def _check_shapes(self, shapes: list[Shape]) -> None:
         if len(shapes) != 2:
             raise ValueError(f"A `Dot` layer should be called on exactly 2 inputs. Received inputs of shapes {shapes}.")
         if min(map(len, shapes)) < 2:
-            raise ValueError("A `Dot` layer needs inputs with at least one axis after the batch axis. Received "
-                             f"inputs of shapes {shapes}.")
+            raise ValueError("A `Dot` layer needs inputs with at least one axis after the batch "
+                             f"axis. Received inputs of shapes {shapes}.")
         self.compute_output_shape(shapes)
 
     def call(self, inputs: list[Tensor]) -> Tensor:

@@ -81,8 +81,8 @@ class BatchNormalization(Layer):
         """Normalizes all elements by the mean and variance of the elements that the mask (x's first axes) selects."""
         elements = x[np.asarray(mask, bool)].reshape(-1, x.shape[-1])
         if not len(elements):
-            raise ValueError(f"Layer {self.name!r} cannot compute a mean, because its mask selects no elements. Pass "
-                             "a mask with at least one True value.")
+            raise ValueError(f"Layer {self.name!r} cannot compute a mean, because its mask selects "
+                             "no elements. Pass a mask with at least one True value.")
         self._batch_norm(elements, True)  # updates the moving averages
         mean, variance = F.moments(elements, 0)
         y = (x - mean) / F.sqrt(variance + self.epsilon)

@@ -14,16 +14,16 @@ def _check_axes(layer: Layer, axis: Any, input_shape: Shape) -> list[int]:
     """Returns the axes, counted from 0. Raises ValueError if the input lacks one of them."""
     axes, rank = axis if isinstance(axis, list) else [axis], len(input_shape)
     if any(not -rank <= i < rank for i in axes):
-        raise ValueError(f"Axis {axis} is out of bounds for input shape {input_shape}. Received: axis={axis} of layer "
-                         f"{layer.name!r}.")
+        raise ValueError(f"Axis {axis} is out of bounds for input shape {input_shape}. Received: "
+                         f"axis={axis} of layer {layer.name!r}.")
     return sorted(i % rank for i in axes)
 
 
 def _find_sizes(layer: Layer, axes: list[int], input_shape: Shape) -> tuple[int, ...]:
     sizes = tuple(n for n in (input_shape[i] for i in axes) if n is not None)
     if len(sizes) < len(axes):
-        raise ValueError(f"Layer {layer.name!r} needs inputs whose sizes along the axes {axes} are known. Received "
-                         f"input shape: {input_shape}.")
+        raise ValueError(f"Layer {layer.name!r} needs inputs whose sizes along the axes {axes} are "
+                         f"known. Received input shape: {input_shape}.")
     return sizes
 
 
@@ -88,8 +88,8 @@ class GroupNormalization(_SampleNorm):
     ) -> None:
         super().__init__(**kwargs)
         if isinstance(groups, bool) or not isinstance(groups, int) or (groups < 1 and groups != -1):
-            raise ValueError("Invalid value for argument `groups`. Expected a positive integer, or -1 for instance "
-                             f"normalization. Received: groups={groups!r}.")
+            raise ValueError("Invalid value for argument `groups`. Expected a positive integer, "
+                             f"or -1 for instance normalization. Received: groups={groups!r}.")
         self._set_up(epsilon, center, scale, beta_initializer, gamma_initializer)
         self.groups, self.axis = groups, checks.axis(axis)
 

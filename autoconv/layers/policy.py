@@ -26,7 +26,7 @@ def dtype_name(dtype: Any, integers_too: bool = False) -> str:
         dtype = dtype["config"].get("name")
     name = dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name
     if isinstance(name, str) and name.startswith(_MIXED) and not (integers_too and name in INTEGERS):
-        raise ValueError(f"Unknown dtype: {name!r}. autoconv layers compute only in float32 or float64, without mixed "
-                         "precision or quantization.")
+        raise ValueError(f"Unknown dtype: {name!r}. autoconv layers compute only in float32 or "
+                         "float64, without mixed precision or quantization.")
     names.lookup("dtype", name or "float32", dict.fromkeys((*DTYPES, *(INTEGERS if integers_too else ()))))
     return name or "float32"

@@ -59,8 +59,8 @@ class Normalization(Layer):
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if (mean is None) != (variance is None):
-            raise ValueError("When setting values directly, both `mean` and `variance` must be set. Received: "
-                             f"mean={mean} and variance={variance}.")
+            raise ValueError("When setting values directly, both `mean` and `variance` must be "
+                             f"set. Received: mean={mean} and variance={variance}.")
         axes = () if axis is None else (axis,) if hasattr(axis, "__index__") else tuple(axis)
         if 0 in axes:
             raise ValueError(f"`axis` must not include 0, which is the batch axis. Received: axis={axis}.")
@@ -70,13 +70,13 @@ class Normalization(Layer):
     def build(self, input_shape: Shape) -> None:
         rank = len(input_shape)
         if any(not -rank < axis < rank for axis in self._axes):
-            raise ValueError(f"All `axis` values must be in the range [-{rank - 1}, {rank - 1}] for inputs of shape "
-                             f"{input_shape}. Received: axis={self.axis}.")
+            raise ValueError(f"All `axis` values must be in the range [-{rank - 1}, {rank - 1}] "
+                             f"for inputs of shape {input_shape}. Received: axis={self.axis}.")
         self._own_axes = sorted(axis % rank for axis in self._axes)
         sizes = tuple(input_shape[i] for i in self._own_axes)
         if None in sizes:
-            raise ValueError("The inputs must have a known size along each axis in `axis`. Received: "
-                             f"axis={self.axis} for inputs of shape {input_shape}.")
+            raise ValueError("The inputs must have a known size along each axis in `axis`. "
+                             f"Received: axis={self.axis} for inputs of shape {input_shape}.")
         self._open: tuple[int, ...] = tuple(
             input_shape[i] if i in self._own_axes else 1 for i in range(rank))  # type: ignore[misc]
         if self._fixed_mean is None:
@@ -96,8 +96,8 @@ class Normalization(Layer):
 
     def _statistic(self, preset: Any, weight: str) -> np.ndarray:
         if not self.built:
-            raise ValueError(f"Layer {self.name!r} must be built before its mean and variance can be read. Call "
-                             "build(input_shape) first.")
+            raise ValueError(f"Layer {self.name!r} must be built before its mean and variance can "
+                             "be read. Call build(input_shape) first.")
         value = getattr(self, weight).numpy() if preset is None else np.asarray(preset, self.dtype)
         return np.broadcast_to(value.reshape(self._open) if value.size == np.prod(self._open) else value, self._open)
 
@@ -162,8 +162,8 @@ class ImageLayer(Layer):
     def check_input(self, shape: Shape) -> None:
         super().check_input(shape)
         if len(shape) != 4:
-            raise ValueError(f"Layer {self.name!r} needs images of shape (N, H, W, C), or one image of shape (H, W, "
-                             f"C). Received shape {tuple(shape)}.")
+            raise ValueError(f"Layer {self.name!r} needs images of shape (N, H, W, C), or one "
+                             f"image of shape (H, W, C). Received shape {tuple(shape)}.")
 
 
 class _TargetSize(ImageLayer):

@@ -41,8 +41,8 @@ def _target_shape(shape: Any, name: str) -> tuple[int, ...]:
     sizes = tuple(shape) if isinstance(shape, (list, tuple)) else (shape,)
     if any(isinstance(n, bool) or not hasattr(n, "__index__") or n < -1 for n in sizes) or sizes.count(-1) > 1:
         rule = ("There must be at most one unknown dimension (-1) in `target_shape`" if sizes.count(-1) > 1 else
-                "Each dimension in `target_shape` must be a non-negative integer, or `-1` for a single unknown "
-                "dimension")
+                "Each dimension in `target_shape` must be a non-negative integer, or `-1` for a "
+                "single unknown dimension")
         raise ValueError(f"{rule}. Received: target_shape={shape!r}.")
     return tuple(int(n) for n in sizes)
 
@@ -132,8 +132,8 @@ class RepeatVector(Layer):
 
 def _padding(padding: Any, name: str) -> Sides:
     if isinstance(padding, str):
-        raise ValueError("`padding` should be an integer, (ph, pw) or ((top, bottom), (left, right)). Received: "
-                         f"{padding!r}.")
+        raise ValueError("`padding` should be an integer, (ph, pw) or ((top, bottom), (left, "
+                         f"right)). Received: {padding!r}.")
     try:
         return shapes.explicit_padding(padding)
     except ValueError:
@@ -173,8 +173,8 @@ def _cropping(cropping: Any, name: str) -> Sides:
         rule = ("should have two elements" if isinstance(cropping, list | tuple | str) and len(cropping) != 2 else
                 "cannot be negative" if hasattr(cropping, "__index__") else
                 "should be either an int, a tuple of 2 ints, or a tuple of 2 tuples of 2 ints")
-        raise ValueError(f"`cropping` {rule}. Received: {cropping!r}. Pass n, (rows, columns) or ((top, bottom), "
-                         "(left, right)), without negative numbers.") from None
+        raise ValueError(f"`cropping` {rule}. Received: {cropping!r}. Pass n, (rows, columns) or "
+                         "((top, bottom), (left, right)), without negative numbers.") from None
 
 
 class Cropping2D(Layer):
@@ -200,9 +200,9 @@ class Cropping2D(Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         n, *sides, c = input_shape
         if any(side is not None and sum(cut) >= side for side, cut in zip(sides, self.cropping)):
-            raise ValueError("The sum of the `cropping` values of each axis should be smaller than the corresponding "
-                             f"spatial dimension of the input. Received: input_shape={input_shape}, "
-                             f"cropping={self.cropping}")
+            raise ValueError("The sum of the `cropping` values of each axis should be smaller "
+                             "than the corresponding spatial dimension of the input. Received: "
+                             f"input_shape={input_shape}, cropping={self.cropping}")
         return (n, *(None if side is None else side - sum(cut) for side, cut in zip(sides, self.cropping)), c)
 
 

@@ -31,8 +31,8 @@ class InputSpec:
             raise TypeError(f"Argument `axes` must be a dict with integer keys. Received: axes={axes}") from None
         limit = self.ndim if self.ndim is not None else max_ndim
         if limit is not None and any(not -limit <= axis < limit for axis in self.axes):
-            raise ValueError(f"The keys of `axes` must be in the range [{-limit}, {limit - 1}]. Received: "
-                             f"axes={self.axes}.")
+            raise ValueError(f"The keys of `axes` must be in the range [{-limit}, {limit - 1}]. "
+                             f"Received: axes={self.axes}.")
 
     def fault(self, shape: Shape) -> str | None:
         """Returns the error text for an input of this shape, in Keras's words; None if the layer accepts the shape."""
@@ -44,8 +44,8 @@ class InputSpec:
                 return f"expected {name}={limit}, found ndim={rank}. Full shape received: {tuple(shape)}"
         for axis, size in self.axes.items():
             if -rank <= axis < rank and size is not None and shape[axis] not in (size, None):
-                return (f"expected axis {axis} of input shape to have value {size}, but received input with shape "
-                        f"{tuple(shape)}")
+                return (f"expected axis {axis} of input shape to have value {size}, but received "
+                        f"input with shape {tuple(shape)}")
         if self.shape is not None and any(None not in (a, b) and a != b for a, b in zip(self.shape, shape)):
             return f"expected shape={self.shape}, found shape={tuple(shape)}"
         return None
@@ -55,8 +55,8 @@ def sample_shape(shape: Any, name: str) -> Shape:
     """Returns a shape without the batch as a tuple. Raises ValueError for values such as `(784)`, an integer."""
     if isinstance(shape, str) or not hasattr(shape, "__iter__"):
         remedy = f" Write a comma after a single size: ({shape},)." if hasattr(shape, "__index__") else ""
-        raise ValueError(f"{name} must be a tuple of sizes without the batch axis, such as (28, 28, 1). Received: "
-                         f"{name}={shape!r}.{remedy}")
+        raise ValueError(f"{name} must be a tuple of sizes without the batch axis, such as (28, "
+                         f"28, 1). Received: {name}={shape!r}.{remedy}")
     return tuple(shape)
 
 
@@ -98,12 +98,12 @@ def check_input(layer: "Layer", shape: Shape) -> None:
     if layer.rank is not None and len(shape) != layer.rank:
         images = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[layer.rank]
         remedy = image_axes_remedy(len(shape)) if layer.rank == 4 else "Flatten the input first."
-        raise ValueError(f"{prefix}ndim={layer.rank}, found ndim={len(shape)}. The layer needs {images}. Received "
-                         f"shape {tuple(shape)}. {remedy}")
+        raise ValueError(f"{prefix}ndim={layer.rank}, found ndim={len(shape)}. The layer needs "
+                         f"{images}. Received shape {tuple(shape)}. {remedy}")
     if layer.rank is None and len(shape) < (layer.least_rank or 0):
-        raise ValueError(f"{prefix}min_ndim={layer.least_rank}, found ndim={len(shape)}. Full shape received: "
-                         f"{tuple(shape)}. The layer needs inputs with at least {layer.least_rank} axes, including "
-                         "the batch axis.")
+        raise ValueError(f"{prefix}min_ndim={layer.least_rank}, found ndim={len(shape)}. Full "
+                         f"shape received: {tuple(shape)}. The layer needs inputs with at least "
+                         f"{layer.least_rank} axes, including the batch axis.")
     axis = layer.channel_axis
     if layer.channels is not None and shape[axis] != layer.channels:
         advice = axes_remedy(shape, (None, None, None, layer.channels)) if layer.rank == 4 and axis == -1 else ""

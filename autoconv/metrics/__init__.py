@@ -171,14 +171,14 @@ def _check_targets(metric: Metric, sparse: bool, y_true: Shape, y_pred: Shape, l
         return
     shapes = f"Received: targets of shape {y_true}, outputs of shape {y_pred}."
     if sparse and isinstance(metric, CategoricalAccuracy | TopKCategoricalAccuracy):
-        raise ValueError(f"{metric.name} is for one-hot targets. {shapes} For integer labels use 'sparse_"
-                         f"{_plain(metric)}', or 'accuracy'.")
+        raise ValueError(f"{metric.name} is for one-hot targets. {shapes} For integer labels use "
+                         f"'sparse_{_plain(metric)}', or 'accuracy'.")
     if not sparse and isinstance(metric, SparseCategoricalAccuracy | SparseTopKCategoricalAccuracy):
         raise ValueError(f"{metric.name} is for integer labels. {shapes} For one-hot targets use "
                          f"'{_plain(metric).removeprefix('sparse_')}', or 'accuracy'.")
     if isinstance(metric, BinaryAccuracy) and (sparse or "categorical" in str(getattr(loss, "name", ""))):
-        raise ValueError(f"{metric.name} compares each of the {y_pred[-1]} outputs with a separate target. {shapes} "
-                         "For mutually exclusive classes use 'accuracy'.")
+        raise ValueError(f"{metric.name} compares each of the {y_pred[-1]} outputs with a separate "
+                         f"target. {shapes} For mutually exclusive classes use 'accuracy'.")
 
 
 def _plain(metric: Metric) -> str:

@@ -62,9 +62,9 @@ def _match_shapes(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | Non
     if t.ndim != p.ndim and t.size == p.size:
         t = t.reshape(p.shape)
     if t.shape != p.shape:
-        raise ValueError(f"Targets must have the same shape as the predictions. Received: targets of shape {t.shape}, "
-                         f"predictions of shape {p.shape}. Convert integer labels to one-hot targets with "
-                         "utils.to_categorical.")
+        raise ValueError("Targets must have the same shape as the predictions. Received: targets "
+                         f"of shape {t.shape}, predictions of shape {p.shape}. Convert integer "
+                         "labels to one-hot targets with utils.to_categorical.")
     _, weights = broadcast_weights(p, sample_weight)
     if top_k is not None:
         top = np.argsort(-p, -1, kind="stable")[..., :top_k]
@@ -198,8 +198,8 @@ def _specificity(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray)
 
 
 def _make_best(name: str, best: Callable, condition: Callable, argument: str) -> type[_Best]:
-    doc = (f"The best {best.__name__[1:]} over `num_thresholds` thresholds in [0, 1] at which the {argument} "
-           f"is at least `{argument}`, or 0 if there is no such threshold.")
+    doc = (f"The best {best.__name__[1:]} over `num_thresholds` thresholds in [0, 1] at which the "
+           f"{argument} is at least `{argument}`, or 0 if there is no such threshold.")
     parameters = [inspect.Parameter(argument, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=float),
                   *keywords.parameters(_Best.__init__, 1, 5)]
     return type(name, (_Best,), {
@@ -313,8 +313,8 @@ class FBetaScore(Metric):
     def __init__(self, average: str | None = None, beta: float = 1.0, threshold: float | None = None,
                  name: str = "fbeta_score", dtype: str | None = None) -> None:
         if average not in (None, "micro", "macro", "weighted"):
-            raise ValueError("Invalid `average` argument value. Expected one of: {None, 'micro', 'macro', 'weighted'}. "
-                             f"Received: average={average!r}.")
+            raise ValueError("Invalid `average` argument value. Expected one of: {None, 'micro', "
+                             f"'macro', 'weighted'}}. Received: average={average!r}.")
         if not isinstance(beta, float) or beta <= 0:
             raise ValueError("Invalid `beta` argument value. It should be a Python float > 0. "
                              f"Received: beta={beta!r} of type {type(beta)}.")

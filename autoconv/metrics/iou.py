@@ -40,8 +40,8 @@ class IoU(Metric):
         t, p = t.reshape(-1).astype(np.int64), p.reshape(-1).astype(np.int64)
         weights = np.broadcast_to(1 if sample_weight is None else array(sample_weight).reshape(-1), t.shape)
         if weights.dtype.kind == "f" and self.total_cm.dtype.kind == "i":
-            warnings.warn(f"{self.name} counts in {self.dtype}, so weights lose their fractional parts. Pass "
-                          "dtype='float32'.", stacklevel=2)
+            warnings.warn(f"{self.name} counts in {self.dtype}, so weights lose their fractional "
+                          "parts. Pass dtype='float32'.", stacklevel=2)
             weights = weights.astype(np.int64)
         is_counted = (t >= 0) & (t < self.num_classes) & (p >= 0) & (p < self.num_classes) & (t != self.ignore_class)
         np.add.at(self.total_cm.data, (t[is_counted], p[is_counted]), weights[is_counted])

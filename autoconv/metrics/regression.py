@@ -24,8 +24,8 @@ class R2Score(Metric):
                  name: str = "r2_score", dtype: str | None = None) -> None:
         choices = (None, "uniform_average", "variance_weighted_average")
         if class_aggregation not in choices:
-            raise ValueError(f"Invalid value for argument `class_aggregation`. Expected one of {choices}. "
-                             f"Received: class_aggregation={class_aggregation}.")
+            raise ValueError("Invalid value for argument `class_aggregation`. Expected one of "
+                             f"{choices}. Received: class_aggregation={class_aggregation}.")
         if num_regressors < 0:
             raise ValueError("Invalid value for argument `num_regressors`. Expected a value >= 0. "
                              f"Received: num_regressors={num_regressors}.")

@@ -53,6 +53,6 @@ def load_model(filepath: Path, custom_objects: dict[str, Any] | None = None, com
     from .. import formats
 
     if not safe_mode:
-        raise ValueError("safe_mode must be True, because code from a file is never run. Pass your own classes and "
-                         "functions in custom_objects.")
+        raise ValueError("safe_mode must be True, because code from a file is never run. Pass "
+                         "your own classes and functions in custom_objects.")
     return formats.load_model(filepath, custom_objects, compile)

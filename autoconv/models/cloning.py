@@ -18,9 +18,9 @@ def clone(model: Model, input_tensors: Any, clone_function: Clone | None, call_f
     if clone_function is not None and not callable(clone_function):
         raise ValueError(f"Expected `clone_function` argument to be a callable. Received: {clone_function!r}.")
     if not isinstance(model, Sequential) and model._graph is None:
-        raise ValueError("clone_model supports its other arguments only for Sequential and functional models. "
-                         f"Received: a model of class {type(model).__name__}. Call clone_model(model) without other "
-                         "arguments.")
+        raise ValueError("clone_model supports its other arguments only for Sequential and "
+                         f"functional models. Received: a model of class {type(model).__name__}. "
+                         "Call clone_model(model) without other arguments.")
 
     def make(layer: Layer) -> Layer:
         if recursive and isinstance(layer, Model):
@@ -29,8 +29,8 @@ def clone(model: Model, input_tensors: Any, clone_function: Clone | None, call_f
 
     if isinstance(model, Sequential):
         if call_function is not None:
-            raise ValueError("`call_function` is supported only for functional models, not for Sequential models. "
-                             f"Received: call_function={call_function!r}.")
+            raise ValueError("`call_function` is supported only for functional models, not for "
+                             f"Sequential models. Received: call_function={call_function!r}.")
         return _sequential(model, input_tensors, make)
     return _graph(model, input_tensors, make, call_function or (lambda layer, *args, **kwargs: layer(*args, **kwargs)))
 
@@ -40,8 +40,8 @@ def _sequential(model: Sequential, input_tensors: Any, make: Clone) -> Model:
     if input_tensors is not None:
         tensors = flatten(input_tensors)
         if len(tensors) != 1 or not isinstance(tensors[0], SymbolicTensor):
-            raise ValueError("input_tensors of a Sequential must be one symbolic tensor, such as Input(shape). "
-                             f"Received: input_tensors={input_tensors!r}.")
+            raise ValueError("input_tensors of a Sequential must be one symbolic tensor, such as "
+                             f"Input(shape). Received: input_tensors={input_tensors!r}.")
         first: list[Any] = [tensors[0]]
     else:
         first = [] if begin is None else [InputLayer(begin.output.shape[1:], dtype=begin.output.dtype, name=begin.name)]
@@ -55,8 +55,8 @@ def _graph(model: Model, input_tensors: Any, make: Clone, call: Call) -> Model:
     else:
         begins = flatten(input_tensors)
     if len(begins) != len(graph.inputs):
-        raise ValueError(f"input_tensors must contain one symbolic tensor per model input, {len(graph.inputs)} in "
-                         f"total. Received: {input_tensors!r}.")
+        raise ValueError("input_tensors must contain one symbolic tensor per model input, "
+                         f"{len(graph.inputs)} in total. Received: {input_tensors!r}.")
     new = {id(old): begin for old, begin in zip(graph.inputs, begins)}
     operations: dict[int, Any] = {}
     for node in graph.nodes:

@@ -63,8 +63,8 @@ class Model(Layer):
         if inputs is None and outputs is None:
             return
         if inputs is None or outputs is None:
-            raise TypeError("A model needs both inputs and outputs: Model(inputs, outputs). Received: "
-                            f"inputs={inputs!r}, outputs={outputs!r}.")
+            raise TypeError("A model needs both inputs and outputs: Model(inputs, outputs). "
+                            f"Received: inputs={inputs!r}, outputs={outputs!r}.")
         self._graph = Graph(inputs, outputs)
         if type(self).__init__ is Model.__init__:
             self._recipe = ((), (), ())  # the graph describes the whole model
@@ -83,10 +83,10 @@ class Model(Layer):
     def _missing_reason(self, name: str) -> str:
         """Returns the error text for a missing attribute: the reason and the remedy."""
         if name in ("input_shape", "output_shape"):
-            return (f"{self.name!r} has no {name} yet: the shapes are not known. Call it on data, or call "
-                    "build((None, *shape)).")
-        return (f"{self.name!r} has no {name} yet: a model has them when it is made of them, Model(inputs, outputs); "
-                "one with a call of its own has no graph.")
+            return (f"{self.name!r} has no {name} yet: the shapes are not known. Call it on data, "
+                    "or call build((None, *shape)).")
+        return (f"{self.name!r} has no {name} yet: a model has them when it is made of them, "
+                "Model(inputs, outputs); one with a call of its own has no graph.")
 
     # The graph.
 
@@ -145,8 +145,8 @@ class Model(Layer):
             raise ValueError(f"Provide either a layer name or a layer index. Received: name={name!r}, index={index!r}.")
         if index is not None:
             if not -len(layers) <= index < len(layers):
-                raise ValueError(f"Was asked to retrieve layer at index {index} but model only has {len(layers)} "
-                                 "layers.")
+                raise ValueError(f"Was asked to retrieve layer at index {index} but model only has "
+                                 f"{len(layers)} layers.")
             return layers[index]
         by_name = {layer.name: layer for layer in reversed(layers)}
         if name not in by_name:
@@ -206,8 +206,8 @@ class Model(Layer):
             self.built = True  # the class's own training steps build its layers
             return
         if input_shape is None:
-            raise ValueError(f"The input shape of model {self.name!r} is not known. Pass it to build(), for example "
-                             "build((None, 28, 28, 1)).")
+            raise ValueError(f"The input shape of model {self.name!r} is not known. Pass it to "
+                             "build(), for example build((None, 28, 28, 1)).")
         self.built = True
         try:
             Layer.compute_output_shape(self, input_shape)  # running the model builds its layers
@@ -304,9 +304,9 @@ class Model(Layer):
         inputs = [tensor.shape[1:] for tensor in self.inputs]
         sample_shapes = inputs if input_shape is None else [input_shape] if is_shape(input_shape) else list(input_shape)
         if len(sample_shapes) != len(inputs) or any(None in shape for shape in sample_shapes):
-            raise ValueError(f"The cost of model {self.name!r} can be computed only if all input sizes are known. "
-                             f"Received: input_shape={input_shape!r} for inputs of shapes {inputs}. Pass input_shape "
-                             "with all sizes of each input.")
+            raise ValueError(f"The cost of model {self.name!r} can be computed only if all input "
+                             f"sizes are known. Received: input_shape={input_shape!r} for inputs "
+                             f"of shapes {inputs}. Pass input_shape with all sizes of each input.")
         shapes: list[Any] = [(int(batch_size), *shape) for shape in sample_shapes]
         self.check_input(shapes if len(shapes) > 1 else shapes[0])
         return profile(self.name, self.graph, self.device, int(batch_size), [shape[1:] for shape in shapes], measure)

@@ -38,8 +38,8 @@ class Sequential(Model):
         self._rebuild()
 
     def _missing_reason(self, name: str) -> str:
-        return (f"{self.name!r} has no {name} yet: the shapes are not known. Start it with layers.Input(shape), or "
-                "call build((None, *shape)).")
+        return (f"{self.name!r} has no {name} yet: the shapes are not known. Start it with "
+                "layers.Input(shape), or call build((None, *shape)).")
 
     @property
     def layers(self) -> list[Layer]:
@@ -94,8 +94,8 @@ class Sequential(Model):
             names.add(layer.name)
             return
         if layer.name in names and not any(layer is member for member in self._layers):
-            raise ValueError("Layers of a model must have different names. Received a second layer named "
-                             f"{layer.name!r}.")
+            raise ValueError("Layers of a model must have different names. Received a second "
+                             f"layer named {layer.name!r}.")
         if any(nested is self for nested in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
         if layer.device is not self.device:  # the model or layer on the default device moves
@@ -132,8 +132,8 @@ class Sequential(Model):
     def build(self, input_shape: Shape | None = None) -> None:
         """Creates all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
         if not self._layers and self._begin is None:
-            raise ValueError(f"Model {self.name!r} has no layers. Add layers with model.add(layer) before you build "
-                             "or call the model.")
+            raise ValueError(f"Model {self.name!r} has no layers. Add layers with model.add(layer) "
+                             "before you build or call the model.")
         if input_shape is None:
             input_shape = self.input_shape
         self._relink(tuple(input_shape))

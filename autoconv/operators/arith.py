@@ -190,8 +190,8 @@ def sqrt(k, x):
 def matmul(k, a, b):
     """y = a @ b as in NumPy, for vectors, matrices (n, m) @ (m, p) and batches of matrices."""
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
-        raise ValueError(f"@ needs operands of shapes (..., n, m) and (..., m, p). Received shapes: {a.shape} and "
-                         f"{b.shape}.")
+        raise ValueError("@ needs operands of shapes (..., n, m) and (..., m, p). Received "
+                         f"shapes: {a.shape} and {b.shape}.")
     rows = a if a.ndim > 1 else a.reshape(1, -1)  # (..., n, m)
     columns = b if b.ndim > 1 else b.reshape(-1, 1)  # (..., m, p)
     batch = _broadcast(rows.shape[:-2], columns.shape[:-2], "@")
@@ -365,8 +365,8 @@ def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
     if not all(hasattr(i, "__index__") and -ndim <= i < ndim for i in axes):
-        raise ValueError(f"Each axis must be an integer in {-ndim}..{ndim - 1} for a tensor with {ndim} axes. "
-                         f"Received: {axis!r}.")
+        raise ValueError(f"Each axis must be an integer in {-ndim}..{ndim - 1} for a tensor with "
+                         f"{ndim} axes. Received: {axis!r}.")
     axes = tuple(int(i) % ndim for i in axes)
     if len(set(axes)) != len(axes):
         raise ValueError(f"Each axis may be given only once. Received: {axis!r}.")
@@ -410,8 +410,8 @@ def _broadcast(a: tuple, b: tuple, sign: str) -> tuple:
     try:
         return np.broadcast_shapes(a, b)
     except ValueError:
-        raise ValueError(f"{sign} needs operands whose shapes broadcast, so sizes must be equal or 1. Received "
-                         f"shapes: {a} and {b}.") from None
+        raise ValueError(f"{sign} needs operands whose shapes broadcast, so sizes must be equal or "
+                         f"1. Received shapes: {a} and {b}.") from None
 
 
 def _result(k: ModuleType, a: Any, b: Any, sign: str, inexact: bool = False) -> Any:

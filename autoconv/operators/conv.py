@@ -57,9 +57,9 @@ def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
     """
     y = k.empty((x.shape[0], *size, w.shape[2]), x.dtype)
     if window.convolved_shape(y.shape, w.shape, None, w.shape[3]) != x.shape or _shape(b) not in (None, y.shape[3:]):
-        raise ValueError(f"The shapes of x, w and the bias do not match a transposed convolution with {window} and a "
-                         f"result of shape {y.shape}. Received: x of shape {x.shape}, w of shape {w.shape}, bias of "
-                         f"shape {_shape(b)}.")
+        raise ValueError("The shapes of x, w and the bias do not match a transposed convolution "
+                         f"with {window} and a result of shape {y.shape}. Received: x of shape "
+                         f"{x.shape}, w of shape {w.shape}, bias of shape {_shape(b)}.")
     k.conv2d_input_grad(x, w, y, window, 1, b)
 
     def backward(dy, needs):

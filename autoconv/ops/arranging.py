@@ -66,8 +66,8 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     x = operand(x)
     shape = tuple(shape)
     if len(x.shape) > len(shape) or any(n not in (1, size) for n, size in zip(x.shape[::-1], shape[::-1])):
-        raise ValueError(f"x of shape {x.shape} cannot be broadcast to {shape}. Each size of x must be 1 or equal to "
-                         "the size of the same axis in `shape`.")
+        raise ValueError(f"x of shape {x.shape} cannot be broadcast to {shape}. Each size of x "
+                         "must be 1 or equal to the size of the same axis in `shape`.")
     return where(np.ones(shape, bool), x, x)
 
 
@@ -117,8 +117,8 @@ def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None)
         return take(x, indices)
     (axis,) = normalize_axes(axis, len(x.shape))
     if len(indices.shape) != len(x.shape):
-        raise ValueError("take_along_axis needs indices with as many axes as x. Received: indices of shape "
-                         f"{tuple(indices.shape)}, x of shape {tuple(x.shape)}.")
+        raise ValueError("take_along_axis needs indices with as many axes as x. Received: indices "
+                         f"of shape {tuple(indices.shape)}, x of shape {tuple(x.shape)}.")
     places = np.ogrid[tuple(slice(n) for n in x.shape)]
     return x[tuple(indices if i == axis else place for i, place in enumerate(places))]
 

@@ -102,8 +102,8 @@ def stop_gradient(variable: TensorLike) -> Tensor:
 def check_channels_last(data_format: str | None) -> None:
     """Raises ValueError for an axis order other than (N, H, W, C)."""
     if data_format not in (None, "channels_last"):
-        raise ValueError("data_format must be 'channels_last', because images have shape (N, H, W, C). Received: "
-                         f"{data_format!r}.")
+        raise ValueError("data_format must be 'channels_last', because images have shape (N, H, "
+                         f"W, C). Received: {data_format!r}.")
 
 
 accept_any_tensor(globals(), ["stop_gradient"])

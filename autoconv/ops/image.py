@@ -60,9 +60,9 @@ def _sides(first_name: str, first: int | None, last_name: str, last: int | None,
     start = change - (last or 0) if first is None else first
     end = change - start if last is None else last
     if start < 0 or end < 0:
-        raise ValueError(f"{first_name} and {last_name} must be at least 0, also if computed from {whole_name}. "
-                         f"Received: {first_name}={first}, {last_name}={last}, {whole_name}={whole} for an image "
-                         f"size of {size}.")
+        raise ValueError(f"{first_name} and {last_name} must be at least 0, also if computed from "
+                         f"{whole_name}. Received: {first_name}={first}, {last_name}={last}, "
+                         f"{whole_name}={whole} for an image size of {size}.")
     return start, end
 
 

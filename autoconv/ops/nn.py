@@ -122,8 +122,8 @@ def one_hot(x: TensorLike, num_classes: int, axis: int = -1, dtype: DTypeLike | 
     position of the classes' axis. A label outside 0..num_classes-1 gives only zeros.
     """
     if sparse:
-        raise ValueError(f"one_hot returns only dense tensors. Received: sparse={sparse}. Leave out the argument "
-                         "sparse.")
+        raise ValueError(f"one_hot returns only dense tensors. Received: sparse={sparse}. Leave "
+                         "out the argument sparse.")
     labels = F.expand_dims(operand(x), axis)
     (axis,) = normalize_axes(axis, len(labels.shape))
     classes = np.arange(num_classes).reshape(-1, *(1,) * (len(labels.shape) - 1 - axis))

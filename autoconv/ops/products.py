@@ -78,8 +78,8 @@ def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], 
     letters = operands_text.replace(",", "").replace("...", "")
     if len(terms) != len(tensors) or not tensors or not set(letters + result.replace("...", "")) <= set(
             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"):
-        raise ValueError("einsum needs letters for the axes of each tensor, such as 'bij,bjk->bik' for two tensors. "
-                         f"Received: {subscripts!r} for {len(tensors)} tensors.")
+        raise ValueError("einsum needs letters for the axes of each tensor, such as 'bij,bjk->bik' "
+                         f"for two tensors. Received: {subscripts!r} for {len(tensors)} tensors.")
     inputs = [_letters(term, len(x.shape) - len(term.replace("...", ""))) for term, x in zip(terms, tensors)]
     if any(len(names) != len(x.shape) for names, x in zip(inputs, tensors)):
         raise ValueError(f"einsum needs one letter for each axis of a tensor. Received: {subscripts!r} for tensors of "
@@ -89,8 +89,8 @@ def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], 
         result = "..." + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
     output = _letters(result, ellipsis_axes)
     if len(set(output)) != len(output) or not set(output) <= {name for names in inputs for name in names}:
-        raise ValueError("The result of einsum can contain only letters of the operands, and each letter only once. "
-                         f"Received: {subscripts!r}.")
+        raise ValueError("The result of einsum can contain only letters of the operands, and each "
+                         f"letter only once. Received: {subscripts!r}.")
     return inputs, output
 
 

@@ -140,8 +140,8 @@ class Optimizer(Stateful):
             raise TypeError("The learning rate of this optimizer cannot be changed, because a schedule sets the "
                             f"rate. Received: {value!r}. Create the optimizer with a number as learning_rate.")
         elif isinstance(value, bool) or not is_number(value):
-            raise ValueError("learning_rate must be a number, or a function of the step count, such as "
-                             f"optim.schedules.CosineDecay. Received: {value!r}.")
+            raise ValueError("learning_rate must be a number, or a function of the step count, "
+                             f"such as optim.schedules.CosineDecay. Received: {value!r}.")
         else:
             self._learning_rate.data[()] = float(value)
 
@@ -264,9 +264,9 @@ class Optimizer(Stateful):
         """Loads the values that `save_own_variables` stored. Warns and changes nothing if their number differs."""
         variables = self.variables
         if len(store) != len(variables):
-            warnings.warn(f"Skipping variable loading for optimizer {self.name!r}, because it has {len(variables)} "
-                          f"variables whereas the saved optimizer has {len(store)} variables. Call "
-                          "build(parameters) first.", stacklevel=2)
+            warnings.warn(f"Skipping variable loading for optimizer {self.name!r}, because it has "
+                          f"{len(variables)} variables whereas the saved optimizer has "
+                          f"{len(store)} variables. Call build(parameters) first.", stacklevel=2)
             return
         super().load_own_variables(store)
 
@@ -290,8 +290,8 @@ class Optimizer(Stateful):
             Optimizer.build(self, own_parameters if is_subset else parameters)  # the device may have changed
             gradients = [by_id.get(id(parameter)) for parameter in self.flat.parameters]  # type: ignore[union-attr]
         if self.flat is None:
-            raise ValueError("The first call of apply() needs the parameters. Call apply(gradients, parameters), or "
-                             "call build(parameters) first.")
+            raise ValueError("The first call of apply() needs the parameters. Call "
+                             "apply(gradients, parameters), or call build(parameters) first.")
         if len(gradients) != len(self.flat.parameters):
             raise ValueError(f"apply() needs one gradient for each of the {len(self.flat.parameters)} parameters. "
                              f"Received: {len(gradients)} gradients.")
@@ -315,8 +315,8 @@ class Optimizer(Stateful):
                         trainable_variables: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
         """Returns the weights and optimizer variables after a step from the given values. Changes no variable."""
         if self.flat is None:
-            raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built. Call build(parameters) "
-                             "first.")
+            raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built. Call "
+                             "build(parameters) first.")
         weights, variables = self.flat.parameters, self.variables
         with self.holding(trainable_variables=(weights, trainable_variables),
                           optimizer_variables=(variables, optimizer_variables)):
@@ -390,8 +390,8 @@ class Optimizer(Stateful):
     def _update_one(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
         """Updates one weight by the formula, on the weight's part of the flat arrays."""
         if not self.built:
-            raise ValueError(f"update_step() needs the variables of the {type(self).__name__} optimizer. Call "
-                             "build(parameters) first.")
+            raise ValueError(f"update_step() needs the variables of the {type(self).__name__} "
+                             "optimizer. Call build(parameters) first.")
         schedule = self._schedule
         with preserve_values([self._learning_rate]), self._storage.restrict_to(variable, gradient) as part:
             try:

@@ -76,8 +76,8 @@ class FlatParameters:
                 copy(0, part)
             elif gradient is not part:
                 if gradient.shape != part.shape:
-                    raise ValueError(f"The gradient of {p.name or 'a parameter'} must have the parameter's shape "
-                                     f"{p.shape}. Received: {gradient.shape}.")
+                    raise ValueError(f"The gradient of {p.name or 'a parameter'} must have the "
+                                     f"parameter's shape {p.shape}. Received: {gradient.shape}.")
                 copy(self.device.asarray(gradient), part)
 
     def constrain(self) -> None:
@@ -96,8 +96,8 @@ def warn_about_missing(gradients: Sequence[Any], parameters: Sequence[Variable])
         raise ValueError("No gradients provided for any variable.")
     if missing:
         names = [parameters[i].name or i if i < len(parameters) else i for i in missing]
-        warnings.warn(f"Gradients do not exist for variables {names}, which stay as they are. Is each of them used in "
-                      "the loss?", stacklevel=4)
+        warnings.warn(f"Gradients do not exist for variables {names}, which stay as they are. Is "
+                      "each of them used in the loss?", stacklevel=4)
 
 
 class Slots:

@@ -111,8 +111,8 @@ class AdamW(Adam):
     def __init__(self, learning_rate: LearningRate = 0.001, weight_decay: float = 0.004, beta_1: float = 0.9,
                  beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False, **common: Any) -> None:
         if weight_decay is None:
-            raise ValueError("weight_decay of AdamW must be a number. Received: None. To train without weight decay, "
-                             "use Adam.")
+            raise ValueError("weight_decay of AdamW must be a number. Received: None. To train "
+                             "without weight decay, use Adam.")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **common)
 
 
@@ -237,8 +237,8 @@ class Lion(Optimizer):
                  **common: Any) -> None:
         super().__init__(learning_rate, **common)
         if not 0 < beta_1 <= 1:
-            raise ValueError("Argument `beta_1` must be in the (0, 1] range. With beta_1=0, the optimizer "
-                             f"degenerates to SignSGD. Received: beta_1={beta_1}.")
+            raise ValueError("Argument `beta_1` must be in the (0, 1] range. With beta_1=0, the "
+                             f"optimizer degenerates to SignSGD. Received: beta_1={beta_1}.")
         self.beta_1 = beta_1
         self.beta_2 = beta_2
 

@@ -39,9 +39,9 @@ class MPI(Ranks):
         self._mpi = _mpi4py()
         base = self._mpi.COMM_WORLD if comm is None else comm
         if base.size == 1 and comm is None and not any(name in os.environ for name in STARTED_BY):
-            raise RuntimeError("Only one process is running. Start several processes, for example with `mpiexec -n 4 "
-                               "python -m mpi4py program.py` or `mpiexec -n 4 python -m mpi4py -m autoconv train "
-                               "mnist --distributed`.")
+            raise RuntimeError("Only one process is running. Start several processes, for example "
+                               "with `mpiexec -n 4 python -m mpi4py program.py` or `mpiexec -n 4 "
+                               "python -m mpi4py -m autoconv train mnist --distributed`.")
         self._comm = base.Dup()
         self.rank = self._comm.rank
         self.size = self._comm.size

@@ -30,6 +30,6 @@ class Watch:
                 time.sleep(PAUSE)
             elif late := sorted(set(missing())):
                 ranks = f"rank{'s' * (len(late) > 1)} {', '.join(map(str, late))}"
-                raise TimeoutError(f"Rank {self._rank} has received no message from {ranks} for {self._timeout:g} "
-                                   "seconds. Check whether a process has stopped. If the processes are only slow, "
-                                   "raise the timeout.")
+                raise TimeoutError(f"Rank {self._rank} has received no message from {ranks} for "
+                                   f"{self._timeout:g} seconds. Check whether a process has "
+                                   "stopped. If the processes are only slow, raise the timeout.")

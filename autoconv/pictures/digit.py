@@ -20,8 +20,8 @@ def as_mnist(gray: np.ndarray) -> np.ndarray:
     """
     picture = np.asarray(gray, np.float32)
     if picture.ndim != 2 or not picture.size:
-        raise ValueError("A picture of a digit must be a non-empty array of shape (H, W). Received shape: "
-                         f"{picture.shape}.")
+        raise ValueError("A picture of a digit must be a non-empty array of shape (H, W). "
+                         f"Received shape: {picture.shape}.")
     ink, mask, step = _find_digit(picture)
     if mask.any() and step > 1:  # a second pass over the digit only, at higher resolution
         cut = [slice(max(ends[0] - _MARGIN, 0) * step, (ends[-1] + 1 + _MARGIN) * step)

@@ -26,8 +26,8 @@ def occlusion_map(model: Model, image: ImageLike, class_index: int | None = None
     _, h, w, _ = x.shape
     high, wide = pair(size or (max(1, h // 7), max(1, w // 7)), "size")
     if high > h or wide > w:
-        raise ValueError(f"The patch must fit into the image. Received: size={(high, wide)} for an image of {h} x {w} "
-                         "pixels.")
+        raise ValueError(f"The patch must fit into the image. Received: size={(high, wide)} for an "
+                         f"image of {h} x {w} pixels.")
     down, right = pair(strides or (max(1, high // 2), max(1, wide // 2)), "strides")
     scores = class_scores(model, x)[0]
     chosen = _class(scores, class_index)

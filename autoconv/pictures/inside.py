@@ -72,8 +72,8 @@ def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
 def batch_of_one(model: Model, image: ImageLike) -> np.ndarray:
     """Returns an image as a batch (1, H, W, C). image: an array (H, W) or (H, W, C), or a file."""
     if len(model.inputs) != 1:
-        raise ValueError(f"The model must have one input. Received a model with {len(model.inputs)} inputs: "
-                         f"{', '.join(model.input_names)}.")
+        raise ValueError("The model must have one input. Received a model with "
+                         f"{len(model.inputs)} inputs: {', '.join(model.input_names)}.")
     if isinstance(image, str | os.PathLike):
         image = reading.read_for_model(model, Path(image))
     x = np.asarray(image)

@@ -38,8 +38,8 @@ def read_for_model(model: Model, path: Path) -> np.ndarray:
     shape = model.input_shape[1:]
     output_shape = model.output_shape
     if len(shape) != 3:
-        raise ValueError("A picture has the shape (height, width, channels), but the model's input has the shape "
-                         f"{shape}. Pass an array instead of a file.")
+        raise ValueError("A picture has the shape (height, width, channels), but the model's "
+                         f"input has the shape {shape}. Pass an array instead of a file.")
     count = output_shape[-1] if isinstance(output_shape, tuple) and len(output_shape) == 2 else 0
     kind = picture_kind(shape, model.class_names or tuple(map(str, range(count))))
     pictures = read(path, shape, kind)
@@ -71,8 +71,8 @@ def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
             with regular.open_file(path) as file:
                 return _split_array(path, npy.read_array(file, regular.size(file)), shape)
         if shape[2] not in (1, 3):
-            raise ValueError(f"the net needs images with {shape[2]} channels, but pictures have 1 or 3. Pass a .npy "
-                             "file")
+            raise ValueError(f"the net needs images with {shape[2]} channels, but pictures have 1 "
+                             "or 3. Pass a .npy file")
         return [Picture(str(path), _read_image(path, shape, kind))]
     except UnreadableImage:
         raise

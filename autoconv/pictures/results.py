@@ -13,8 +13,8 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np
     true = _labels(y_true)
     guessed = _labels(y_pred)
     if true.shape != guessed.shape or not true.size:
-        raise ValueError("y_true and y_pred must have the same number of samples, and at least one. Received: "
-                         f"{len(true)} samples in y_true, {len(guessed)} in y_pred.")
+        raise ValueError("y_true and y_pred must have the same number of samples, and at least "
+                         f"one. Received: {len(true)} samples in y_true, {len(guessed)} in y_pred.")
     widths = [np.shape(y)[1] for y in (y_true, y_pred) if np.ndim(y) == 2 and np.shape(y)[1] > 1]
     count = max([int(true.max()) + 1, int(guessed.max()) + 1, *widths]) if classes is None else classes
     if min(true.min(), guessed.min()) < 0 or max(true.max(), guessed.max()) >= count:
@@ -42,10 +42,10 @@ def worst_mistakes(y_true: Any, scores: np.ndarray, count: int = 24) -> np.ndarr
     true = _labels(y_true)
     scores = np.asarray(scores)
     if scores.ndim != 2 or scores.shape[1] < 2 or len(scores) != len(true):
-        raise ValueError(f"scores must have the shape (N, classes), with one row for each of the {len(true)} labels "
-                         f"and at least two columns. Received: y_true of shape {np.shape(y_true)}, scores of shape "
-                         f"{scores.shape}. Pass the labels first, as in worst_mistakes(labels, "
-                         "model.predict(images)).")
+        raise ValueError("scores must have the shape (N, classes), with one row for each of the "
+                         f"{len(true)} labels and at least two columns. Received: y_true of shape "
+                         f"{np.shape(y_true)}, scores of shape {scores.shape}. Pass the labels "
+                         "first, as in worst_mistakes(labels, model.predict(images)).")
     wrong = np.flatnonzero(true != scores.argmax(-1))
     return wrong[np.argsort(-scores[wrong].max(-1).astype(np.float64), kind="stable")][:count]
 

@@ -69,8 +69,8 @@ def newest(folder: Path, report: Callable[[str], Any]) -> Checkpoint | None:
             report(f"{text} The one before is used: {path.name}.")
         return Checkpoint(path, training, state)
     if errors:
-        raise ValueError(f"{' '.join(errors)} No undamaged checkpoint of this training run remains. Remove {folder} "
-                         "to start again.")
+        raise ValueError(f"{' '.join(errors)} No undamaged checkpoint of this training run "
+                         f"remains. Remove {folder} to start again.")
     return None
 
 
@@ -202,8 +202,8 @@ class Writer:
         try:
             self._hold = folders.Hold(self.folder)
         except BlockingIOError as error:
-            raise BlockingIOError(0, f"Another process is training in {self.folder}. Wait until it ends, or choose "
-                                     "another folder.") from error
+            raise BlockingIOError(0, f"Another process is training in {self.folder}. Wait until it "
+                                     "ends, or choose another folder.") from error
 
     def _work(self) -> None:
         while True:

@@ -53,8 +53,8 @@ def check_loss(loss: Any) -> Any:
 def check_weights(loss_weights: Any) -> Any:
     """Returns `loss_weights` unchanged. Raises ValueError if it contains anything but numbers and None."""
     if not all(w is None or (isinstance(w, int | float) and not isinstance(w, bool)) for w in flatten(loss_weights)):
-        raise ValueError(f"loss_weights must be a number, or a list or dict of numbers. Received: {loss_weights!r}. "
-                         f"To pass metrics, use metrics={loss_weights!r}.")
+        raise ValueError("loss_weights must be a number, or a list or dict of numbers. Received: "
+                         f"{loss_weights!r}. To pass metrics, use metrics={loss_weights!r}.")
     return loss_weights
 
 
@@ -70,9 +70,9 @@ def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
     """Returns a `Goal` for each output that has a loss. `outputs` are the names of all outputs."""
     for item in _spread(loss, outputs, "loss", True):
         if item is not None and item.reduction in (None, "none"):
-            raise ValueError("Training needs a loss that returns one number per batch. Received: the loss "
-                             f"{item.name!r} with reduction={item.reduction!r}, which returns one number per sample. "
-                             "Use reduction='sum_over_batch_size' or 'sum'.")
+            raise ValueError("Training needs a loss that returns one number per batch. Received: the "
+                             f"loss {item.name!r} with reduction={item.reduction!r}, which returns "
+                             "one number per sample. Use reduction='sum_over_batch_size' or 'sum'.")
     weights = [1.0 if w is None else float(w) for w in _spread(loss_weights, outputs, "loss_weights", False)]
     result = [Goal(i, item, weights[i], f"{name}{item.name if name.endswith('/') else ''}_loss")
               for i, (name, item) in enumerate(zip(outputs, _spread(loss, outputs, "loss", True))) if item is not None]
@@ -114,16 +114,16 @@ def _spread(value: Any, outputs: Sequence[str], argument: str, repeats: bool) ->
     if isinstance(value, Mapping):
         unknown = [name for name in value if name not in outputs]
         if unknown:
-            raise ValueError(f"{argument} contains names that are not outputs of the model: {unknown}. The outputs of "
-                             f"the model: {list(outputs)}.")
+            raise ValueError(f"{argument} contains names that are not outputs of the model: "
+                             f"{unknown}. The outputs of the model: {list(outputs)}.")
         return [value.get(name) for name in outputs]
     if isinstance(value, list | tuple):
         if len(value) != len(outputs):
             raise OutputsError(f"{argument} must have one entry per output: {list(outputs)}. Received: {value!r}.")
         return list(value)
     if value is not None and len(outputs) > 1 and not repeats:
-        raise ValueError(f"{argument} must be a list or a dict with one entry for each output: {list(outputs)}. "
-                         f"Received: {value!r}.")
+        raise ValueError(f"{argument} must be a list or a dict with one entry for each output: "
+                         f"{list(outputs)}. Received: {value!r}.")
     return [value] * len(outputs)
 
 
@@ -144,8 +144,8 @@ def to_config(trainer: Any) -> JsonObject | None:
 def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> JsonObject:
     """Returns the arguments of compile() from the plain data of `to_config`. Raises ValueError for unknown names."""
     if not isinstance(config, Mapping) or not isinstance(config.get("optimizer"), Mapping | str):
-        raise ValueError("A compile configuration must be a dict that contains an optimizer as a name or a dict. "
-                         f"Received: {config!r:.80}.")
+        raise ValueError("A compile configuration must be a dict that contains an optimizer as a "
+                         f"name or a dict. Received: {config!r:.80}.")
     entry = config["optimizer"]
     objects = {**known_objects(), **(custom_objects or {})}
 

@@ -18,8 +18,8 @@ from .user_arrays import Data, Model, batch_parts, check_data, drop_batch, list_
 def check_arrays(model: Model, x: Any, y: Any, sample_weight: Any = None) -> Data:
     """Checks the arrays of a data set or batch, including targets, and returns them as `Data`."""
     if y is None and _wants_targets(model):
-        raise ValueError("y is missing, but the model needs targets. Pass x and y as separate arrays, or as batches "
-                         "(x, y). Received: y=None.")
+        raise ValueError("y is missing, but the model needs targets. Pass x and y as separate "
+                         "arrays, or as batches (x, y). Received: y=None.")
     names = getattr(model, "output_keys", None)
     x = _list_inputs(model, x)
     if names is None and (isinstance(y, Mapping) or is_nested(y)):  # `model.call` determines the outputs
@@ -84,8 +84,8 @@ def prepare_data(model: Model, x: Any, y: Any = None, sample_weight: Any = None,
         return prepare(x, y, sample_weight)
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
-            raise ValueError(f"When providing `x` as a {type(x).__name__}, `{name}` should not be passed. Include "
-                             f"`{name}` in the batches of `x`.")
+            raise ValueError(f"When providing `x` as a {type(x).__name__}, `{name}` should not be "
+                             f"passed. Include `{name}` in the batches of `x`.")
     return Stream(x, lambda batch: prepare(*batch_parts(batch)), ranks=model.ranks if targets else ALONE, **order)
 
 
@@ -105,8 +105,8 @@ def training_and_validation(
     if not share:
         return data, None
     if isinstance(data, Stream):
-        raise ValueError("validation_split is only supported for arrays. Received an iterable of batches. Pass "
-                         "validation_data instead.")
+        raise ValueError("validation_split is only supported for arrays. Received an iterable of "
+                         "batches. Pass validation_data instead.")
     data, validation = split_validation(data, share)
     unweighted = [None] * len(validation.weights)
     return data, validation if class_weight is None else replace(validation, weights=unweighted)

@@ -71,6 +71,6 @@ class Outputs:
 def _check(step: Step) -> None:
     for output in step.space.outputs:
         if not output.shape or len(output) != step.samples:
-            raise ValueError("predict() needs a model that returns one row per sample. Received: output of shape "
-                             f"{tuple(output.shape)} for {step.samples} samples. Call the model directly on the "
-                             "data, as in model(x).")
+            raise ValueError("predict() needs a model that returns one row per sample. Received: "
+                             f"output of shape {tuple(output.shape)} for {step.samples} samples. "
+                             "Call the model directly on the data, as in model(x).")

@@ -71,8 +71,8 @@ def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None,
         parts.append(part * goal.weight)
     parts += [loss.sum() for loss in model.losses]
     if not parts:
-        raise ValueError("The model needs a loss. Pass one to compile(), such as loss='mse', override "
-                         "compute_loss(), or call add_loss() in a layer.")
+        raise ValueError("The model needs a loss. Pass one to compile(), such as loss='mse', "
+                         "override compute_loss(), or call add_loss() in a layer.")
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -250,8 +250,8 @@ class OwnSums:
 
     def get_state(self, ranks: Ranks = ALONE) -> dict[str, Any]:
         """Raises ValueError, because the state of a custom step cannot be saved."""
-        raise ValueError("Training with a custom train_step or test_step cannot be saved and resumed. Leave out the "
-                         "BackupAndRestore callback.")
+        raise ValueError("Training with a custom train_step or test_step cannot be saved and "
+                         "resumed. Leave out the BackupAndRestore callback.")
 
 
 def _split(value: Any, count: int) -> list[Any]:

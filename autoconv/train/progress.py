@@ -111,8 +111,8 @@ class Progress:
 def check_verbose(verbose: Any) -> int:
     """Returns `verbose` as 0, 1 or 2, with 1 for "auto". Raises ValueError for other values."""
     if verbose not in ("auto", 0, 1, 2):
-        raise ValueError("verbose must be 'auto', 0 (silent), 1 (progress bar) or 2 (a single line). Received: "
-                         f"{verbose!r}.")
+        raise ValueError("verbose must be 'auto', 0 (silent), 1 (progress bar) or 2 (a single "
+                         f"line). Received: {verbose!r}.")
     return 1 if verbose == "auto" else int(verbose)
 
 

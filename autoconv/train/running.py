@@ -54,8 +54,8 @@ class Running:
     def _make(self, model: Model, data: Data, shapes: list[Shape], names: list[str]) -> None:
         """Creates new losses, metrics and sums, and discards all steps."""
         if shapes and len(data.y) != len(shapes) and data.y != [None]:
-            raise ValueError(f"y must have {len(shapes)} arrays, one per output. Received number of arrays: "
-                             f"{len(data.y)}.")
+            raise ValueError(f"y must have {len(shapes)} arrays, one per output. Received number "
+                             f"of arrays: {len(data.y)}.")
         trainer = model._trainer
         loss, weights, metrics, weighted_metrics = (flatten_values(value, model) for value in (
             trainer.loss, trainer.loss_weights, trainer.metrics, trainer.weighted_metrics))
@@ -78,13 +78,13 @@ class Running:
         names = output_names(model, len(shapes))
         for goal in self.goals:
             if data.y[goal.output] is None:
-                raise ValueError(f"y has no targets for the output {names[goal.output]!r}, which has a loss. Pass "
-                                 "targets for each output with a loss.")
+                raise ValueError(f"y has no targets for the output {names[goal.output]!r}, which "
+                                 "has a loss. Pass targets for each output with a loss.")
             goal.loss.check_targets(data.y[goal.output], shapes[goal.output])
         for score in self.scores["train"]:
             if data.y[score.output] is None:
-                raise ValueError(f"y has no targets for the output {names[score.output]!r}, which has a metric. Pass "
-                                 "targets for each output with a metric.")
+                raise ValueError(f"y has no targets for the output {names[score.output]!r}, which "
+                                 "has a metric. Pass targets for each output with a metric.")
 
 
 def output_names(model: Model, count: int) -> list[str]:

@@ -133,5 +133,5 @@ def translate_errors(checkpoint: Checkpoint) -> Iterator[None]:
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"The training state in the checkpoint {checkpoint.path} is incomplete or invalid: "
-                         f"{error!r}. Start again in another folder.") from error
+        raise ValueError(f"The training state in the checkpoint {checkpoint.path} is incomplete or "
+                         f"invalid: {error!r}. Start again in another folder.") from error

@@ -34,14 +34,14 @@ def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], other_schedul
     """
     for name, a, b in differences(old, new):
         if name.startswith("data."):
-            raise ValueError("The data and batch settings must be the same as in the saved training run, which had "
-                             f"{name[5:]}={a}. Received: {name[5:]}={b}. Restore the data and settings, or start "
-                             "again in another folder.")
+            raise ValueError("The data and batch settings must be the same as in the saved "
+                             f"training run, which had {name[5:]}={a}. Received: {name[5:]}={b}. "
+                             "Restore the data and settings, or start again in another folder.")
         if name == "optimizer.learning_rate" and None in (a, b) and isinstance(a or b, float):
             continue
         if not (other_schedule and name.startswith("optimizer.learning_rate.")):
-            raise ValueError(f"The saved training run has {name} = {a!r}. Received: {b!r}. Use the saved value, or "
-                             "start again in another folder.")
+            raise ValueError(f"The saved training run has {name} = {a!r}. Received: {b!r}. Use the "
+                             "saved value, or start again in another folder.")
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[tuple[str, Any, Any]]:

@@ -173,8 +173,8 @@ def check_callbacks(hooks: CallbackList, state: Mapping[str, Any]) -> None:
     callbacks = _name_all(hooks)
     for name in state:
         if name not in callbacks:
-            raise ValueError(f"The saved training run had a callback {name}, which is missing. Pass the same "
-                             "callbacks.")
+            raise ValueError(f"The saved training run had a callback {name}, which is missing. "
+                             "Pass the same callbacks.")
 
 
 def restore_callbacks(hooks: CallbackList, state: Mapping[str, Any]) -> None:

@@ -30,9 +30,9 @@ def is_stream(x: Any) -> bool:
     Raises ValueError, as Keras does, for a function or class that creates batches.
     """
     if isroutine(x) or isclass(x):
-        raise ValueError("Data must be arrays or an iterable of batches, not a class or function that creates it. "
-                         f"Received: the {'class' if isclass(x) else 'function'} {x.__name__}. Call {x.__name__}() "
-                         "and pass the result.")
+        raise ValueError("Data must be arrays or an iterable of batches, not a class or function "
+                         f"that creates it. Received: the {'class' if isclass(x) else 'function'} "
+                         f"{x.__name__}. Call {x.__name__}() and pass the result.")
     if isinstance(x, np.ndarray | Tensor | list | tuple | dict | str) or hasattr(x, "__array__") or hasattr(x, "shape"):
         return False
     return hasattr(x, "__iter__") or is_sequence(x)
@@ -61,8 +61,8 @@ class Stream:
         with state.preserve_random() if peek else nullcontext():
             first = next(tickets, None)
         if first is None:
-            raise ValueError("An iterable of batches must contain at least one batch. Received: an empty or "
-                             f"exhausted {type(batches).__name__}.")
+            raise ValueError("An iterable of batches must contain at least one batch. Received: "
+                             f"an empty or exhausted {type(batches).__name__}.")
         self._first = self.batch([first])
         self._tickets: Iterator[Ticket] | None = None if peek else chain([first], tickets)
 
@@ -106,9 +106,9 @@ class Stream:
     def check_apart(self, stream: "Stream") -> None:
         """Raises ValueError if `stream` uses the same iterable, because an iterable has only one position."""
         if self._batches is stream._batches and self._has_state():
-            raise ValueError("If checkpoints are saved, the training data and the validation data must be two "
-                             f"objects. Received the same {type(self._batches).__name__} for both. Create a second "
-                             "one.")
+            raise ValueError("If checkpoints are saved, the training data and the validation data "
+                             "must be two objects. Received the same "
+                             f"{type(self._batches).__name__} for both. Create a second one.")
 
     def get_state(self) -> dict[str, Any]:
         """Returns the iterable's position in its batches, for `set_state`."""
@@ -237,5 +237,5 @@ class Epochs:
 
 def warn_of_end() -> None:
     """Warns, in Keras's words, that the data had fewer batches than requested."""
-    warn("Your input ran out of data; interrupting training. Make sure that your dataset or generator can generate at "
-         "least `steps_per_epoch * epochs` batches.")
+    warn("Your input ran out of data; interrupting training. Make sure that your dataset or "
+         "generator can generate at least `steps_per_epoch * epochs` batches.")

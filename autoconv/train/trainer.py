@@ -84,9 +84,9 @@ class Trainer:
         refuse(self.model, "compile", unknown)
         for kind in ("train", "test", "predict"):
             if hasattr(type(self.model), f"make_{kind}_function"):  # a method that Keras lets a class override
-                raise TypeError(f"{type(self.model).__name__} must not define make_{kind}_function(), because "
-                                f"autoconv does not call this method. Define {kind}_step() instead, which is called "
-                                "on each batch.")
+                raise TypeError(f"{type(self.model).__name__} must not define make_{kind}_function(), "
+                                f"because autoconv does not call this method. Define {kind}_step() "
+                                "instead, which is called on each batch.")
         check_count("steps_per_execution", steps_per_execution, 1)
         self.loss, self.loss_weights = compiled.check_loss(loss), compiled.check_weights(loss_weights)
         self.steps_per_execution = steps_per_execution

@@ -84,8 +84,8 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence
               *_label("sample_weight", sample_weight, weights, output_names)]
     for name, array in zip(labels, [*inputs, *targets, *weights]):
         if array is not None and len(array) != samples:
-            raise ValueError(f"{labels[0]} and {name} must have the same number of samples. Received: {samples} and "
-                             f"{len(array)} samples.")
+            raise ValueError(f"{labels[0]} and {name} must have the same number of samples. "
+                             f"Received: {samples} and {len(array)} samples.")
     return Data(inputs, targets, weights, structure(x, names))
 
 
@@ -116,8 +116,8 @@ def parts(value: Any, argument: str, names: Sequence[str] | None) -> list[Any]:
         return [None] * len(names)
     if not isinstance(value, list | tuple) or len(value) != len(names):
         count = len(value) if isinstance(value, list | tuple) else 1
-        raise ValueError(f"{argument} must have {len(names)} arrays, given as a list or as a dict with the keys "
-                         f"{list(names)}. Received number of arrays: {count}.")
+        raise ValueError(f"{argument} must have {len(names)} arrays, given as a list or as a dict "
+                         f"with the keys {list(names)}. Received number of arrays: {count}.")
     return list(value)
 
 
@@ -192,8 +192,8 @@ def split_validation(data: Data, share: float) -> tuple[Data, Data]:
         raise ValueError(f"validation_split must lie in [0, 1). Received: {share}.")
     cut = int(len(data) * (1 - share))
     if cut in (0, len(data)):
-        raise ValueError("The training set and the validation set must each contain at least one sample. Received: "
-                         f"validation_split={share} with {len(data)} samples.")
+        raise ValueError("The training set and the validation set must each contain at least one "
+                         f"sample. Received: validation_split={share} with {len(data)} samples.")
     return data.rows(0, cut), data.rows(cut, len(data))
 
 
@@ -209,9 +209,9 @@ def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarra
                          f"{class_weight!r}. Convert a list with dict(enumerate(class_weight)).")
     one_hot = y.ndim > 1 and y.shape[-1] > 1
     if one_hot and y.ndim > 2 and y.dtype.kind in "iu" and (y.sum(-1) != 1).any():
-        raise ValueError("With class_weight, labels of more than two axes must be one-hot or have a last axis of "
-                         f"length 1. Received: integer labels of shape {y.shape}. For one label per pixel, pass "
-                         "y[..., None].")
+        raise ValueError("With class_weight, labels of more than two axes must be one-hot or have "
+                         f"a last axis of length 1. Received: integer labels of shape {y.shape}. "
+                         "For one label per pixel, pass y[..., None].")
     labels = y.argmax(-1) if one_hot else y.reshape(y.shape[:1] if y.ndim == 1 else y.shape[:-1])
     classes, position = np.unique(labels, return_inverse=True)
     weights = np.array([class_weight.get(c, 1.0) for c in classes.tolist()], np.float64)[position]
@@ -232,11 +232,11 @@ def sample_weights(y: Any, sample_weight: Any, class_weight: Mapping[int, float]
     if class_weight is None:
         return sample_weight
     if sample_weight is not None:
-        raise ValueError("Only one of class_weight and sample_weight can be given. Received: both. Leave out one of "
-                         "them.")
+        raise ValueError("Only one of class_weight and sample_weight can be given. Received: "
+                         "both. Leave out one of them.")
     if isinstance(y, Mapping) or len(parts(y, "y", None)) > 1:
-        raise ValueError("class_weight is supported only for models with one output. Received: targets for several "
-                         "outputs. Pass sample_weight instead.")
+        raise ValueError("class_weight is supported only for models with one output. Received: "
+                         "targets for several outputs. Pass sample_weight instead.")
     return class_weights(np.asarray(y), class_weight)
 
 

@@ -100,8 +100,8 @@ def _unpack(archive: Path, folder: Path, formats: str | list[str] | None) -> Non
     names = [] if formats is None else list(unpackers) if formats == "auto" else (
         [formats] if isinstance(formats, str) else list(formats))
     if unknown := [each for each in names if each not in unpackers]:
-        raise NotImplementedError("archive_format must be 'auto', 'tar', 'zip', or a list of 'tar' and 'zip'. "
-                                  f"Received: {unknown}.")
+        raise NotImplementedError("archive_format must be 'auto', 'tar', 'zip', or a list of "
+                                  f"'tar' and 'zip'. Received: {unknown}.")
     for is_format, unpack in (unpackers[each] for each in names):
         if is_format(archive):
             new = atomic.temporary_path(folder)
@@ -118,8 +118,8 @@ def _unpack(archive: Path, folder: Path, formats: str | list[str] | None) -> Non
 def _untar(archive: Path, folder: Path) -> None:
     import tarfile
 
-    message = (f"The archive {archive} cannot be extracted, because a member would be outside the target folder or "
-               "is neither a file nor a folder")
+    message = (f"The archive {archive} cannot be extracted, because a member would be outside the "
+               "target folder or is neither a file nor a folder")
     with tarfile.open(archive) as tar:
         if hasattr(tarfile, "data_filter"):
             try:

@@ -182,9 +182,9 @@ class ImageDataset:
         current = self.get_state()
         for label, name in (("files", "files"), ("seed", "seed")):
             if state[name] != current[name]:
-                raise ValueError(f"The image dataset must have the same {label} as when its state was saved. "
-                                 f"Received: {len(self.file_paths):,} files and seed={self._seed}. Restore the files "
-                                 "and the seed.")
+                raise ValueError(f"The image dataset must have the same {label} as when its state "
+                                 f"was saved. Received: {len(self.file_paths):,} files and "
+                                 f"seed={self._seed}. Restore the files and the seed.")
         self.epoch = int(state["epoch"])
         self._skip_count = int(state["given"])
         self._position = None

@@ -61,8 +61,8 @@ def img_to_array(img: PillowImage, data_format: str | None = None,
     _check_format(data_format)
     array = np.array(img, "float32" if dtype is None else dtype)
     if array.ndim not in (2, 3):
-        raise ValueError("img must have the shape (height, width) or (height, width, channels). Received shape: "
-                         f"{array.shape}.")
+        raise ValueError("img must have the shape (height, width) or (height, width, channels). "
+                         f"Received shape: {array.shape}.")
     return array.reshape(*array.shape[:2], -1)
 
 
@@ -107,5 +107,5 @@ def save_img(path: PictureFile, x: np.ndarray, data_format: str | None = None,
 
 def _check_format(data_format: str | None) -> None:
     if data_format not in (None, "channels_last"):
-        raise ValueError("data_format must be 'channels_last', because autoconv's images have the shape (height, "
-                         f"width, channels). Received: {data_format!r}.")
+        raise ValueError("data_format must be 'channels_last', because autoconv's images have the "
+                         f"shape (height, width, channels). Received: {data_format!r}.")

@@ -21,8 +21,8 @@ def to_categorical(x: TensorLike, num_classes: int | None = None) -> Any:
         labels = labels[..., 0]
     classes = int(labels.max()) + 1 if num_classes is None else num_classes
     if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"Labels must be from 0 to {classes - 1} for {classes} classes. Received: labels from "
-                         f"{labels.min()} to {labels.max()}."
+        raise ValueError(f"Labels must be from 0 to {classes - 1} for {classes} classes. Received: "
+                         f"labels from {labels.min()} to {labels.max()}."
                          + " To count negative labels from the end, as Keras does, pass labels % num_classes."
                          * bool(labels.min() < 0))
     rows = np.eye(classes)[labels]

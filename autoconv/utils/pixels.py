@@ -120,9 +120,9 @@ def _check_size(path: PictureFile, image: PillowImage, file: IO[bytes], whole: b
     length = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else regular.size(file)
     large = LARGE * (1 if not _is_gray(image) else GRAY if whole else GRAY_MADE_SMALL)
     if count > max(large, SPARSEST * length):
-        raise ValueError(f"a picture of more than {large // 10**6} million pixels must have at least one byte per "
-                         f"{SPARSEST} pixels. Received: {count / 1e6:.0f} million pixels in {length:,} bytes. Save "
-                         "the picture at a smaller size")
+        raise ValueError(f"a picture of more than {large // 10**6} million pixels must have at "
+                         f"least one byte per {SPARSEST} pixels. Received: {count / 1e6:.0f} "
+                         f"million pixels in {length:,} bytes. Save the picture at a smaller size")
     if limit is not None and count > limit:
         warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes a long time.",
                       stacklevel=4)

@@ -28,8 +28,8 @@ def plot_model(model: Any, to_file: str | os.PathLike[str] = "model.png", show_s
     FileNotFoundError if its program `dot` is missing, AttributeError if the model has no graph.
     """
     if expand_nested or kwargs:
-        raise ValueError("plot_model supports neither expand_nested=True nor unknown arguments. Received: "
-                         f"{dict(kwargs, expand_nested=expand_nested)}.")
+        raise ValueError("plot_model supports neither expand_nested=True nor unknown arguments. "
+                         f"Received: {dict(kwargs, expand_nested=expand_nested)}.")
     if rankdir not in ("TB", "BT", "LR", "RL"):
         raise ValueError(f"rankdir must be 'TB', 'BT', 'LR' or 'RL'. Received: {rankdir!r}.")
     path = Path(to_file)

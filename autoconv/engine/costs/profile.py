@@ -95,8 +95,8 @@ class Profile:
             f"parameters       {self.params:,} ({short(self.weight_bytes, 'B')})",
             f"multiply-adds    {short(self.multiply_adds)} a sample",
             f"to predict       {short(self.predict_bytes, 'B')} for {images}: what is needed at once, and the weights",
-            f"to train         {short(self.train_bytes, 'B')} for {images}: {short(self.map_bytes, 'B')} of outputs, "
-            "the inputs and the weights",
+            f"to train         {short(self.train_bytes, 'B')} for {images}: "
+            f"{short(self.map_bytes, 'B')} of outputs, the inputs and the weights",
         ]
         if self.seconds:
             sums.append(f"time             {1e3 * self.seconds:.3f} ms for {images}, "

@@ -44,7 +44,7 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], together: 
     two speeds, so means are used.) Raises ValueError for unequal numbers of rounds.
     """
     if len(numerators) != len(denominators):
-        raise ValueError(f"ratio() needs as many numerators as denominators. Received: {len(numerators)} numerators "
-                         f"and {len(denominators)} denominators.")
+        raise ValueError("ratio() needs as many numerators as denominators. Received: "
+                         f"{len(numerators)} numerators and {len(denominators)} denominators.")
     ratios = [a / b for a, b in zip(numerators, denominators)]
     return interval([float(np.mean(ratios[i : i + together])) for i in range(0, len(ratios), together)])

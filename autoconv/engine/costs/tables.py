@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 MOST = 4.0  # largest plausible share: Winograd's F(4x4,3x3) needs a quarter of the multiplications
-BUSY = ("A share is blank if the ceiling was measured more than 4 times too low, because other programs kept the "
-        "machine busy.\nRun the measurement again when they have ended.")
+BUSY = ("A share is blank if the ceiling was measured more than 4 times too low, because other "
+        "programs kept the machine busy.\nRun the measurement again when they have ended.")
 ONE_PROCESS = "An interval is blank if all rounds ran in one process: an interval needs several. Run more rounds."
 
 

@@ -26,9 +26,9 @@ class Graph:
             for item in flatten(structure):
                 if not isinstance(item, SymbolicTensor):
                     raise ValueError(
-                        f"All `{name}` values must be symbolic tensors, such as the result of layers.Input(shape) or "
-                        f"of a layer called on such a tensor. Received: {name}={structure!r} including invalid value "
-                        f"{item!r} of type {type(item).__name__}."
+                        f"All `{name}` values must be symbolic tensors, such as the result of "
+                        "layers.Input(shape) or of a layer called on such a tensor. Received: "
+                        f"{name}={structure!r} including invalid value {item!r} of type {type(item).__name__}."
                     )
             if not flatten(structure):
                 raise ValueError(f"`{name}` argument cannot be empty. Received: inputs={inputs!r}, "
@@ -68,8 +68,8 @@ class Graph:
         """Returns the node that computes a tensor. Raises ValueError if there is none."""
         node = self.resolve(tensor).node
         if node is None:
-            raise ValueError(f"Graph disconnected: no layer computes {tensor!r}, and this tensor is not an input of "
-                             "the model.")
+            raise ValueError(f"Graph disconnected: no layer computes {tensor!r}, and this tensor "
+                             "is not an input of the model.")
         return node
 
     def _order_nodes(self) -> tuple[list[Node], dict[int, int]]:
@@ -86,8 +86,8 @@ class Graph:
                 if id(node) in finished_ids:
                     return
                 if id(node) in path:
-                    raise ValueError(f"The graph has a cycle: {node.operation.name!r} depends on its own result. "
-                                     "Received: the path "
+                    raise ValueError(f"The graph has a cycle: {node.operation.name!r} depends on "
+                                     "its own result. Received: the path "
                                      f"{' <- '.join(repr(n.operation.name) for n in path.values())}.")
                 if not node.inputs and id(node) not in input_ids:
                     raise ValueError(

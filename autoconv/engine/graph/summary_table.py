@@ -72,8 +72,8 @@ def _range(operations: Sequence[Any], layer_range: Sequence[str] | None) -> tupl
     if layer_range is None:
         return 0, len(operations)
     if len(layer_range) != 2 or not all(isinstance(name, str) for name in layer_range):
-        raise ValueError("layer_range must be two strings, the names of the first and the last layer. "
-                         f"Received: {layer_range!r}.")
+        raise ValueError("layer_range must be two strings, the names of the first and the last "
+                         f"layer. Received: {layer_range!r}.")
     matches = [[i for i, op in enumerate(operations) if re.match(pattern, op.name)] for pattern in layer_range]
     if not all(matches):
         raise ValueError(f"Each name in layer_range must match a layer of the model. Received: {layer_range!r}. The "

@@ -150,8 +150,8 @@ def count_pieces(n: int, samples: int, pixels: int, w: np.ndarray, filters: int,
     return tasks.pieces(-(-n // samples), -(-pixels // (pool_size * simd.TILE[0])))
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
-        " UniTuple(int64, 4), boolean, int64)", parallel=True)
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], "
+        "int64, int64, UniTuple(int64, 4), boolean, int64)", parallel=True)
 def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, border, relu, pieces):
     n, _, _, c = x.shape
     map_size, filters = y.shape[1] * y.shape[2], b.size
@@ -214,8 +214,8 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, 
         close_chunk(dx, first, count, border, target)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4),"
-        " int64)", parallel=True)
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, "
+        "UniTuple(int64, 4), int64)", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, border, pieces):
     """Writes partial sums of dw to `partial` (parts, items*F) and of db to `partial_b` (parts, F),
     each over a fraction of the samples. `pieces` tasks compute each partial sum of dw.

@@ -43,8 +43,8 @@ def _windows(n: int, h: int, w: int, channels: int, window: Window) -> np.ndarra
     )
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], int64[::1], int64, int64[::1], int64,"
-        " UniTuple(int64, 4), int64)", parallel=True)
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], int64[::1], int64, "
+        "int64[::1], int64, UniTuple(int64, 4), int64)", parallel=True)
 def _forward(x, w, scale, b, y, winner, windows, samples, runs, run_length, border, pieces):
     n = x.shape[0]
     map_size, filters = y.shape[1] * y.shape[2], b.size
@@ -87,8 +87,8 @@ def _add_winners(acc, total, x, src, start, windows, count, y, dy, winner, dy_st
     return acc, total
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1],"
-        " UniTuple(int64, 4))", parallel=True)
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,::1], T[:,::1], int64[::1], int64, "
+        "int64[::1], UniTuple(int64, 4))", parallel=True)
 def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, samples, taps, border):
     """Writes partial sums of dw to `partial` (parts, items*F) and of db to `partial_b` (parts, F),
     by the product of an ordinary convolution. The gradients at a window's four pixels, of which

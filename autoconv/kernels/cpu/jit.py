@@ -90,15 +90,15 @@ class CpuKernel(Kernel):
     def types(self, dtype: DTypeLike) -> tuple:
         """Returns Numba's parameter types. Raises TypeError except for float32 and float64."""
         if dtype not in _FLOATS:
-            raise TypeError(f"Kernels can compute only in float32 or float64. Received: dtype {dtype} for the kernel "
-                            f"{self.name}. Convert the arrays with .astype.")
+            raise TypeError("Kernels can compute only in float32 or float64. Received: dtype "
+                            f"{dtype} for the kernel {self.name}. Convert the arrays with .astype.")
         return _normalize(self.expand_signature(dtype))
 
     def is_compiled(self, dtype: DTypeLike) -> bool:
         if numba.config.DISABLE_JIT:
             raise DeviceError("autoconv's kernels must be compiled by Numba. Received: "
-                              f"NUMBA_DISABLE_JIT={numba.config.DISABLE_JIT}. Unset this environment variable before "
-                              "Python starts.")
+                              f"NUMBA_DISABLE_JIT={numba.config.DISABLE_JIT}. Unset this "
+                              "environment variable before Python starts.")
         return super().is_compiled(dtype)
 
     def _compile_or_load(self, dtype: np.dtype) -> Callable:

@@ -161,8 +161,8 @@ class _ReturnsNoArray(AnalysisPass):
     def run_pass(self, state: Any) -> bool:
         if _has_array(state.return_type):
             name = state.func_id.func_name
-            raise TypeError(f"A helper function that returns an array must have the decorator @allocating. {name} has "
-                            "the decorator @inline.")
+            raise TypeError("A helper function that returns an array must have the decorator "
+                            f"@allocating. {name} has the decorator @inline.")
         return False
 
 

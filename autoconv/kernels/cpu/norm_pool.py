@@ -44,8 +44,8 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
                 rowwise.put_bytes(place, places, dst + f, columns)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], T[::1],"
-        " T[:,:,:,::1])", parallel=True)
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], T[::1], "
+        "T[::1], T[::1], T[::1], T[:,:,:,::1])", parallel=True)
 def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, dbeta, dx):
     """Computes dx (N,H,W,C) from dy (N,H//2,W//2,C), as `norm.input_grad` does from a gradient that
     has dy at each winner whose output is above 0, and 0 elsewhere.

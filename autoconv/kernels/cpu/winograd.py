@@ -338,8 +338,8 @@ def _tasks(total, f, shares):
     return (total + shares[0] - 1) // shares[0] * ((f + shares[1] - 1) // shares[1])
 
 
-_ARGUMENTS = ("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, int64[::1], int64[::1],"
-              " UniTuple(boolean, 4), UniTuple(int64, 3))")
+_ARGUMENTS = ("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, "
+              "int64[::1], int64[::1], UniTuple(boolean, 4), UniTuple(int64, 3))")
 
 
 @kernel(_ARGUMENTS, parallel=True)

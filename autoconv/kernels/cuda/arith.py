@@ -49,8 +49,8 @@ def _four(x, place, i):
 def make_binary(name, f) -> ItemKernel:
     """Creates a kernel for out = f(a, b)."""
 
-    @kernel("(int64, int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
-            " UniTuple(int64, 5), UniTuple(int64, 5))", name)
+    @kernel("(int64, int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), "
+            "UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def run(count, fours, a, b, out, shape, a_place, b_place, out_place):
         i = global_index()
         if i < fours:
@@ -67,8 +67,8 @@ def _make_elementwise(name, f, result="T") -> ItemKernel:
     """Creates a kernel for out = f(a, b). One thread handles one element; `result` is out's type.
     """
 
-    @kernel(f"(int64, const T[::1], const T[::1], {result}[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
-            " UniTuple(int64, 5), UniTuple(int64, 5))", name)
+    @kernel(f"(int64, const T[::1], const T[::1], {result}[::1], UniTuple(int64, 4), "
+            "UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def run(count, a, b, out, shape, a_place, b_place, out_place):
         i = global_index()
         if i < count:

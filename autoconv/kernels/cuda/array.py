@@ -137,8 +137,8 @@ class Array(OnGpu):
     def _view(self, parts: tuple) -> "Array":
         used_axes = sum(p is not None and p is not Ellipsis for p in parts)
         if used_axes > self.ndim or sum(p is Ellipsis for p in parts) > 1:
-            raise IndexError(f"An array of shape {self.shape} accepts at most {self.ndim} indices and one Ellipsis. "
-                             f"Received: {parts}.")
+            raise IndexError(f"An array of shape {self.shape} accepts at most {self.ndim} indices "
+                             f"and one Ellipsis. Received: {parts}.")
         if Ellipsis not in parts:
             parts = (*parts, Ellipsis)
         split = parts.index(Ellipsis)

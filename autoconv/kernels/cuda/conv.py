@@ -49,8 +49,8 @@ def family(name: str, make: Callable, tiles: TileChoices) -> Family:
 def check_countable(shape: tuple[int, ...]) -> None:
     """Raises ValueError if an array of this shape has 2**31 or more elements."""
     if math.prod(shape) >= 1 << 31:
-        raise ValueError("A convolution on a GPU requires arrays of fewer than 2**31 elements. Received shape: "
-                         f"{shape}. Use a smaller batch.")
+        raise ValueError("A convolution on a GPU requires arrays of fewer than 2**31 elements. "
+                         f"Received shape: {shape}. Use a smaller batch.")
 
 
 def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left: int, right: int,

@@ -101,8 +101,8 @@ def _weight_gradient(size: int) -> ItemKernel:
     """
     fetch, put = moving(size)
 
-    @vector_kernel(f"(int64, const {IMAGES}, const {IMAGES}, T[:,:,:,:,::1], UniTuple(int64, 10), {DIVISORS},"
-                   " UniTuple(UniTuple(int64, 3), 3), int64)", "_weight_gradient", size)
+    @vector_kernel(f"(int64, const {IMAGES}, const {IMAGES}, T[:,:,:,:,::1], UniTuple(int64, 10), "
+                   f"{DIVISORS}, UniTuple(UniTuple(int64, 3), 3), int64)", "_weight_gradient", size)
     def run(count, x, dy, partial, window, divisors, extra_divisors, length):
         _, _, sh, sw, dh, dw, top, _, left, _ = window
         (number, h, wide, channels), (_, oh, ow, filters) = x.shape, dy.shape

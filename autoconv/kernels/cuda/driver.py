@@ -114,8 +114,8 @@ def _problem(index: int) -> str | None:
                 "runs; after a driver update, restart the machine.")
     if version()[0] < toolkit():
         return (f"the NVIDIA driver is too old: it runs CUDA {_format_version(version())}, and "
-                f"CUDA {toolkit()}.0 is needed. Update the driver, or install a matching package with "
-                f"pip install 'numba-cuda[cu{version()[0]}]'.")
+                f"CUDA {toolkit()}.0 is needed. Update the driver, or install a matching package "
+                f"with pip install 'numba-cuda[cu{version()[0]}]'.")
     missing = libraries.missing_part()
     if missing is not None:
         return (f"numba-cuda is installed, but a part of CUDA's compiler ({missing}) is missing. "
@@ -139,8 +139,8 @@ def _ask(function: str, *arguments: Any) -> int:
 def _call(function: str, *arguments: Any) -> None:
     code = getattr(library(), function)(*arguments)
     if code:
-        raise DeviceError(f"The function {function} of NVIDIA's driver failed with error {code}. Check that "
-                          "nvidia-smi runs. After a driver update, restart the machine.")
+        raise DeviceError(f"The function {function} of NVIDIA's driver failed with error {code}. "
+                          "Check that nvidia-smi runs. After a driver update, restart the machine.")
 
 
 def _format_version(version: tuple[int, int]) -> str:

@@ -39,8 +39,8 @@ def sentence(error: BaseException | str) -> str:
         return (f"The GPU is out of memory{f' ({call[0]})' if call else ''}. Use a smaller "
                 "batch_size, or end other programs on this GPU.")
     return (f"NVIDIA's driver refused {call[0] if call else 'a call'} ({name}). Check with "
-            "nvidia-smi that the GPU works. If it does, this is a bug in autoconv: please report it "
-            "with the output of `autoconv info`.")
+            "nvidia-smi that the GPU works. If it does, this is a bug in autoconv: please report "
+            "it with the output of `autoconv info`.")
 
 
 def check_result(answer: tuple, action: str) -> tuple[Any, ...]:

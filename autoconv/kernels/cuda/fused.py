@@ -108,8 +108,8 @@ def _make_pooled_product(name: str, tile: Tile, tensor_cores: bool) -> BlockKern
 _FORWARD = family("forward", _make_pooled_product, tiles.FORWARD)
 
 
-@kernel("(int64, const T[::1], const T[::1], const T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 3), int64,"
-        " boolean)")
+@kernel("(int64, const T[::1], const T[::1], const T[::1], T[::1], uint8[::1], int64, "
+        "UniTuple(int64, 3), int64, boolean)")
 def _pool_parts(count, sums_of_parts, b, scale, y, winner, parts, filters, epilogue, keep_winner):
     """Computes y and winner, as `_make_pooled_product` does, from the partial sums of each window's
     four pixels, added in order.

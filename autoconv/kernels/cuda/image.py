@@ -17,8 +17,8 @@ source = _geometry.source
 pixel, blend = _geometry.pixel, _geometry.blend
 
 
-@kernel("(int64, float64, float64, float64, float64, int64, const uint64[::1], const uint64[::1], const uint64[::1],"
-        " T[:,::1])")
+@kernel("(int64, float64, float64, float64, float64, int64, const uint64[::1], const uint64[::1], "
+        "const uint64[::1], T[:,::1])")
 def _draws(count, low, high, second_low, second_high, word, seed, stream, first, d):
     n = global_index()
     if n < count:

@@ -36,8 +36,8 @@ def _first(*names: str) -> Any:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise ImportError(f"This version of numba-cuda has none of the modules {', '.join(names)}. Install a supported "
-                      "version with pip install 'autoconv[cuda]'.")
+    raise ImportError(f"This version of numba-cuda has none of the modules {', '.join(names)}. "
+                      "Install a supported version with pip install 'autoconv[cuda]'.")
 
 
 cgutils = _first("numba.cuda.cgutils", "numba.core.cgutils")

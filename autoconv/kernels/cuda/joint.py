@@ -62,9 +62,9 @@ def _account(parts, values, weights, factor, slot, values2, weights2, factor2, s
             note_step(totals)
 
 
-@block_kernel("(int64, int64, int64, const int64[::1], T[::1], const T[::1], T[::1], T[::1], const T[::1], T[::1], "
-              "const T[::1], const int64[::1], const T[::1], T[::1], const T[::1], float64, int64, const T[::1], "
-              "float64, int64, float64[::1])", TEAM)
+@block_kernel("(int64, int64, int64, const int64[::1], T[::1], const T[::1], T[::1], T[::1], "
+              "const T[::1], T[::1], const T[::1], const int64[::1], const T[::1], T[::1], const "
+              "T[::1], float64, int64, const T[::1], float64, int64, float64[::1])", TEAM)
 def _classifier(count, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets,
                 hits, weights, factor, slot, weights2, factor2, slot2, totals):
     """Uses one thread per sample. If sums are selected, one block must process all samples."""
@@ -75,7 +75,7 @@ def _classifier(count, classes, parts, labels, t, x, y, loss, dy, dx, scores, tr
         _account(parts, loss, weights, factor, slot, hits, weights2, factor2, slot2, totals)
 
 
-@block_kernel("(int64, const T[::1], const T[::1], float64, int64, const T[::1], const T[::1], float64, int64, "
-              "float64[::1])", TEAM)
+@block_kernel("(int64, const T[::1], const T[::1], float64, int64, const T[::1], const T[::1], "
+              "float64, int64, float64[::1])", TEAM)
 def _sums(parts, values, weights, factor, slot, values2, weights2, factor2, slot2, totals):
     _account(parts, values, weights, factor, slot, values2, weights2, factor2, slot2, totals)

@@ -94,8 +94,8 @@ class CudaKernel(Kernel):
         types = self.types(dtype)
         with pretend_capability(capability):
             if not self._save(types, internals.compile_kernel(self.function, types, self._dispatcher.targetoptions)):
-                raise RuntimeError(f"The compiled kernel {self.name} cannot be stored, because this version of "
-                                   "numba-cuda cannot serialize kernels.")
+                raise RuntimeError(f"The compiled kernel {self.name} cannot be stored, because "
+                                   "this version of numba-cuda cannot serialize kernels.")
 
     def _load(self, types: tuple) -> Any:
         """Returns a kernel for the current GPU from the disk cache; None if it is missing."""

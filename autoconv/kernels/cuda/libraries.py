@@ -62,8 +62,8 @@ def remedy(missing: str) -> str:
                 f"the folder of a CUDA toolkit that has {LIBDEVICE}, or unset it and {install}")
     if missing == "nvrtc":
         return install.capitalize()
-    return (f"Set CUDA_HOME to the folder of a CUDA toolkit that has {LIBDEVICE} (none was found in "
-            f"{', '.join(PLACES)}), or {install}")
+    return (f"Set CUDA_HOME to the folder of a CUDA toolkit that has {LIBDEVICE} (none was found "
+            f"in {', '.join(PLACES)}), or {install}")
 
 
 def variable() -> str | None:

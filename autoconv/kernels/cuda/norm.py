@@ -83,8 +83,8 @@ def _products(size: int) -> BlockKernel:
     """
     fetch, add = moving(size)[0], adding_up(size)
 
-    @column_kernel("(const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], boolean,"
-                   " float64[:,:,::1], SPREAD)", "_products", size)
+    @column_kernel("(const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], "
+                   "boolean, float64[:,:,::1], SPREAD)", "_products", size)
     def run(x, dy, mean, scale, shift, relu, partial, columns, length, across, lanes):
         column, share, real = place(columns, across, lanes)
         here, dy_values = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
@@ -124,8 +124,8 @@ def _parameter_grads(partial, inverse, dgamma, dbeta):
 def _normalize(size: int) -> BlockKernel:
     fetch, put = moving(size)
 
-    @column_kernel("(const T[:,::1], const T[:,::1], boolean, const T[::1], const T[::1], const T[::1], boolean,"
-                   " T[:,::1], SPREAD)", "_normalize", size)
+    @column_kernel("(const T[:,::1], const T[:,::1], boolean, const T[::1], const T[::1], const "
+                   "T[::1], boolean, T[:,::1], SPREAD)", "_normalize", size)
     def run(x, addend, has_addend, mean, scale, shift, relu, y, columns, length, across, lanes):
         column, share, real = place(columns, across, lanes)
         here = cuda.local.array(size, x.dtype)
@@ -192,8 +192,8 @@ _SUMS, _PRODUCTS, _NORMALIZE, _INPUT_GRAD = (
     tuple(map(make, WIDTHS)) for make in (_sums, _products, _normalize, _input_grad))
 
 
-@kernel("(int64, const T[::1], const T[::1], float64, const T[::1], boolean, const T[::1], boolean, T[::1], T[::1],"
-        " T[::1], T[::1])")
+@kernel("(int64, const T[::1], const T[::1], float64, const T[::1], boolean, const T[::1], "
+        "boolean, T[::1], T[::1], T[::1], T[::1])")
 def _coefficients(count, mean, variance, epsilon, gamma, has_gamma, beta, has_beta, center, inverse, scale, shift):
     real = mean.dtype.type
     c = global_index()
@@ -204,8 +204,8 @@ def _coefficients(count, mean, variance, epsilon, gamma, has_gamma, beta, has_be
         shift[c] = beta[c] if has_beta else real(0)
 
 
-@kernel("(int64, const T[:,::1], const T[::1], boolean, const T[::1], boolean, const T[::1], boolean, const T[::1],"
-        " const T[::1], float64, T[:,::1], T[::1])")
+@kernel("(int64, const T[:,::1], const T[::1], boolean, const T[::1], boolean, const T[::1], "
+        "boolean, const T[::1], const T[::1], float64, T[:,::1], T[::1])")
 def _fold(count, w, b, has_bias, gamma, has_gamma, beta, has_beta, mean, variance, epsilon, w_folded, shift):
     real, channels = mean.dtype.type, w.shape[1]
     item = global_index()

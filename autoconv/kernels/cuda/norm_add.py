@@ -14,8 +14,8 @@ def _masked_products(size: int) -> BlockKernel:
     """
     (fetch, put), add = moving(size), adding_up(size)
 
-    @column_kernel("(const T[:,::1], const T[:,::1], const T[:,::1], const T[:,::1], boolean, const T[::1], T[:,::1],"
-                   " float64[:,:,::1], SPREAD)", "_masked_products", size)
+    @column_kernel("(const T[:,::1], const T[:,::1], const T[:,::1], const T[:,::1], boolean, "
+                   "const T[::1], T[:,::1], float64[:,:,::1], SPREAD)", "_masked_products", size)
     def run(x, y, dy, second_dy, has_second_dy, mean, masked_dy, partial, columns, length, across, lanes):
         column, share, real = place(columns, across, lanes)
         here, dy_values = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)

@@ -57,9 +57,9 @@ def _input_grad_pool(size: int) -> BlockKernel:
     """
     fetch, put = moving(size)
 
-    @column_kernel(f"(const {IMAGES}, const {IMAGES}, const uint8[:,:,:,::1], const {IMAGES}, const T[::1],"
-                   f" const T[::1], const T[::1], const T[::1], {IMAGES}, const T[::1], const T[::1], int64, int64,"
-                   f" {DIVISORS}, SPREAD)", "_input_grad_pool", size)
+    @column_kernel(f"(const {IMAGES}, const {IMAGES}, const uint8[:,:,:,::1], const {IMAGES}, "
+                   f"const T[::1], const T[::1], const T[::1], const T[::1], {IMAGES}, const "
+                   f"T[::1], const T[::1], int64, int64, {DIVISORS}, SPREAD)", "_input_grad_pool", size)
     def run(x, peak, winner, dy, mean, inverse, scale, shift, dx, dgamma, dbeta, rows, windows,
             divisors, columns, length, across, lanes):
         h, wide, oh, ow = x.shape[1], x.shape[2], dy.shape[1], dy.shape[2]

@@ -276,8 +276,8 @@ def mma_tf32(typing, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
         number = ir.FloatType()
         four = ir.LiteralStructType([number] * 4)
         function = ir.FunctionType(four, [INT32] * 6 + [number] * 4)
-        asm = ("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, "
-               "{$10, $11, $12, $13};")
+        asm = ("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {$0, $1, $2, $3}, {$4, $5, $6, "
+               "$7}, {$8, $9}, {$10, $11, $12, $13};")
         operands = [builder.bitcast(a, INT32) for a in arguments[:6]] + list(arguments[6:])
         result = builder.call(ir.InlineAsm(function, asm, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f"), operands)
         return cgutils.pack_array(builder, [builder.extract_value(result, i) for i in range(4)], ty=number)

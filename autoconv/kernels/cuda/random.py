@@ -63,8 +63,8 @@ def _dropout(size: int) -> ItemKernel:
     """Creates a kernel whose threads each handle the elements of one four-word block."""
     fetch, put = moving(4)
 
-    @vector_kernel("(int64, const T[:,::1], float64, uint64, const uint64[::1], const uint64[::1], const uint64[::1],"
-                   " T[:,::1], UniTuple(int64, 3), int64)", "_dropout", size)
+    @vector_kernel("(int64, const T[:,::1], float64, uint64, const uint64[::1], const uint64[::1], "
+                   "const uint64[::1], T[:,::1], UniTuple(int64, 3), int64)", "_dropout", size)
     def run(count, x, scale, threshold, seed, stream, first, y, divisor, offset):
         keep, drop, item = x.dtype.type(scale), x.dtype.type(0), global_index()
         values = cuda.local.array(4, x.dtype)
@@ -88,8 +88,8 @@ def _dropout(size: int) -> ItemKernel:
 _DROPOUT = tuple(map(_dropout, (1, 4)))
 
 
-@kernel("(int64, const T[:,::1], float64, float64, const uint64[::1], const uint64[::1], const uint64[::1], T[:,::1],"
-        " UniTuple(int64, 3), int64)")
+@kernel("(int64, const T[:,::1], float64, float64, const uint64[::1], const uint64[::1], const "
+        "uint64[::1], T[:,::1], UniTuple(int64, 3), int64)")
 def _gaussian_noise(count, x, stddev, rel_stddev, seed, stream, first, y, divisor, offset):
     real, item = x.dtype.type, global_index()
     a, s = real(stddev), real(rel_stddev)

@@ -252,8 +252,8 @@ def gpu(index: int) -> Gpu:
         if not failures.code(error) and not isinstance(error, DRIVER_ERRORS):
             raise
         reason = failures.code(error) or str(error).strip(" .:")
-        raise DeviceError(f"GPU number {index} cannot be opened: {reason}. Check with nvidia-smi that no other "
-                          "program uses this GPU exclusively or fills its memory."
+        raise DeviceError(f"GPU number {index} cannot be opened: {reason}. Check with nvidia-smi "
+                          "that no other program uses this GPU exclusively or fills its memory."
                           ) from error
     # with several GPUs, Numba would unload their shared kernels once per GPU at exit
     if gpu.cache_info().currsize:

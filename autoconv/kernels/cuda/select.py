@@ -16,8 +16,8 @@ def _slope_of_abs(x, dy):
 _abs_grad = arith.make_binary("abs_grad", _slope_of_abs)
 
 
-@kernel("(int64, const boolean[::1], const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
-        " UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 5))")
+@kernel("(int64, const boolean[::1], const T[::1], const T[::1], T[::1], UniTuple(int64, 4), "
+        "UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 5))")
 def _where(count, condition, a, b, out, shape, condition_place, a_place, b_place, out_place):
     i = global_index()
     if i < count:
@@ -27,8 +27,8 @@ def _where(count, condition, a, b, out, shape, condition_place, a_place, b_place
             out[locate(i, shape, out_place)] = b[locate(i, shape, b_place)]
 
 
-@kernel("(int64, const boolean[::1], boolean, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
-        " UniTuple(int64, 5), UniTuple(int64, 5))")
+@kernel("(int64, const boolean[::1], boolean, const T[::1], T[::1], UniTuple(int64, 4), "
+        "UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 5))")
 def _mask(count, condition, keep, a, out, shape, condition_place, a_place, out_place):
     i = global_index()
     if i < count:

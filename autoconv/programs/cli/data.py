@@ -96,8 +96,8 @@ def enlarge(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     h, w = images.shape[1:3]
     factor = min(size[0] // h, size[1] // w)
     if factor < 1:
-        raise click.ClickException(f"This net needs images of at most {size[0]} x {size[1]} pixels. Received: images "
-                                   f"of {h} x {w} pixels.")
+        raise click.ClickException(f"This net needs images of at most {size[0]} x {size[1]} "
+                                   f"pixels. Received: images of {h} x {w} pixels.")
     top = (size[0] - factor * h) // 2
     left = (size[1] - factor * w) // 2
     large = np.zeros((len(images), *size, images.shape[3]), images.dtype)

@@ -75,8 +75,8 @@ def _tests(results: JsonObject, dataset: str | Path | None, data_dir: Path | Non
     same = dataset is None and data_dir is None
     if isinstance(dataset, Path) or (same and "folder" in results):
         if limit is not None or data_dir is not None:
-            raise click.UsageError("--limit and --data-dir apply only to named data sets. Leave them "
-                                   "out to test on a folder of photos.")
+            raise click.UsageError("--limit and --data-dir apply only to named data sets. Leave "
+                                   "them out to test on a folder of photos.")
         pictures = photos.load_tests(dataset, shape, classes) if isinstance(dataset, Path) else photos.held_out(results)
         pictures.batch_size = results["batch_size"]
         name = str(dataset or results["dataset"])

@@ -15,8 +15,8 @@ SUFFIXES = {"keras": ".keras", "onnx": ".onnx", "safetensors": ".safetensors", "
 @click.command()
 @click.argument("run", type=options.FILE)
 @click.option("--to", "form", type=options.Name("format", SUFFIXES), required=True, metavar="|".join(SUFFIXES),
-              help="The format: a Keras model, an ONNX model, autoconv's own .safetensors, or weights with PyTorch's "
-                   "names and axis order.")
+              help="The format: a Keras model, an ONNX model, autoconv's own .safetensors, or "
+                   "weights with PyTorch's names and axis order.")
 @click.option("--out", "out", type=options.FILE, metavar="FILE", show_default="the run's name with the format's suffix",
               help="The file to write.")
 def export(run: Path, form: str, out: Path | None) -> None:
@@ -30,8 +30,8 @@ def export(run: Path, form: str, out: Path | None) -> None:
     stem = run.resolve().name
     path = out or Path(f"{stem}{'.torch' if form == 'torch' else ''}{SUFFIXES[form]}")
     if path.suffix != SUFFIXES[form]:
-        raise click.UsageError(f"A file in the format {form} must have the suffix {SUFFIXES[form]}. Received: "
-                               f"{str(path)!r}.")
+        raise click.UsageError(f"A file in the format {form} must have the suffix "
+                               f"{SUFFIXES[form]}. Received: {str(path)!r}.")
     result_files.check_writable(path)
     if form == "torch":
         from safetensors.numpy import save as to_bytes  # imported here because it is slow

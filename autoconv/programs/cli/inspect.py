@@ -21,8 +21,8 @@ FIGURES = (".png", ".svg")
 @click.argument("run", type=options.FILE)
 @click.argument("image", type=options.FILE, nargs=-1)
 @click.option("--out", type=options.FILE, metavar="FILE", required=True,
-              help="The file to write: a page (.html) or a picture (.png or .svg, which need matplotlib: "
-              "pip install 'autoconv[plots]').")
+              help="The file to write: a page (.html) or a picture (.png or .svg, which need "
+                   "matplotlib: pip install 'autoconv[plots]').")
 @click.option("--layer", metavar="NAME", help="Show only this layer, such as conv2d_1.")
 @options.device_options
 @options.quiet_option
@@ -37,8 +37,8 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     from ...pictures import figures, inspection
 
     if out.suffix.lower() not in (*PAGES, *FIGURES):
-        raise click.BadParameter(f"The file name must end in one of {', '.join((*PAGES, *FIGURES))}. Received: "
-                                 f"{str(out)!r}.",
+        raise click.BadParameter("The file name must end in one of "
+                                 f"{', '.join((*PAGES, *FIGURES))}. Received: {str(out)!r}.",
                                  param_hint="--out")
     result_files.check_writable(out)
     model, results = runs.load_run(run, options.use_device(device, threads))

@@ -107,8 +107,8 @@ def held_out(results: JsonObject) -> ImageDataset:
     now = len(photos.train.file_paths) + len(photos.test.file_paths)
     then = results["train_images"] + results.get("test_images", 0) + len(results["skipped"])
     if "test_images" in results and now != then:
-        echo(f"{folder} has {now:,} pictures, but had {then:,} when the net was trained. The run does not "
-                   "list its held-out pictures, so some test pictures may have been used in training.", err=True)
+        echo(f"{folder} has {now:,} pictures, but had {then:,} when the net was trained. The run does not list its "
+             "held-out pictures, so some test pictures may have been used in training.", err=True)
     return photos.test
 
 
@@ -217,9 +217,9 @@ def _check_classes(folder: Path, classes: Sequence[str]) -> None:
         f"Add these folders: {', '.join(missing)}. A class without test pictures needs an empty "
         "folder."] * bool(missing)
     if remedies:
-        raise click.ClickException("The test folder must contain one folder for each class of the net: "
-                                   f"{', '.join(classes)}. Received: {folder} with {_contents(folder)}. "
-                                   f"{' '.join(remedies)}")
+        raise click.ClickException("The test folder must contain one folder for each class of the "
+                                   f"net: {', '.join(classes)}. Received: {folder} with "
+                                   f"{_contents(folder)}. {' '.join(remedies)}")
 
 
 def _contents(folder: Path) -> str:

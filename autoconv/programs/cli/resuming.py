@@ -78,9 +78,9 @@ class Resumable(click.Command):
             echo(f"note: {out} contains an unfinished training, which --resume would continue. "
                  "Without --resume, a new training starts and replaces it.", err=True)
         if params["batch_size"] < len(ranks):
-            raise click.UsageError("--batch-size is divided among all processes, so it must be at least the number "
-                                   f"of processes. Received: --batch-size {params['batch_size']} with {len(ranks)} "
-                                   "processes.")
+            raise click.UsageError("--batch-size is divided among all processes, so it must be at "
+                                   "least the number of processes. Received: --batch-size "
+                                   f"{params['batch_size']} with {len(ranks)} processes.")
         return params
 
 
@@ -138,15 +138,15 @@ def _refuse_changes(ctx: click.Context, out: Path, options: JsonObject, extendab
                 continue
             reason = ("--resume can only add epochs. Leave out --epochs" if value < options[name] else
                       "The run has no saved state to continue from. Leave out --resume to train again")
-            raise click.UsageError(f"{out} was trained with --epochs {options[name]}. Received: --epochs {value}. "
-                                   f"{reason}.")
+            raise click.UsageError(f"{out} was trained with --epochs {options[name]}. Received: "
+                                   f"--epochs {value}. {reason}.")
         if options[name] is None or options[name] is False:
             text = f"was trained without {label}"
         else:
             text = f"was trained with {label} {_spell(options[name])}"
-        raise click.UsageError(f"Options cannot be changed with --resume. {out} {text}. Received: {label} "
-                               f"{_spell(value)}. Leave out {label}, or train a new net without --resume or with "
-                               "another --out.")
+        raise click.UsageError(f"Options cannot be changed with --resume. {out} {text}. Received: "
+                               f"{label} {_spell(value)}. Leave out {label}, or train a new net "
+                               "without --resume or with another --out.")
 
 
 def _spell(value: Any) -> str:

@@ -94,8 +94,8 @@ def results(file: Path) -> JsonObject:
     classes = found["classes"]
     if "held_out" in found and not all(PurePosixPath(name).parts[:1] and PurePosixPath(name).parts[0] in classes
                                        for name in found["held_out"]["files"]):
-        raise ValueError(f"each held-out file in {file.name} must be in the folder of one of the classes "
-                         f"{', '.join(classes)}")
+        raise ValueError(f"each held-out file in {file.name} must be in the folder of one of the "
+                         f"classes {', '.join(classes)}")
     return found
 
 
@@ -104,9 +104,9 @@ def check_net(net: Model, classes: list[str]) -> None:
     shape = net.input_shape
     outputs = net.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or outputs != (None, len(classes)):
-        raise ValueError("the net must have the input shape (None, height, width, channels) and the output shape "
-                         f"(None, {len(classes)}), with one number per class. Received: input shape {shape}, output "
-                         f"shape {outputs}")
+        raise ValueError("the net must have the input shape (None, height, width, channels) and "
+                         f"the output shape (None, {len(classes)}), with one number per class. "
+                         f"Received: input shape {shape}, output shape {outputs}")
 
 
 def history(lines: Iterable[str]) -> dict[str, list[float]]:
@@ -118,8 +118,8 @@ def history(lines: Iterable[str]) -> dict[str, list[float]]:
     except csv.Error as error:
         raise ValueError(str(error)) from error
     if len(set(head)) < len(head) or any(len(row) != len(head) for row in rows):
-        raise ValueError("each row must have one value for each column name in the first row, and all column names "
-                         "must be different")
+        raise ValueError("each row must have one value for each column name in the first row, and "
+                         "all column names must be different")
     columns = {name: [float(row[i]) for row in rows] for i, name in enumerate(head)}
     columns.pop("epoch", None)
     return columns

@@ -76,8 +76,8 @@ def save_on_signal(out: Path | None, states: RunStates | None, stop: signals.Sto
             raise
         steps = [steps for number, steps, _ in checkpoint.files(states.backup_dir) if number == states.training]
         if steps:
-            echo(f"{out} contains the training up to step {steps[0]:,}. Run the same command with --resume to "
-                 "continue.", err=True)
+            echo(f"{out} contains the training up to step {steps[0]:,}. Run the same command with "
+                 "--resume to continue.", err=True)
         raise
     except BlockingIOError as error:
         raise click.ClickException(str(error.strerror)) from error

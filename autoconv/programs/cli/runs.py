@@ -83,14 +83,14 @@ def read_run(folder: Path) -> Run:
 
 def _read_once(folder: Path) -> Run:
     if folder.is_file():
-        raise click.ClickException(f"{folder} is a file, but a run must be a folder. Pass a folder that `autoconv "
-                                   "train --out RUN` wrote. Only `autoconv predict` and `autoconv summary` also "
-                                   "accept model files.")
+        raise click.ClickException(f"{folder} is a file, but a run must be a folder. Pass a folder "
+                                   "that `autoconv train --out RUN` wrote. Only `autoconv "
+                                   "predict` and `autoconv summary` also accept model files.")
     model = folders.place(folder, MODEL)
     file = folders.place(folder, RESULTS)
     if not (model.is_file() and file.is_file()) and (folder / CHECKPOINTS).is_dir():
-        raise click.ClickException(f"The training run in {folder} is not finished. Continue it with `autoconv train "
-                                   f"--out {folder} --resume`.")
+        raise click.ClickException(f"The training run in {folder} is not finished. Continue it "
+                                   f"with `autoconv train --out {folder} --resume`.")
     if not (model.is_file() and file.is_file()):
         raise click.ClickException(f"{folder} is not a run, because the folder lacks {MODEL} or {RESULTS}. Pass a "
                                    "folder that `autoconv train --out RUN` wrote.")

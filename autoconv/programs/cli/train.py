@@ -71,8 +71,8 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               "MNIST in about a second, by a small net.")
 @click.option("--model", type=options.Name("net", nets.NETS), help="The built-in net to train.",
               show_default="lecture; photos for a folder; best if best, sprint if sprint")
-@click.option("--augment", is_flag=True, help="Randomly mirror (except digits), rotate and zoom each image in every "
-              "epoch.")
+@click.option("--augment", is_flag=True, help="Randomly mirror (except digits), rotate and zoom "
+                                              "each image in every epoch.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Number of passes over the training images.",
               show_default="5; 10 for a folder; 1 if fast or sprint, 24 if best")
 @click.option("--batch-size", type=click.IntRange(min=1), show_default="64; 32 for a folder; 128 if best, 96 if sprint",
@@ -84,8 +84,8 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               help="The highest learning rate.")
 @click.option("--schedule", type=options.Name("schedule", SCHEDULES),
               show_default="cosine; one-cycle if fast, best or sprint",
-              help="Course of the learning rate: cosine lowers it to 0 by the last step, one-cycle first raises "
-              "and then lowers it, constant keeps it fixed, as in the lectures.")
+              help="Course of the learning rate: cosine lowers it to 0 by the last step, one-cycle "
+                   "first raises and then lowers it, constant keeps it fixed, as in the lectures.")
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), callback=_finite, metavar="SHARE",
               default=0.0, show_default="0; 0.05 if best, 0.1 if sprint",
               help="Fraction of each training target that is spread over all classes, against overconfidence.")

@@ -30,8 +30,8 @@ def explain(state: LayerState, place: tuple[int, ...]) -> Explained:
     """Explains how the output `y[place]` is computed. Raises ValueError for an invalid index."""
     shape = state.y.shape
     if len(place) != len(shape) or not all(0 <= i < n for i, n in zip(place, shape)):
-        raise ValueError(f"The output of {state.layer.name} has the shape {shape}, so the index {place} is out of "
-                         "range.")
+        raise ValueError(f"The output of {state.layer.name} has the shape {shape}, so the index "
+                         f"{place} is out of range.")
     found = _KINDS[type(state.layer)](state, *place)
     return {"layer": state.layer.name, "kind": type(state.layer).__name__, "place": place,
             "value": _number(state.y[place]), **found}
@@ -110,8 +110,8 @@ def _number(value: Any) -> float:
     ValueError for NaN and infinity.
     """
     if not np.isfinite(value):
-        raise ValueError("A number in this layer is NaN or infinite, so the net can no longer be used. Start a new "
-                         "net.")
+        raise ValueError("A number in this layer is NaN or infinite, so the net can no longer be "
+                         "used. Start a new net.")
     return float(str(value)) if isinstance(value, np.float32) else float(value)
 
 

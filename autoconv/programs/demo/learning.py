@@ -107,8 +107,8 @@ class Session:
     def look_at(self, number: Any) -> None:
         """Displays the test image with this index. Raises ValueError for an invalid index."""
         if type(number) is not int or not 0 <= number < len(self.data.x_test):
-            raise ValueError(f"The index of a test image must be an integer from 0 to {len(self.data.x_test) - 1:,}. "
-                             f"Received: {number!r}.")
+            raise ValueError("The index of a test image must be an integer from 0 to "
+                             f"{len(self.data.x_test) - 1:,}. Received: {number!r}.")
 
         def change() -> None:
             self.image = number

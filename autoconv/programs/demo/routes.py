@@ -72,8 +72,8 @@ class Routes:
         """Classifies a drawing. The body has one byte per pixel, row by row."""
         width, height = (_whole(arguments, name, 1, LARGEST_SIDE) for name in ("width", "height"))
         if len(body) != width * height:
-            raise ValueError(f"A drawing of {width} x {height} pixels needs one byte per pixel. Received: {len(body)} "
-                             "bytes.")
+            raise ValueError(f"A drawing of {width} x {height} pixels needs one byte per pixel. "
+                             f"Received: {len(body)} bytes.")
         picture = as_mnist(np.frombuffer(body, np.uint8).reshape(height, width))
         session = self._session
         view, steps = session.do(lambda: (session.views.describe(picture[..., None]), session.steps))
@@ -88,8 +88,8 @@ class Routes:
         else:
             number = fields.get("image")
             if type(number) is not int or not 0 <= number < len(data.x_test):
-                raise ValueError(f"The index of a test image must be an integer from 0 to {len(data.x_test) - 1:,}. "
-                                 f"Received: {number!r}.")
+                raise ValueError("The index of a test image must be an integer from 0 to "
+                                 f"{len(data.x_test) - 1:,}. Received: {number!r}.")
             image = data.x_test[number, ..., 0]
         return {"classes": data.classes, **self._looks.take(image)}
 

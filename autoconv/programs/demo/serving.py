@@ -174,8 +174,8 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "The request has an invalid header, or repeats a header that "
                                                        "is allowed only once.")
         if not hosts or set(hosts) - self.server.hosts:
-            raise RefusedError(HTTPStatus.FORBIDDEN, "This server accepts requests only at the address that autoconv "
-                                                     "demo printed.")
+            raise RefusedError(HTTPStatus.FORBIDDEN, "This server accepts requests only at the "
+                                                     "address that autoconv demo printed.")
         if origin is not None and origin not in {f"http://{host}" for host in self.server.hosts}:
             raise RefusedError(HTTPStatus.FORBIDDEN, "This server accepts requests only from its own page.")
         if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
@@ -208,8 +208,8 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "A request body needs a Content-Length header with a "
                                                            "number of bytes, and no Transfer-Encoding header.")
         if len(size) > 12 or int(size) > LARGEST_BODY:
-            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "A request body must have at most "
-                                                                    f"{LARGEST_BODY:,} bytes.")
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "A request body must have at "
+                                                                    f"most {LARGEST_BODY:,} bytes.")
         body = self.rfile.read(int(size))
         if len(body) != int(size):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "The request body is shorter than its Content-Length.")

@@ -9,8 +9,8 @@ import numpy as np
 def encode(pixels: np.ndarray) -> bytes:
     """Encodes bytes (H, W, 1) or (H, W, 3) as PNG, as a gray picture if all channels are equal."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
-        raise ValueError("A PNG needs uint8 pixels of shape (H, W, 1) or (H, W, 3), and at least one pixel. "
-                         f"Received: {pixels.dtype} pixels of shape {pixels.shape}.")
+        raise ValueError("A PNG needs uint8 pixels of shape (H, W, 1) or (H, W, 3), and at least "
+                         f"one pixel. Received: {pixels.dtype} pixels of shape {pixels.shape}.")
     if (pixels == pixels[..., :1]).all():
         pixels = pixels[..., :1]
     height, width, channels = pixels.shape
