@@ -123,7 +123,7 @@ def test_names_classes_instances_functions_and_configs_are_all_taken():
 
 
 def test_unknown_names_are_answered_with_the_nearest_one():
-    with pytest.raises(ValueError, match=r"Unknown initializer: 'glorot_unifrom'\. Did you mean 'glorot_uniform'\?"):
+    with pytest.raises(ValueError, match=r"initializer identifier: 'glorot_unifrom'\. Did you mean 'glorot_uniform'\?"):
         initializers.get("glorot_unifrom")
     with pytest.raises(ValueError, match="Unknown mode: 'fan_on'"):
         initializers.VarianceScaling(mode="fan_on")

@@ -361,7 +361,8 @@ def test_a_bad_binary_batch_is_refused(tmp_path, batches, kind):
     files = as_files(batches, "binary")
     raw = files["data_batch_3.bin"]
     files["data_batch_3.bin"] = {"short": raw[:-1], "long": raw + b"\0", "label": b"\x0a" + raw[1:]}[kind]
-    wanted = "must be at most 9; found 10" if kind == "label" else r"20 records of 3073 bytes; found 614(59|61) bytes"
+    wanted = (r"must be at most 9\. Received: a label of 10" if kind == "label" else
+              r"20 records of 3073 bytes\. Received: 614(59|61) bytes")
     with pytest.raises(DatasetCorrupt, match=wanted) as caught:
         datasets.cifar10.load_data(write_files(tmp_path, files))
     assert caught.value.file == tmp_path / "data_batch_3.bin"

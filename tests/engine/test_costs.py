@@ -201,7 +201,7 @@ class TestPlot:
         net = nets.build("lecture", (28, 28, 1), 10)
         monkeypatch.setattr(graphviz.Digraph, "pipe", lambda *a, **k: (_ for _ in ()).throw(
             graphviz.ExecutableNotFound(["dot"])))
-        with pytest.raises(FileNotFoundError, match="program `dot`, which is not installed"):
+        with pytest.raises(FileNotFoundError, match="program `dot` is missing"):
             utils.plot_model(net, tmp_path / "net.png")
         with pytest.raises(ValueError, match="neither expand_nested=True"):
             utils.plot_model(net, tmp_path / "net.dot", expand_nested=True)

@@ -422,7 +422,7 @@ class TestTraining:
         self.trained(loss=halved).save(tmp_path / "m.safetensors")
         again = models.load_model(tmp_path / "m.safetensors", {"halved": halved})
         assert np.isfinite(again.evaluate(self.X, self.Y, verbose=0)).all()
-        with pytest.raises(ValueError, match=r"Unknown loss: 'halved'.*compile=False"):
+        with pytest.raises(ValueError, match=r"loss identifier: 'halved'.*compile=False"):
             models.load_model(tmp_path / "m.safetensors")
         model = self.trained(loss=lambda t, p: losses.sparse_categorical_crossentropy(t, p))
         with pytest.warns(UserWarning, match="lambda cannot be serialized"):

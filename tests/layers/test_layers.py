@@ -218,7 +218,7 @@ def test_set_weights_changes_nothing_when_one_does_not_fit():
     layer = layers.Dense(2)
     layer.build((None, 3))
     before = layer.get_weights()
-    with pytest.raises(ValueError, match=r"2 weights of shapes \[\(3, 2\), \(2,\)\]. Received 2 of shapes"):
+    with pytest.raises(ValueError, match=r"2 weights of shapes \[\(3, 2\), \(2,\)\]. Received: 2 arrays of shapes"):
         layer.set_weights([np.ones((3, 2)), np.ones(3)])
     with pytest.raises(ValueError, match="Received 1 of shapes"):
         layer.set_weights([np.ones((3, 2))])
@@ -395,10 +395,10 @@ def test_forgetting_call_is_explained():
     (lambda: layers.Conv2D(4, 3, groups=3), "divisible by the number of groups. Received: groups=3, filters=4"),
     (lambda: layers.Conv2D(4, 3, padding="smae"), "'same' or 'valid'. Received: padding='smae'. Did you mean 'same'?"),
     (lambda: layers.Conv2D(4, 3, padding=-1), "`padding` argument must be a tuple of 2 integers of at least 0"),
-    (lambda: layers.Conv2D(4, 3, activation="rleu"), "Unknown activation function: 'rleu'. Did you mean 'relu'?"),
+    (lambda: layers.Conv2D(4, 3, activation="rleu"), "activation function identifier: 'rleu'. Did you mean 'relu'?"),
     (lambda: layers.Conv2D(4, 3, kernel_initializer="he_norml"), "Did you mean 'he_normal'?"),
     (lambda: layers.Conv2D(4, 3, data_format="channels_first"), "np.moveaxis"),
-    (lambda: layers.Conv2D(4, 3, kernel_regularizer="l3"), "Unknown regularizer: 'l3'"),
+    (lambda: layers.Conv2D(4, 3, kernel_regularizer="l3"), "regularizer identifier: 'l3'"),
     (lambda: layers.Conv2DTranspose(4, 3, padding=1), "must be 'same' or 'valid'. Received: padding=1"),
     (lambda: layers.Conv2DTranspose(4, 3, output_padding=1), "`output_padding` must be strictly less than `strides`"),
     (lambda: layers.DepthwiseConv2D(3, depth_multiplier=0), "`depth_multiplier`. Expected a strictly positive value"),

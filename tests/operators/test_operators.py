@@ -338,7 +338,7 @@ def test_the_condition_may_be_a_tensor_alone():
     (lambda: F.concatenate([]), "list of at least one tensor"),
     (lambda: F.concatenate(np.ones((2, 2))), "list of at least one"),
     (lambda: F.concatenate([np.ones((2, 3)), np.ones((3, 3))], axis=1),
-     r"agree on all axes except axis 1. Received: \[\(2, 3\), \(3, 3\)\]"),
+     r"agree on all axes except axis 1. Received shapes: \[\(2, 3\), \(3, 3\)\]"),
     (lambda: F.concatenate([np.ones(2), np.ones((2, 2))]), "agree"), (lambda: F.concatenate([1.0, 2.0]), "use stack"),
     (lambda: F.stack([np.ones(2), np.ones(3)]), "the same shape"), (lambda: F.split(np.ones(5), 2), "equal parts"),
     (lambda: F.pad(np.ones((2, 2)), 1, mode="edge"), "Unknown mode: 'edge'"),

@@ -499,8 +499,9 @@ def test_a_mistake_of_a_callback_is_no_fault_of_the_state(stopped):
             callbacks.BackupAndRestore(stopped), callbacks.LambdaCallback(on_epoch_begin=look)])
 
 
-@pytest.mark.parametrize(("held", "said"), [({"seen": {1, 2}}, "Received: set in the entry 'callbacks/Odd/seen'"),
-                                            ({"by": {3: "a"}}, "dict with the key 3 in the entry 'callbacks/Odd/by'")])
+@pytest.mark.parametrize(("held", "said"), [
+    ({"seen": {1, 2}}, "Received: set in the entry 'callbacks/Odd/seen'"),
+    ({"by": {3: "a"}}, "Received: dict with the key 3 in the entry 'callbacks/Odd/by'")])
 def test_what_cannot_be_kept_is_told_before_the_first_step(held, said, tmp_path):
     class Odd(callbacks.Callback):
         def get_state(self):
