@@ -6,7 +6,7 @@ from typing import Any
 
 from autoconv.engine.costs.tables import interval
 
-THE_SAME = "This table is from the same machine and versions."
+THE_SAME = "This table was measured on the same machine and with the same versions as the previous table."
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -105,7 +105,7 @@ def _kernels(kernels: Sequence[dict[str, Any]]) -> str:
         rows.setdefault(f"{layer}, {k['layer']}", []).append(passed)
     head = [f"{first}: layer", "speed of each kernel (fraction of its ceiling)"]
     shown = _table(head, [[name, ", ".join(passes)] for name, passes in rows.items()], "---|")
-    return f"{shown}\n\nThe JSON file also contains the kernels of {', '.join(others)}." if others else shown
+    return f"{shown}\n\nThe JSON file also contains the kernel speeds of {', '.join(others)}." if others else shown
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], column: str = "---:|") -> str:

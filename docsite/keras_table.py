@@ -21,17 +21,19 @@ ANY_KEYWORD = {"callbacks.LambdaCallback"}  # callables whose signature is **kwa
 START = """# Coming from Keras
 
 Code written for Keras 3 runs in autoconv after you change its import: `from keras import layers, models` becomes
-`from autoconv import layers, models`. autoconv uses Keras's names, signatures, defaults and numerics. A feature that is
-not implemented raises an error that says so, and no argument is ever silently ignored. The tables on this page are
-generated from autoconv's signatures and compare them with Keras {version}. Their columns mean:
+`from autoconv import layers, models`. autoconv uses Keras's names, signatures, defaults and numerics. Using a feature
+that is not implemented raises an error that says so, and no argument is ever silently ignored. The tables on this page
+compare the arguments of autoconv's classes and functions with the arguments in Keras {version}. The columns of the
+tables mean:
 
-- **same**: the argument has the same name and the same default.
-- **different default**: the argument exists, but its default differs.
-- **default only**: only Keras's default is accepted. Any other value raises a `ValueError`.
-- **missing**: the argument does not exist. Passing it raises a `TypeError`.
-- **autoconv only**: Keras has no such argument.
+- **same**: the argument has the same name and the same default as in Keras.
+- **different default**: the argument exists in autoconv, but its default differs from Keras's default.
+- **default only**: autoconv accepts only Keras's default. Any other value raises a `ValueError`.
+- **missing**: the argument does not exist in autoconv. Passing it raises a `TypeError`.
+- **autoconv only**: the argument does not exist in Keras.
 
-[Keras's names](keras-names.md) lists every public name of Keras, with the reason if autoconv does not have it.
+[Keras's names](keras-names.md) lists every public name of Keras, and gives the reason if autoconv does not have the
+name.
 
 Further differences from Keras:
 
@@ -47,38 +49,41 @@ Further differences from Keras:
 - `image_dataset_from_directory` reads files with the suffixes that Keras reads, and `.webp` files. The same seed gives
   the same split as in Keras. On the command line, `autoconv train FOLDER` reads pictures of all formats that Pillow can
   read, and lists the pictures that it cannot read.
-- The results of `sparsemax` sum to 1. In Keras 3.15 they do not if several results are nonzero.
-- In a configuration, a dtype is stored by its name. Configurations without `module` and `registered_name`, as earlier
-  versions of autoconv wrote them, can still be read.
+- The results of `sparsemax` sum to 1. In Keras 3.15, the results of `sparsemax` do not sum to 1 if several of them are
+  nonzero.
+- In the dict that `get_config` returns, a dtype is stored by its name. Configurations without `module` and
+  `registered_name`, as earlier versions of autoconv wrote them, can still be read.
 - Initializers return NumPy arrays.
-- Constructors check their arguments. Keras checks some of them only when the layer is called, such as `padding`,
-  `interpolation`, dropout rates and the strides of pooling.
-- The error for an unknown argument is both a `TypeError` and a `ValueError`, because Keras raises sometimes one and
-  sometimes the other.
+- The constructor of a layer checks the layer's arguments. Keras checks some arguments, such as `padding`,
+  `interpolation`, dropout rates and the strides of pooling, only when the layer is called.
+- The error for an unknown argument is both a `TypeError` and a `ValueError`, because Keras sometimes raises a
+  `TypeError` and sometimes a `ValueError`.
 - `dtype` must be "float32" or "float64". Mixed precision raises an error.
 - A layer that only moves or merges elements, such as `Flatten` or `Add`, keeps integers if it is called outside a
   model. All other layers, and all models, convert integers to floats.
-- With `gradient_accumulation_steps`, the optimizer's update runs through Python in every step. All other optimizers of
-  autoconv are recorded once and then replayed as kernels.
+- With `gradient_accumulation_steps`, the optimizer's update runs through Python in every step. Without
+  `gradient_accumulation_steps`, the update of every built-in optimizer is recorded once and then replayed as kernels.
 - `ops` contains the functions of `keras.ops` that convolutional nets use. `functional` contains the same functions,
   with PyTorch's names for convolutions.
 - A model class may override `train_step(data)`, `test_step`, `predict_step`, `compute_loss` and `compute_metrics`.
   These methods work as on Keras's PyTorch backend: `loss.backward()` computes the gradients, and `weight.grad` returns
-  them. A step with such an override runs through Python instead of being replayed.
+  them. If a model class overrides one of these methods, its steps run through Python instead of being replayed as
+  kernels.
 - `optimizer.learning_rate` and the totals of a metric, such as `metric.total`, are float64 variables. The result of a
   metric is a number with a method `numpy()`.
 - Targets must have the same shape as the outputs, apart from a trailing axis of length 1. Keras also broadcasts
   targets of other shapes.
 - Metrics with thresholds warn if a prediction is outside the range 0 to 1.
-- If `EarlyStopping`, `ReduceLROnPlateau` or `ModelCheckpoint` cannot find the value to monitor, they report it before
-  the first step.
+- If the value to monitor does not exist, `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` report this before
+  the first training step.
 - `evaluate` called in a callback does not change `fit`'s running loss or the metrics that `compile` received by name.
-  In Keras it resets them. Metrics that `compile` received as objects are reset in both.
-- `evaluate` and `train_on_batch` list each result once, in Keras's order. If two metrics have the same name, Keras's
-  list repeats the first one.
+  In Keras, such a call resets the running loss and the metrics received by name. Metrics that `compile`
+  received as objects are reset both in autoconv and in Keras.
+- `evaluate` and `train_on_batch` list each result once, in Keras's order. If two metrics have the same name, Keras
+  lists the first metric twice.
 - If the `call` of a model class returns a list, its outputs are named `output_1`, `output_2` and so on.
-- A custom layer, loss, metric or optimizer can set `recordable = True`. Its steps are then replayed as kernels, without
-  running its Python code again ([how](extending.md)).
+- A custom layer, loss, metric or optimizer can set `recordable = True`. Training steps that use this object are then
+  replayed as kernels, without running the object's Python code again ([how](extending.md)).
 """
 
 
@@ -103,7 +108,7 @@ def page() -> str:
                          f"|---|---|---|---|---|---|\n" + "\n".join(rows))
         alone = [f"`{name}`" for name in names(module) if not any(path.endswith(f".{name}") for path in KERAS)]
         if alone:
-            parts.append("Keras has no " + ", ".join(alone) + ".")
+            parts.append("Keras has no " + " and no ".join(alone) + ".")
     return "\n\n".join(parts) + "\n"
 
 

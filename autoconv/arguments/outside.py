@@ -32,17 +32,17 @@ _REASONS = {
     "Complex numbers are out of scope": "polar view_as_complex view_as_real fft fft2 ifft2",
     "Linear algebra beyond matrix products is out of scope: use numpy.linalg": """cholesky cholesky_inverse det eig eigh
         inv logdet lstsq lu_factor matrix_rank pinv qr slogdet solve solve_triangular svd linalg cdist""",
-    "Loops and branches as operations are out of scope: write them in Python": """associative_scan cond fori_loop map
-        scan switch vectorized_map while_loop""",
+    "Operations for loops and branches are out of scope: write loops and branches in Python": """associative_scan cond
+        fori_loop map scan switch vectorized_map while_loop""",
     "Losses for embeddings are out of scope": "Circle circle",
     "Distillation, in which one net teaches another, is out of scope": "distillation",
     "Several optimizers in one model are out of scope": "MultiOptimizer OptimizerMap",
     "Pretrained models are out of scope: autoconv downloads no weights": """applications MobileNet MobileNetV2
         MobileNetV3Small MobileNetV3Large VGG16 VGG19 ResNet50 ResNet101 ResNet152 ResNet50V2 InceptionV3 Xception
         DenseNet121 DenseNet169 DenseNet201 NASNetMobile EfficientNetB0 EfficientNetV2B0 ConvNeXtTiny""",
-    "Other backends are out of scope: autoconv has only its own": """JaxLayer FlaxLayer TorchModuleWrapper TFSMLayer
-        tree distribution jvp custom_gradient set_backend is_nnx_enabled StatelessScope SymbolicScope RematScope remat
-        Operation Function name_scope OrbaxCheckpoint get_source_inputs""",
+    "Other backends are out of scope: autoconv has only its own backend": """JaxLayer FlaxLayer TorchModuleWrapper
+        TFSMLayer tree distribution jvp custom_gradient set_backend is_nnx_enabled StatelessScope SymbolicScope
+        RematScope remat Operation Function name_scope OrbaxCheckpoint get_source_inputs""",
     "Remote services are out of scope": "RemoteMonitor",
 }
 REASON = {name: reason for reason, names in _REASONS.items() for name in names.split()}
@@ -67,23 +67,23 @@ _INSTEAD = {
     "autoconv never runs code from a file": "enable_unsafe_deserialization",
     "Pass epochs and steps_per_epoch to fit": "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
     "Use the functions of autoconv.config, one for each setting": "Config",
-    "The data sets are digits, mnist, fashion_mnist and cifar10; "
-    "utils.image_dataset_from_directory reads folders of pictures": "cifar100",
+    "autoconv's data sets are digits, mnist, fashion_mnist and cifar10. For folders of pictures, "
+    "use utils.image_dataset_from_directory": "cifar100",
     "Pass validation_split to fit, or split the arrays with slices such as x[:n]": "split_dataset",
     "Use utils.plot_model, which draws the same graph": "model_to_dot",
     "Use models.load_model for Keras's files, and Model.from_config for configurations": "KerasFileEditor",
     "Use formats.to_onnx or the command `autoconv export` to write files for other programs": "export",
-    "Use to('cuda') of a model or a tensor": "device",
-    "Layers choose their names themselves; pass name= for a name of your own": "get_uid",
+    "Use the method to('cuda') of a model or a tensor": "device",
+    "Layers choose unique names themselves. Pass name= to a layer to choose its name": "get_uid",
     "Use np.result_type, which returns the dtype in which NumPy computes": "result_type",
-    "This module exists only for older versions of Keras": "legacy",
+    "Keras has this module only for compatibility with older versions": "legacy",
     "Use utils.image_dataset_from_directory or utils.load_img to read pictures": "preprocessing",
     "Use autoconv.pictures to draw filters, feature maps and mistakes": "visualization",
     "Use autoconv.wrappers.Classifier or Regressor": "SKLearnClassifier SKLearnRegressor SKLearnTransformer",
-    "Use uniform, normal, randint or permutation of autoconv.random; layers and initializers accept a seed":
+    "Use uniform, normal, randint or permutation of autoconv.random. Layers and initializers accept a seed":
         "beta binomial categorical dropout gamma shuffle truncated_normal",
-    "Use a slice such as x[1:3] to read a part, and ops.where or ops.concatenate to combine tensors": """slice
-        slice_update scatter scatter_update get_item segment_max segment_min segment_prod segment_sum""",
+    "Use a slice such as x[1:3] to read a part of a tensor, and ops.where or ops.concatenate to combine tensors":
+        """slice slice_update scatter scatter_update get_item segment_max segment_min segment_prod segment_sum""",
     "Use reshape and transpose to rearrange the elements":
         "depth_to_space space_to_depth fold unfold rearrange view extract_patches",
     "Use ops.one_hot, then ops.max": "multi_hot",
@@ -108,5 +108,5 @@ def answer(name: str, module: str = "") -> str:
         return f" {INSTEAD[name]}."
     if module.startswith("autoconv.ops") and callable(getattr(np, name, None)):
         return (" autoconv.ops has only the functions that convolutional nets use. "
-                f"Use np.{name} on x.numpy(), without gradients.")
+                f"Use np.{name} on x.numpy(). NumPy computes no gradients.")
     return ""

@@ -13,14 +13,14 @@ from .lines import echo
 
 @click.command()
 @click.option("--net", "nets", type=options.Name("net", SUITE), multiple=True, show_default="all",
-              help="Time only this net. Can be given several times.")
+              help="Time only this net. The option can be given several times.")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", show_default="the net's own",
               help="Number of images per step.")
 @options.device_options
 @click.option("--rounds", type=click.IntRange(min=1), show_default="6, quick 3",
-              help="Number of rounds; each round measures everything once.")
+              help="Number of rounds; each round times every net and kernel once.")
 @click.option("--quick", is_flag=True, help="Time only the lecture net, in short rounds. "
-              "Takes less than a minute.")
+              "The command then takes less than a minute.")
 @click.option("--kernels/--no-kernels", default=True,
               help="Also time each kernel, and compare it with this machine's ceilings.")
 @click.option("--html", type=options.FILE, metavar="FILE",
@@ -31,9 +31,9 @@ def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: i
           quick: bool, kernels: bool, html: Path | None, json_file: Path | None, quiet: bool) -> None:
     """Time the built-in nets, in training and inference, and each of their kernels.
 
-    A kernel's share is the fraction of this machine's measured ceiling that it reaches. The ceiling
-    is the rate of multiply-adds from registers or of copying memory, whichever limits the kernel.
-    The nets receive random images, so no data set is needed.
+    A kernel's share is the fraction of this machine's measured ceiling that the kernel reaches. The ceiling is the
+    rate of multiply-adds from registers or of copying memory, whichever limits the kernel. The nets receive random
+    images, so no data set is needed.
     """
     from ...train.progress import Progress
     from ..bench import result_tables

@@ -24,10 +24,10 @@ def distributed_options(command: Callable) -> Callable:
     """Adds the options --distributed and --timeout, which are the arguments of `join_ranks`."""
     for option in (
         click.option("--timeout", type=options.Duration(), metavar="10m", default="10m",
-                     help="With --distributed: report a process that sends nothing for this long, and stop."),
+                     help="With --distributed, stop and report a process that sends no message for this long."),
         click.option("--distributed", is_flag=True, help="Train together with the other processes that mpiexec "
-                     "started: mpiexec -n 4 python -m mpi4py -m autoconv train ... --distributed (extra mpi). "
-                     "--batch-size is the batch of all processes together."),
+                     "started: mpiexec -n 4 python -m mpi4py -m autoconv train ... --distributed. Needs the extra mpi. "
+                     "--batch-size is the number of images of all processes together."),
     ):
         command = option(command)
     return command

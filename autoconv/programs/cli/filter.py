@@ -13,20 +13,21 @@ from .lines import echo
 @click.command("filter")
 @click.argument("image", type=options.FILE)
 @click.option("--kernel", "kernels", multiple=True, metavar="NAME|MATRIX", default=("sharpen",), show_default="sharpen",
-              help="The name of a kernel, or its numbers, ' / ' between rows: \"0 -1 0 / -1 5 -1 / 0 -1 0\". 1/9 is "
-              "a fraction. Can be given several times: the results are placed side by side.")
+              help="The name of a kernel, or the kernel's numbers with ' / ' between the rows, such "
+                   "as \"0 -1 0 / -1 5 -1 / 0 -1 0\". A number can be a fraction, such as 1/9. The "
+                   "option can be given several times: the results are placed side by side.")
 @click.option("--out", type=options.FILE, metavar="FILE",
               show_default="IMAGE's name and the kernels', in the current folder",
-              help="The picture to write; the suffix selects the format.")
+              help="The picture to write; the suffix of FILE selects the format.")
 @click.option("--padding", type=options.Name("padding", ("valid", "same")), default="valid",
               help="valid: use only positions inside the picture. same: pad with black and keep the size.")
 @click.option("--strides", type=click.IntRange(min=1), default=1, metavar="N",
               help="Move the kernel N pixels at a time.")
 @click.option("--dilation", type=click.IntRange(min=1), default=1, metavar="N",
-              help="Distance in pixels between the kernel's numbers.")
+              help="Distance in pixels between neighbouring numbers of the kernel.")
 @click.option("--absolute", is_flag=True, help="Use the absolute values of the result.")
-@click.option("--scale", is_flag=True, help="Stretch the values: the smallest becomes black, the largest white. "
-              "Without --scale the values are clipped to 0..255.")
+@click.option("--scale", is_flag=True, help="Stretch the values: the smallest value becomes black, the largest white. "
+              "Without --scale, the values are clipped to 0..255.")
 @options.quiet_option
 def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: str, strides: int,
             dilation: int, absolute: bool, scale: bool, quiet: bool) -> None:

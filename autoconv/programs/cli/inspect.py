@@ -30,9 +30,9 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
             threads: int | None, quiet: bool) -> None:
     """Write the output of each layer of RUN's net for each IMAGE, and the filters, to one page or picture.
 
-    Shows each layer's name, shape, smallest and largest value, the class scores, and the pixels
-    that influenced the answer most. Without IMAGE, uses the first test image of the set that the
-    net was trained on. An IMAGE is read in the same way as by `autoconv predict`.
+    The output shows each layer's name, shape, smallest and largest value, the class scores, and the pixels that
+    influenced the answer most. Without IMAGE, the command uses the first test image of the net's data set. An IMAGE is
+    read in the same way as by `autoconv predict`.
     """
     from ...pictures import figures, inspection
 

@@ -102,9 +102,10 @@ def device_options(command: Callable) -> Callable:
     return _decorate(
         command,
         click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto",
-                     help="Device for the computation. auto is the processor; a GPU (extra cuda) must be named."),
+                     help="Device for the computation. auto selects the CPU; a GPU must be named, "
+                          "and needs the extra cuda."),
         click.option("--threads", type=click.IntRange(min=1), metavar="N", show_default="all processors",
-                     help="Number of CPU threads. It does not change the results."),
+                     help="Number of CPU threads. The results do not depend on this number."),
     )
 
 
@@ -113,7 +114,8 @@ def data_options(command: Callable) -> Callable:
     return _decorate(
         command,
         click.option("--data-dir", type=FILE, metavar="FOLDER",
-                     help="Read the data only from this folder. It can hold any data set in MNIST's format."),
+                     help="Read the data only from this folder. The folder can contain any data "
+                          "set in MNIST's format."),
         click.option("--limit", type=click.IntRange(min=1), metavar="N",
                      help="Use only the first N training and the first N test images."),
     )
@@ -122,8 +124,8 @@ def data_options(command: Callable) -> Callable:
 def json_option(command: Callable) -> Callable:
     """Adds the option --json, a path for `result_files.write_json`."""
     return click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True),
-                        metavar="FILE", help="Write the results to FILE as JSON. With - the JSON, "
-                        "and nothing else, is written to the standard output.")(command)
+                        metavar="FILE", help="Write the results to FILE as JSON. If FILE is -, only "
+                        "the JSON is written to the standard output.")(command)
 
 
 def quiet_option(command: Callable) -> Callable:

@@ -22,8 +22,9 @@ INK = " .:-=+*#%@"
 @click.command()
 @click.argument("net", type=options.FILE, metavar="RUN|MODEL")
 @click.argument("image", type=options.FILE, nargs=-1, required=True, metavar="IMAGE|FOLDER...")
-@click.option("--as-is", is_flag=True, help="Do not search for a digit: only scale the picture to the net's size.")
-@click.option("--show", is_flag=True, help="Draw each picture in the form that the net received.")
+@click.option("--as-is", is_flag=True,
+              help="Do not search the picture for a digit; only scale the picture to the net's input size.")
+@click.option("--show", is_flag=True, help="Draw each picture in the form in which the net receives it.")
 @options.device_options
 @options.json_option
 def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device: str,
@@ -31,16 +32,17 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
     """Classify each IMAGE: print the file, the class, its probability, and the next likeliest classes.
 
     RUN is the folder that `autoconv train --out RUN` wrote. MODEL is a model file: .safetensors, or Keras's .keras or
-    .h5 (these need h5py: pip install 'autoconv[keras]'). For a FOLDER, all pictures in it are classified.
+    .h5 (these need h5py: pip install 'autoconv[keras]'). For a FOLDER, the command classifies all pictures in the
+    folder.
 
-    An IMAGE can be a picture, which needs Pillow (pip install 'autoconv[images]'). It is scaled to the size and
-    converted to the colours of the net's input. For a net that reads digits, the digit is prepared as in MNIST: the
-    paper is removed, and the ink is scaled to 20x20 pixels and centred by its mass. For any other net for gray images,
-    a picture with a bright border is inverted, so that the figure is bright on a dark ground. For a colour net, or one
-    that was trained on a folder, the photo is only scaled.
+    An IMAGE can be a picture, which needs Pillow (pip install 'autoconv[images]'). The picture is scaled to
+    the size of the net's input and converted to its colours. For a net that reads digits, the digit is prepared as in
+    MNIST: the paper is removed, and the ink is scaled to 20x20 pixels and centred by its mass. For any other net for
+    gray images, a picture with a bright border is inverted, so that the figure is bright on a dark ground. For a colour
+    net, or a net that was trained on a folder, the photo is only scaled.
 
-    An IMAGE can also be a .npy file: pixels 0..255 in the net's own shape, (H, W) or (H, W, C), or
-    an array of several such images. They are used unchanged.
+    An IMAGE can also be a .npy file: pixels 0..255 in the net's own shape, (H, W) or (H, W, C), or an array of several
+    such images. The pixels of a .npy file are used unchanged.
     """
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)

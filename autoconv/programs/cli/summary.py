@@ -15,16 +15,18 @@ CLASSES = 10  # number of classes with which a built-in net is built
 
 @click.command(help=f"""Show each layer's output shape, parameters, multiply-adds per image, memory and time.
 
-    NET is a built-in net by its name ({', '.join(nets.NETS)}; with ten classes), RUN a folder that `autoconv
-    train --out` wrote, and FILE a model file. Columns of the table: predict is the size of all arrays that are needed
-    while the layer runs. train is the size of the layer's output, which training keeps. time is the time in inference.
-    ceiling is the shortest possible time of the layer's operations and memory accesses on this machine, divided by the
-    measured time. It can exceed 100%: 3x3 layers with at least 32 channels may need fewer multiplications than are
-    counted (Winograd's algorithm), and other programs may slow down the measurement of the ceiling.
+    NET is a built-in net by its name ({', '.join(nets.NETS)}; with ten classes), RUN is a folder that
+    `autoconv train --out` wrote, and FILE is a model file. In the table, the column predict is the size of all arrays
+    that are needed while the layer runs. The column train is the size of the layer's output, which training keeps. The
+    column time is the layer's time in inference. The column ceiling is the shortest possible time of the layer's
+    operations and memory accesses on this machine, divided by the measured time. The ceiling value can exceed 100%: 3x3
+    layers with at least 32 channels may need fewer multiplications than are counted (Winograd's algorithm), and other
+    programs may slow down the measurement of the ceiling.
     """)
 @click.argument("net", metavar="NET|RUN|FILE")
 @click.option("--image-size", type=options.Size(), metavar="HxW", show_default="the net's own",
-              help="Size of the input images, such as 180x120; for a built-in net, or a net for images of any size.")
+              help="Size of the input images, such as 180x120. Only for a built-in net, or for a "
+                   "net that accepts images of any size.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, metavar="N", help="Number of images per batch.")
 @click.option("--time/--no-time", "measure", default=True, help="Measure each layer's time and this machine's ceiling.")
 @options.device_options

@@ -48,27 +48,28 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 
 
 @click.command(cls=resuming.Resumable, help="""
-    Train a net on DATASET (digits, mnist, fashion_mnist, cifar10) or on the photos in FOLDER, test it, print its
-    accuracy and throughput.
+    Train a net on DATASET (digits, mnist, fashion_mnist, cifar10) or on the photos in FOLDER, test the
+    net, and print its accuracy and throughput.
 
     Without DATASET, the net is trained on MNIST if it is on this computer or its download starts within a few seconds,
     and otherwise on the built-in digits. A named data set is never replaced by another.
 
-    FOLDER (needs Pillow: pip install 'autoconv[images]') contains a folder of pictures for each class, or train/ and
-    test/ (or val/) with such folders. A data set's name has priority over a folder: write ./digits for the folder.
+    FOLDER must contain one folder of pictures per class, or train/ and test/ (or val/) with such folders. Reading
+    pictures needs Pillow: pip install 'autoconv[images]'. If a folder has the name of a data set, the data set is used:
+    write ./digits for the folder.
 
     The net lecture-large needs images of 150 x 150 pixels, so smaller images are enlarged.
 
     Ctrl-C or SIGTERM during training with --out stops after the current step, saves the state in
-    RUN, and exits with code 130 or 143. A second signal stops at once.
+    RUN, and exits with code 130 or 143. A second signal stops the training at once.
     """)
 @click.argument("dataset", required=False, metavar="[DATASET|FOLDER]", type=options.DataArg("dataset", datasets.NAMES),
                 is_eager=True, callback=_defaults)
 @click.option("--recipe", type=options.Name("recipe", RECIPES), default="careful", is_eager=True, callback=_defaults,
-              help="Sets the defaults of the options below. fast: one epoch with a one-cycle learning rate; "
-              "lecture: careful, but with the lectures' constant rate; best: the highest accuracy in some minutes, by "
-              "a deeper net and randomly rotated, moved and zoomed digits; sprint: 99% accuracy on "
-              "MNIST in about a second, by a small net.")
+              help="A set of defaults for the options below. careful: the usual defaults; fast: one epoch with a "
+              "one-cycle learning rate; lecture: like careful, but with the constant learning rate of the lectures; "
+              "best: the highest accuracy in some minutes, with a deeper net and with randomly rotated, moved and "
+              "zoomed digits; sprint: 99% accuracy on MNIST in about a second, with a small net.")
 @click.option("--model", type=options.Name("net", nets.NETS), help="The built-in net to train.",
               show_default="lecture; photos for a folder; best if best, sprint if sprint")
 @click.option("--augment", is_flag=True, help="Randomly mirror (except digits), rotate and zoom "
@@ -81,16 +82,18 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               show_default="rmsprop; adam for a folder, or if best or sprint")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite,
               show_default="the optimizer's own; 0.005 if fast, 0.006 if best, 0.012 if sprint",
-              help="The highest learning rate.")
+              help="The highest learning rate during training.")
 @click.option("--schedule", type=options.Name("schedule", SCHEDULES),
               show_default="cosine; one-cycle if fast, best or sprint",
-              help="Course of the learning rate: cosine lowers it to 0 by the last step, one-cycle "
-                   "first raises and then lowers it, constant keeps it fixed, as in the lectures.")
+              help="Course of the learning rate. cosine: lowers the rate to 0 by the last step; one-cycle: first "
+              "raises and then lowers the rate; constant: keeps the rate fixed, as in the lectures.")
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), callback=_finite, metavar="SHARE",
               default=0.0, show_default="0; 0.05 if best, 0.1 if sprint",
-              help="Fraction of each training target that is spread over all classes, against overconfidence.")
+              help="Fraction of each training target that is spread over all classes, which makes "
+                   "the net less overconfident.")
 @click.option("--scale-lr", is_flag=True, help="Multiply the learning rate by --batch-size divided by the recipe's "
-              "batch size (Goyal et al. 2017). The rate rises to this value over the first epochs, at most five.")
+              "batch size (Goyal et al. 2017). The learning rate rises to this value over the first epochs, at most "
+              "five.")
 @distributed.distributed_options
 @options.device_options
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default="a random one, which is printed",
@@ -102,17 +105,17 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               metavar="SHARE", show_default="0.2", help="Fraction of FOLDER's pictures that is held out for the test, "
               "if FOLDER has no train/ and test/ (or val/).")
 @click.option("--strict", is_flag=True, help="Stop before training if a picture of FOLDER cannot "
-              "be read. Without --strict such a picture is reported and skipped.")
+              "be read. Without --strict, such a picture is reported and skipped.")
 @click.option("--out", type=options.FILE, metavar="RUN",
-              help="Write model.safetensors, run.json and history.csv to this folder. An earlier run in it is replaced "
-              "when the new one is complete. The training's state is saved in RUN/checkpoints.")
+              help="Write model.safetensors, run.json and history.csv to the folder RUN. An earlier run in this folder "
+              "is replaced when the new run is complete. The state of the training is saved in RUN/checkpoints.")
 @click.option("--checkpoint-every", type=options.Every(), metavar="5m|500steps", default="5m",
-              help="How often to save the state in RUN: a time (s, m, h) or a number of steps. The "
-              "state is also saved at the end of an epoch if that takes little time.")
+              help="Interval between two saves of the training's state in RUN: a time (s, m, h) or a number of steps. "
+              "The state is also saved at the end of an epoch if saving takes little time.")
 @click.option("--resume", is_flag=True, help="Continue the training in RUN. The result is bit for "
-              "bit that of uninterrupted training. The same command can be repeated: it starts "
-              "training if RUN contains none, and ends if RUN is finished. "
-              "--epochs may be raised; all other options must have the same values as before.")
+              "bit the same as after uninterrupted training. The same command can be repeated: the command starts "
+              "a run if RUN contains none, and reports a finished run as finished. The value of --epochs may be "
+              "raised; all other options must have the same values as before.")
 @options.json_option
 @options.quiet_option
 @click.pass_context

@@ -11,7 +11,7 @@ from .lines import echo
 @click.command()
 @options.device_options
 def warmup(device: str, threads: int | None) -> None:
-    """Compile all kernels for float32 and float64 into the cache folder. Once per machine is enough."""
+    """Compile all kernels for float32 and float64 into the cache folder. One run per machine is enough."""
     target = options.use_device(device, threads)
     start = time.perf_counter()
     for dtype in ("float32", "float64"):
