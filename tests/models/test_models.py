@@ -349,7 +349,7 @@ def test_scaling_is_done_once():
 def test_nets_that_cannot_be():
     with pytest.raises(ValueError, match=r"Unknown net: 'lectur'\. Did you mean 'lecture'\?"):
         nets.build("lectur", (28, 28, 1), 10)
-    with pytest.raises(ValueError, match=r"'lecture' .* 18 x 18 pixels\. Received: 28 x 17 pixels\. .*photos \(at least 8"):
+    with pytest.raises(ValueError, match=r"'lecture' .* 18 x 18 pixels\. Received: 28 x 17 pixels\. .*photos \(at"):
         nets.build("lecture", (28, 17, 1), 10)
     with pytest.raises(ValueError, match=r"'photos' must be at least 8 x 8 pixels\. Received: 7 x 9 pixels\. Enlarge"):
         nets.build_for_pixels("photos", (7, 9, 3), 10)

@@ -113,7 +113,7 @@ def test_what_listings_call_of_backend():
     with pytest.raises(TypeError, match=r"can assign only to a weight or a Variable\. Received: 3"):
         K.set_value(3, 4)
     for name, instead in {"mean": r"ops\.mean", "dropout": r"functional\.dropout", "pow": r"ops\.power"}.items():
-        with pytest.raises(AttributeError, match=rf"autoconv\.backend has no function '{name}'\. Use {instead} instead\."):
+        with pytest.raises(AttributeError, match=rf"backend has no function '{name}'\. Use {instead} instead\."):
             getattr(K, name)
     with pytest.raises(AttributeError, match="Did you mean 'clear_session'"):
         K.clear_sesion  # noqa: B018
