@@ -152,7 +152,7 @@ class Stateful(Configurable):
         return {str(i): variable.numpy() for i, variable in enumerate(self.variables)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Assigns the values that `get_state` returned to the variables."""
+        """Assigns to the variables the values that `get_state` returned."""
         for i, variable in enumerate(self.variables):
             variable.assign(state[str(i)])
 

@@ -36,7 +36,7 @@ class _Augmentation(ImageLayer, RandomLayer):
         return self.transform_images(x, self.get_random_transformation(x)) if training else x
 
     def get_random_transformation(self, images: Any) -> Tensor:
-        """Draws two random numbers per image, as a tensor (2, N). The layer's docstring gives their units."""
+        """Draws two random numbers per image, as a tensor (2, N), in the ranges that `ranges` returns."""
         x = calls.tensors(self, images)
         return random_pairs(x, *self.ranges(x.shape), **self._draw(x))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 KERNEL = "JPY_PARENT_PID"  # environment variable set in a notebook kernel and its child processes
-NO_LIMIT = 10_000  # characters per line in files and notebook pages, which wrap long lines
+NO_LIMIT = 10_000  # characters per line if no limit applies: in files and on notebook pages
 
 
 class Plain:

@@ -37,7 +37,7 @@ class Source:
                              f"Received: batch_size={batch_size} with {ranks.size} ranks.")
         self.batch_size, self._device, self._ranks = int(batch_size), device, ranks
         self._arrays, self.samples, self.data = arrays, len(data), data
-        self.key: random.Key | None = None  # random key of the epochs' orders, if shuffled
+        self.key: random.Key | None = None  # random key of each epoch's sample order, if shuffled
         self.is_staged = is_staged and device.keeps_steps and ranks.size == 1
         self._is_shuffled = is_shuffled
         has_order = is_shuffled or (device.needs_order and not self.is_staged)

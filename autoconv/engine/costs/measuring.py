@@ -14,7 +14,7 @@ from ..tensor import Tensor, no_grad
 from . import ceilings, counting
 
 ROUNDS = 3
-RETRY_SECONDS = 0.5  # time limit in seconds for repeating the measurement of ceilings that calls exceeded
+RETRY_SECONDS = 0.5  # after this time, ceilings that a call has exceeded are not measured again
 
 Shapes = dict[int, tuple[int, ...]]
 
