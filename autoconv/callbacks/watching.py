@@ -36,9 +36,10 @@ class MonitorCallback(Callback):
         if direction is None and name.endswith(("acc", "accuracy")):
             direction = "up"
         if direction is None and not name.endswith("loss"):
-            names = ", ".join(["loss", *(score.name for score in scores)])
+            names = ", ".join(["loss", *(score.name for score in scores if score.metric.direction)])
             raise ValueError(f"{type(self).__name__} needs mode='max' or mode='min' to monitor {self.monitor!r}. The "
-                             f"mode can be omitted only for {names}, with or without the prefix val_.")
+                             f"mode can be omitted for {names} (also with the prefix val_), and for names that end "
+                             "in loss, acc or accuracy.")
         return 1 if direction == "up" else -1
 
     def _scores(self) -> list[Any]:

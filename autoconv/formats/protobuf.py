@@ -116,7 +116,7 @@ class _Reader:
         if kind == "text":
             self.text -= stop - start
             if stop - start > NAME:
-                raise _limit_error(NAME, f"bytes in a string of the field {field.name!r}")
+                raise ValueError(f"a string in the field {field.name!r} has more than {NAME:,} bytes")
             if self.text < 0:
                 raise _limit_error(TEXT, "bytes in all strings")
             return self.data[start:stop].decode()

@@ -144,7 +144,7 @@ def to_config(trainer: Any) -> JsonObject | None:
 def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> JsonObject:
     """Returns the arguments of compile() from the plain data of `to_config`. Raises ValueError for unknown names."""
     if not isinstance(config, Mapping) or not isinstance(config.get("optimizer"), Mapping | str):
-        raise ValueError("A compile configuration must be a dict that contains an optimizer as a "
+        raise ValueError("A compile configuration must be a dict whose entry 'optimizer' is a "
                          f"name or a dict. Received: {config!r:.80}.")
     entry = config["optimizer"]
     objects = {**known_objects(), **(custom_objects or {})}

@@ -7,7 +7,7 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 53_220,
+    "lines": 53_225,
     "lines without kernels, commands and ONNX": 27_400,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
