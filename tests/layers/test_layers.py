@@ -220,7 +220,7 @@ def test_set_weights_changes_nothing_when_one_does_not_fit():
     before = layer.get_weights()
     with pytest.raises(ValueError, match=r"2 weights of shapes \[\(3, 2\), \(2,\)\]. Received: 2 arrays of shapes"):
         layer.set_weights([np.ones((3, 2)), np.ones(3)])
-    with pytest.raises(ValueError, match="Received 1 of shapes"):
+    with pytest.raises(ValueError, match="Received: 1 arrays of shapes"):
         layer.set_weights([np.ones((3, 2))])
     assert all((a == b).all() for a, b in zip(before, layer.get_weights()))
 
