@@ -29,11 +29,16 @@ def suggestion(name: object, names: Mapping[str, object] | list[str]) -> str:
     return f" Did you mean {get_close_matches(str(name), matches, n=1, cutoff=0)[0]!r}?"
 
 
+def known_names(name: object, objects: Mapping[str, object]) -> str:
+    """Returns the end of the error for an unknown name: the closest name, if any, and all names."""
+    return f"{suggestion(name, objects)} Known names: {', '.join(sorted(objects))}."
+
+
 def lookup(kind: str, name: object, objects: Mapping[str, T]) -> T:
     """Returns `objects[name]`. Raises ValueError for an unknown name. kind: the kind of object, for the message."""
     if isinstance(name, str) and name in objects:
         return objects[name]
-    raise ValueError(f"Unknown {kind}: {name!r}.{suggestion(name, objects)} Known names: {', '.join(sorted(objects))}.")
+    raise ValueError(f"Unknown {kind}: {name!r}.{known_names(name, objects)}")
 
 
 def snake_case(name: str) -> str:

@@ -128,8 +128,7 @@ class Registry:
                 if name in objects:
                     return objects[name]
         objects = {**(self.names or self.classes), **known_objects()}
-        raise ValueError(f"Could not interpret {self.kind} identifier: {name!r}.{names.suggestion(name, objects)} "
-                         f"Known names: {', '.join(sorted(objects))}.")
+        raise ValueError(f"Could not interpret {self.kind} identifier: {name!r}.{names.known_names(name, objects)}")
 
     def get(self, identifier: Any) -> Any:
         """Returns the object for a name, configuration or class. Returns None, functions and objects unchanged."""

@@ -66,15 +66,15 @@ def _read_stream(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: 
                              f"{len(header)} bytes")
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
     count = math.prod(shape)
+    rule = f"the header with shape {shape} promises {count} bytes of data"
     if length is None:
         check_growth(count, path)
     elif length < len(header) + count:
-        raise DatasetCorrupt(path, f"the header with shape {shape} promises {count} bytes of data",
-                             f"only {length - len(header)} bytes (the file is truncated)")
+        raise DatasetCorrupt(path, rule, f"only {length - len(header)} bytes (the file is truncated)")
     body = _take(file, count + 1)
     if len(body) != count:
         contents = "more bytes" if len(body) > count else f"only {len(body)} bytes (the file is truncated)"
-        raise DatasetCorrupt(path, f"the header with shape {shape} promises {count} bytes of data", contents)
+        raise DatasetCorrupt(path, rule, contents)
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 

@@ -91,8 +91,8 @@ def restore_training(model: Model, metadata: Mapping[str, str], tensors: Mapping
         return
     try:
         settings = json_text.parse(metadata["training"])
-        if not isinstance(settings, dict) or not isinstance(settings.get("optimizer"), dict) or (
-                "compile" not in settings):
+        if not isinstance(settings, dict) or "compile" not in settings or not isinstance(
+                settings.get("optimizer"), dict):
             raise ValueError("the entry 'training' must be a JSON object with the keys 'compile' and 'optimizer'.")
         model.compile_from_config(settings["compile"], custom_objects)
         if settings["optimizer"]:
