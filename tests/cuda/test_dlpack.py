@@ -214,7 +214,7 @@ def test_pinned_memory_is_the_host_s():
 
 
 def test_what_cannot_be_taken_over_is_an_error():
-    with pytest.raises(TypeError, match=r"__dlpack__. Received: list. Use tensor\(\)"):
+    with pytest.raises(TypeError, match=r"__dlpack_device__. Received: list. Use tensor\(\)"):
         ac.from_dlpack([1.0])
     with pytest.raises(device.DeviceError, match="Received: DLPack device type 10"):  # ROCm
         ac.from_dlpack(Only(np.zeros(3), kind=10))
