@@ -152,6 +152,7 @@ def test_csv_logger(tmp_path):
 @pytest.mark.parametrize(("given", "remedy"), [
     ("early", r"Received: 'early'.*EarlyStopping\(\)\. Did you mean 'EarlyStopping'\?"),
     (["early"], "Received: 'early'"),
+    ("CSVLogger", r"Pass an instance, such as callbacks\.CSVLogger\(\)\.$"),
     (callbacks.EarlyStopping, r"Pass an instance, such as EarlyStopping\(\)"),
     ([callbacks.EarlyStopping(), print], "Received: <built-in function print>"),
     (3, "Received: 3"),

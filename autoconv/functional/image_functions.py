@@ -135,6 +135,7 @@ def random_transform(images: Tensor, kind: str, pairs: TensorLike, interpolation
                      fill_mode: str, fill_value: float,
                      size: tuple[int, int] | None = None) -> Tensor:
     """Transforms each image by its two numbers in `pairs` (2, N). `kind` is a key of KINDS."""
+    refuse_gradient(f"The random {kind}", transformation=pairs)
     d = _move_constant(pairs, images, images.dtype)
     count, h, w, _ = shapes.check_image(images.shape)
     if d.shape != (2, count):

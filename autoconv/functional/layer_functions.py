@@ -16,7 +16,7 @@ from ..arguments.shapes import Padding, Pair
 from ..engine import ranks
 from ..engine.ranks import ALONE, Ranks
 from ..engine.symbolic import SymbolicTensor
-from ..engine.tensor import Tensor, apply, needs_gradients, record_nodes, refuse_gradient, stack_all
+from ..engine.tensor import Tensor, apply, record_nodes, refuse_gradient, stack_all
 from ..kernels import device as devices
 from ..operators import arith, conv, elementwise, norm, pool
 from ..operators import dense as dense_ops
@@ -280,11 +280,8 @@ def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None,
 
 
 def _move_constant(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
-    """Returns an array on `like`'s device. Raises TypeError if `value` would lose its gradients."""
+    """Returns `value` as an array on `like`'s device. Its gradients do not pass."""
     value = stack_all(value)
-    if isinstance(value, Tensor) and needs_gradients(value):
-        raise TypeError("This argument is used as a constant, so its gradients would be lost. Received: a tensor of "
-                        f"shape {value.shape} that requires gradients. Pass tensor.detach().")
     if not isinstance(value, Tensor) or value.device is not like.device:
         return like.device.asarray(np.asarray(value), dtype)
     if value.dtype == dtype:

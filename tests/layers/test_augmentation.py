@@ -354,6 +354,7 @@ WRONG = [
     (lambda: layers.Resizing(3, 3, crop_to_aspect_ratio=True, pad_to_aspect_ratio=True), "Only one of"),
     (lambda: layers.RandomFlip()(PHOTOS[0, 0], training=True), "needs images of shape"),
     (lambda: layers.RandomFlip().transform_images(PHOTOS, np.zeros((2, 5))), "The transformation must have shape"),
+    (lambda: layers.RandomFlip().transform_images(PHOTOS, tensor(np.zeros((2, 6)), True)), "no gradient for transform"),
     (lambda: F.affine_transform(PHOTOS, np.zeros((5, 8))), "The transform must have shape"),
     (lambda: F.affine_transform(PHOTOS, tensor(np.zeros(8), requires_grad=True)), "no gradient for transform"),
     (lambda: F.affine_transform(PHOTOS, np.zeros(8), size=(0, 3)), "size must be two positive integers"),

@@ -11,10 +11,11 @@ the magnitudes of the pixels x of each channel:
 In units of the largest product max |x| max |dy|, the sum of an element's absolute terms, over all
 shifts of x against dy, has the mean spread(x) spread(dy) / pixels and a variance of at most
 power(x) power(dy) / pixels. If the mean minus `DEVIATIONS` standard deviations is below `ENOUGH`,
-the elements of this channel and vector of filters are computed again by their definition, as are
-elements that are not finite. docs/kernels.md states the error bound. The kernels find these sums
-of x and dy while both are in the cache. The elements to recompute depend on values only, never on
-the threads.
+the element of this channel and filter is computed again by its definition, as are elements that
+are not finite. Most such channels and filters are nearly always 0 after a ReLU. So the side with
+the smaller spread lists its nonzero pixels, and only their products are added. docs/kernels.md
+states the error bound. The kernels find these sums of x and dy while both are in the cache. The
+elements to recompute depend on values only, never on the threads.
 """
 
 import math
@@ -31,8 +32,12 @@ DEVIATIONS = 5.0
 SMALLEST_SQUARE = 1e-30
 PIXELS = 4  # number of pixels that `measure` reads at a time
 LINES = 3 * PIXELS  # rows of a result: maximum, sum and sum of squares, each of every fourth pixel
-CHANNELS = 4  # number of channels in a task of `_replace`; adjacent channels share cache lines
-CHAIN = 64  # pixels whose products form a separate partial sum
+# minimum number of channels in a task of `_replace`, and maximum number of tasks if that allows;
+# adjacent channels share cache lines
+CHANNELS, TASKS = 4, 8
+GROUP = 512  # pixels that are read for all channels of a task before the next ones are read
+CHAIN = 64  # number of products in a partial sum
+VECTORS = 4  # number of vectors of sums that `_add_products` keeps in registers
 
 
 @inline
@@ -103,92 +108,107 @@ def _spreads(ranges, spreads):
 
 
 @inline
-def _open_plane(x, image, k, top, left, plane, rows, columns):
-    """plane (rows, columns) = channel k of an image of x, surrounded by zeros. Returns whether any
-    value is nonzero.
+def _list_pixels(a, image, end, k, top, left, rows, columns, zeros_too, values, places):
+    """Lists the pixels of channel k that are not 0, or all if `zeros_too`, in images `image` to `end`:
+    their numbers in `values`, and image, row and column in `places`. Pixels outside an image are 0.
+    Returns their count.
     """
-    _, h, w, c = x.shape
-    flat, empty = flatten(x), True
-    for i in range(rows):
-        for j in range(columns):
-            row, column = i - top, j - left
-            inside = 0 <= row < h and 0 <= column < w
-            value = flat[((image * h + row) * w + column) * c + k] if inside else x.dtype.type(0)
-            plane[i * columns + j] = value
-            empty = empty and value == 0
-    return not empty
+    (_, h, w, c), flat, count = a.shape, flatten(a), 0
+    for image in range(image, end):
+        for row in range(-top, rows - top):
+            for column in range(-left, columns - left):
+                inside = 0 <= row < h and 0 <= column < w
+                value = flat[((image * h + row) * w + column) * c + k] if inside else a.dtype.type(0)
+                if value != 0 or zeros_too:
+                    values[count] = value
+                    places[count, 0], places[count, 1], places[count, 2] = image, row, column
+                    count += 1
+    return count
 
 
 @inline
-def _add_image(tile, taps, plane, columns, dy, start, filters, oh, ow, exact, dst):
-    """exact (9, lanes) += the products of one plane with a vector of dy's filters, in partial sums
-    of at most `CHAIN` pixels, but at least one row.
+def _add_products(tile, factors, starts, count, b, j, columns, sums, dst):
+    """sums[dst : + columns] += factors[e] * b[starts[e] + j : + columns] for all e below `count`, in
+    partial sums of `CHAIN` products.
     """
-    lanes, height = simd.width(tile), max(1, CHAIN // ow)
-    src, out = simd.rows(taps, 0, 9, tile), simd.steps(lanes, 0, 9, tile)
-    for first in range(0, oh, height):
+    row = simd.steps(0, 0, 1, tile)
+    total = simd.load(tile, sums, row, dst, columns)
+    for first in range(0, count, CHAIN):
         acc = tile
-        for i in range(first, min(first + height, oh)):
-            k, j = i * columns, start + i * ow * filters
-            for _ in range(ow):
-                acc = simd.fma(acc, plane, src, k, dy, j)
-                k += 1
-                j += filters
-        simd.store(rowwise.add(acc, simd.load(tile, exact, out, dst, lanes)), exact, out, dst, lanes)
+        for e in range(first, min(first + CHAIN, count)):
+            acc = simd.axpy_part(acc, factors, e, b, row, starts[e] + j, columns)
+        total = rowwise.add(total, acc)
+    simd.store(total, sums, row, dst, columns)
 
 
 @allocating
-def _recompute(dw, x, dy, k, f, marks, top, left):
-    """Computes dw for the vector of filters from f on, and for each channel from k on whose element
-    of `marks` is above 0. An image of zeros is skipped, unless the element is 2, which marks values
-    that are not finite.
+def _recompute(dw, a, b, first, marks, is_x, top, left):
+    """Computes the elements of dw for channel first + i of `a` and channel j of b if marks[i, j] is
+    above 0. If `is_x`, a is x and b is dy. Otherwise a is dy and b is x. A mark of 2 means that
+    zeros are multiplied too, because zero times infinity is NaN.
     """
-    (n, oh, ow, filters), c = dy.shape, x.shape[3]
-    tile, columns = simd.zeros(x, 9, 1), ow + 2
-    lanes = simd.width(tile)
-    plane = np.empty((oh + 2) * columns, x.dtype)
-    taps = np.empty(9, np.int64)
-    exact = np.zeros(marks.size * 9 * lanes, x.dtype)
+    (n, high, wide, others), tile, sign = b.shape, simd.zeros(dw, 1, VECTORS), -1 if is_x else 1
+    rows, columns = (high + 2, wide + 2) if is_x else a.shape[1:3]
+    group, width = max(1, GROUP // (rows * columns)), simd.width(tile)
+    values, places = np.empty(group * rows * columns, a.dtype), np.empty((group * rows * columns, 3), np.int64)
+    factors, starts = np.empty_like(values), np.empty(values.size, np.int64)
+    channels = np.array([i for i in range(len(marks)) if marks[i].max() > 0])
+    sums = np.zeros((channels.size, 9, others), dw.dtype)
+    for image in range(0, n, group):
+        for m in range(channels.size):
+            i = channels[m]
+            count = _list_pixels(a, image, min(image + group, n), first + i, top if is_x else 0, left if is_x else 0,
+                                 rows, columns, marks[i].max() == 2, values, places)
+            for tap in range(9 if count else 0):
+                pairs = 0
+                for e in range(count):
+                    row, column = places[e, 1] + sign * (tap // 3 - top), places[e, 2] + sign * (tap % 3 - left)
+                    if 0 <= row < high and 0 <= column < wide:
+                        factors[pairs] = values[e]
+                        starts[pairs] = ((places[e, 0] * high + row) * wide + column) * others
+                        pairs += 1
+                for j in range(0, others, width):
+                    if marks[i, j] > 0:
+                        _add_products(tile, factors, starts, pairs, flatten(b), j, min(width, others - j), flatten(sums),
+                                      (m * 9 + tap) * others + j)
     for tap in range(9):
-        taps[tap] = tap // 3 * columns + tap % 3
-    for image in range(n):
-        for e in range(marks.size):
-            if marks[e] > 0 and (_open_plane(x, image, k + e, top, left, plane, oh + 2, columns) or marks[e] == 2):
-                _add_image(tile, taps, plane, columns, flatten(dy), image * oh * ow * filters + f, filters, oh, ow,
-                           exact, e * 9 * lanes)
-    for e in range(marks.size):
-        if marks[e] > 0:
-            acc = simd.load(tile, exact, simd.steps(lanes, 0, 9, tile), e * 9 * lanes, lanes)
-            simd.store(acc, flatten(dw), simd.steps(c * filters, 0, 9, tile), (k + e) * filters + f, lanes)
+        for j in range(others):
+            for m in range(channels.size):
+                k = first + channels[m]
+                if marks[channels[m], j] > 0:
+                    dw[tap, k if is_x else j, j if is_x else k] = sums[m, tap, j]
 
 
-@kernel("(T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64, int64)", parallel=True)
-def _replace(dw, x, dy, x_spreads, dy_spreads, top, left):
-    """Recomputes directly the elements of dw (9,C,F) that are not finite, or whose sum of absolute
-    terms is not certain to reach `ENOUGH`.
+@kernel("(T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], boolean, int64, int64)", parallel=True)
+def _replace(dw, a, b, a_spreads, b_spreads, is_x, top, left):
+    """Recomputes directly the elements of dw (9,C,F) whose sum of absolute terms is not certain to
+    reach `ENOUGH` and whose channel of `a` has a smaller spread than the channel of b. If `is_x`, a
+    is x and b is dy, and elements that are not finite are recomputed too. Otherwise a is dy and b is x.
     """
-    _, c, f = dw.shape
-    tile, blocks, pixels = simd.zeros(dw, 9, 1), (c + CHANNELS - 1) // CHANNELS, dy.size // f
-    lanes = simd.width(tile)
-    enough = ENOUGH * pixels
-    deviations = DEVIATIONS * math.sqrt(pixels)
-    for task in prange(blocks * (f // lanes)):
-        k, first = task // (f // lanes) * CHANNELS, task % (f // lanes) * lanes
-        marks, has_marks = np.zeros(min(CHANNELS, c - k), np.int64), False
-        for e in range(marks.size):
-            acc = simd.load(tile, flatten(dw), simd.steps(c * f, 0, 9, tile), (k + e) * f + first, lanes)
-            if not transforms.finite(acc):
-                marks[e] = 2
-            for j in range(first, first + lanes):
-                terms = x_spreads[0, k + e] * dy_spreads[0, j]
-                terms -= deviations * x_spreads[1, k + e] * dy_spreads[1, j]
-                if terms != terms:
-                    marks[e] = 2
-                elif terms < enough:
-                    marks[e] = max(marks[e], 1)
-            has_marks = has_marks or marks[e] > 0
-        if has_marks:
-            _recompute(dw, x, dy, k, first, marks, top, left)
+    pixels = (b if is_x else a).size // dw.shape[2]
+    tile, enough, deviations = simd.zeros(dw, 9, 1), ENOUGH * pixels, DEVIATIONS * math.sqrt(pixels)
+    lanes, width, items, others = simd.width(tile), simd.width(simd.zeros(dw, 1, VECTORS)), a.shape[3], b.shape[3]
+    size = max(CHANNELS, items // TASKS)
+    for task in prange((items + size - 1) // size):
+        first, marked = task * size, False
+        marks = np.empty((min(size, items - first), others), np.int64)
+        for i in range(len(marks)):
+            spread, root = a_spreads[0, first + i], deviations * a_spreads[1, first + i]
+            for j in range(others):
+                other = b_spreads[0, j]
+                terms = spread * other - root * b_spreads[1, j]
+                marks[i, j] = terms < enough and (spread < other or is_x and spread == other)
+                if is_x and terms != terms:
+                    marks[i, j] = 2
+            for j in range(0, others if is_x else 0, lanes):
+                acc = simd.load(tile, flatten(dw), simd.steps(dw.size // 9, 0, 9, tile), (first + i) * others + j, lanes)
+                if not transforms.finite(acc):
+                    marks[i, j] = max(marks[i, j], 1)
+            for j in range(0, others, width):
+                marks[i, j : j + width] = marks[i, j : j + width].max()
+            marked = marked or marks[i].max() > 0
+        if marked:
+            _recompute(dw, a, b, first, marks, is_x, top, left)
 
 
 def empty(parts: int, columns: int, dtype: np.dtype) -> np.ndarray:
@@ -202,4 +222,5 @@ def replace(dw, x, dy, x_ranges, dy_ranges, top: int, left: int) -> None:
     dy_spreads = np.empty((2, dy.shape[3]), x.dtype)
     _spreads(x_ranges, x_spreads)
     _spreads(dy_ranges, dy_spreads)
-    _replace(dw, x, dy, x_spreads, dy_spreads, top, left)
+    _replace(dw, x, dy, x_spreads, dy_spreads, True, top, left)
+    _replace(dw, dy, x, dy_spreads, x_spreads, False, top, left)
