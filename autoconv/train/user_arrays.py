@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral, Real
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,11 +150,7 @@ def structure(value: Any, names: Sequence[str] | None) -> Callable[[list[Any]], 
     if names is None and isinstance(value, Mapping):
         return _make_dict(tuple(sorted(value)))
     is_single = len(names) == 1 if names is not None else len(parts(value, "x", None)) == 1
-    return _only if is_single else list
-
-
-def _only(items: list[Any]) -> Any:
-    return items[0]
+    return itemgetter(0) if is_single else list
 
 
 @lru_cache

@@ -5,6 +5,8 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePath
 from urllib.parse import unquote, urlsplit
 
@@ -96,7 +98,8 @@ def _unpack(archive: Path, folder: Path, formats: str | list[str] | None) -> Non
     import tarfile
     import zipfile
 
-    unpackers = {"tar": (tarfile.is_tarfile, _untar), "zip": (zipfile.is_zipfile, _unzip)}
+    unzip: Callable[..., None] = partial(shutil.unpack_archive, format="zip")  # skips members outside the folder
+    unpackers = {"tar": (tarfile.is_tarfile, _untar), "zip": (zipfile.is_zipfile, unzip)}
     names = [] if formats is None else list(unpackers) if formats == "auto" else (
         [formats] if isinstance(formats, str) else list(formats))
     if unknown := [each for each in names if each not in unpackers]:
@@ -133,10 +136,3 @@ def _untar(archive: Path, folder: Path) -> None:
                 raise ValueError(f"{message}: {member.name!r}")
             member.mode = 0o755 if member.isdir() else 0o644
         tar.extractall(folder)
-
-
-def _unzip(archive: Path, folder: Path) -> None:
-    import zipfile
-
-    with zipfile.ZipFile(archive) as file:
-        file.extractall(folder)  # zipfile changes names that lead outside the folder

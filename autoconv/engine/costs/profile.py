@@ -88,7 +88,8 @@ class Profile:
         head = ["layer", "output", "params", "mult-adds", "predict", "train", *(["time", "ceiling"] * has_times)]
         lines = [[printable(row.name), "x".join(map(str, row.output_shape)), f"{row.params:,}",
                   short(row.multiply_adds), short(row.predict_bytes, "B"), short(row.train_bytes, "B"),
-                  *([_time(row), "" if row.within else share(row.share)] if has_times else [])]
+                  f"in {row.within}" if row.within else f"{1e3 * row.seconds:.3f} ms" if row.seconds else "",
+                  share(row.share)][:len(head)]
                  for row in self.rows]
         images = "one sample" if self.batch_size == 1 else f"a batch of {self.batch_size}"
         sums = [
@@ -156,9 +157,3 @@ def _alive(graph: Graph, nodes: list[Node], size: dict[int, int]) -> list[int]:
         totals.append(sum(size[key] for key in present))
         present = {key for key in present if last.get(key, -1) > place}
     return totals
-
-
-def _time(row: Row) -> str:
-    if row.within is not None:
-        return f"in {row.within}"
-    return "" if row.seconds is None else f"{1e3 * row.seconds:.3f} ms"

@@ -347,8 +347,8 @@ def channel_sums(dy, db) -> None:
 
 
 def swap_axes(w, groups: int = 1, reverse: bool = False) -> np.ndarray:
-    """Transposes w (B, C/groups, F) to (B, F/groups, C), as a flat array. For each filter of a
-    group, the channels of all groups are adjacent. With `reverse`, the order along B is reversed.
+    """Transposes w (B, C/groups, F) to (B, F/groups, C), as a flat array. Its last axis has the
+    channels of the first group, then those of the second. With `reverse`, B is in reverse order.
     """
     if groups > 1:
         taps, group_c, filters = w.shape

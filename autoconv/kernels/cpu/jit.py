@@ -28,9 +28,9 @@ from ..locks import Lock, kernel_lock, release_on_exit
 from ..threads import take_number
 from .linking import HelperCompiler, KernelCompiler
 
-# These flags preserve the order of sums, NaN and infinity. With "reassoc", a newly compiled kernel
-# and the same kernel from the cache had results with different bits, because Numba optimizes the
-# two differently. simd.py emits the FMAs.
+# This flag keeps the order of additions, NaN and infinity. "reassoc" is not set: with it, a kernel
+# from the cache gave other bits than the same kernel newly compiled, because Numba optimizes the
+# two differently. "contract" is not needed, because simd.py emits the FMAs.
 FASTMATH = {"nsz"}
 
 OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfunc_wrapper": True}

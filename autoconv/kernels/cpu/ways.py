@@ -20,10 +20,10 @@ import numpy as np
 from ...arguments.shapes import Window
 from . import few_filters, first_layer, matrix, winograd, winograd_rows, winograd_rows_grad
 
-# minimum of channels times filters for which Winograd's algorithm is faster than the sparse
-# products of the winners
+# minimum value of channels * filters for which Winograd's algorithm is faster than sparse.py, which
+# multiplies only the gradients of the pixels that won in 2x2 max pooling
 SPARSE = 64 * 128
-# minimum of channels times filters for which Winograd's algorithm saves much time in the forward
+# minimum value of channels * filters for which Winograd's algorithm saves much time in the forward
 # pass of a pooled layer in training
 LIGHT = 64 * 64
 # minimum number of output columns for which the loops of first_layer.py save more time than it

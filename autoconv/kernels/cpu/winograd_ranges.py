@@ -5,7 +5,7 @@ difference of sums that contain products of other elements. So one large activat
 as one large gradient makes the other taps lose precision. The elements to recompute are chosen by
 the magnitudes of the pixels x of each channel:
 
-    spread = sum |x| / max |x|         1 for a single large value, the number of pixels if all are equal
+    spread = sum |x| / max |x|         1 for one large value, the number of pixels if all are equal
     power  = sum |x|^2 / max |x|^2     between spread^2 / pixels and spread
 
 In units of the largest product max |x| max |dy|, the sum of an element's absolute terms, over all
@@ -108,69 +108,67 @@ def _spreads(ranges, spreads):
 
 
 @inline
-def _list_pixels(a, image, end, k, top, left, rows, columns, zeros_too, values, places):
-    """Lists the pixels of channel k that are not 0, or all if `zeros_too`, in images `image` to `end`:
-    their numbers in `values`, and image, row and column in `places`. Pixels outside an image are 0.
-    Returns their count.
+def _list_pixels(a, image, end, k, edges, zeros_too, values, places):
+    """Lists the pixels of channel k that are not 0, or all if `zeros_too`, in images `image` to
+    `end`: `values`, and image, row and column in `places`. Pixels outside an image are 0. `edges`
+    are the first and the end of the rows and of the columns. Returns the number of listed pixels.
     """
     (_, h, w, c), flat, count = a.shape, flatten(a), 0
-    for image in range(image, end):
-        for row in range(-top, rows - top):
-            for column in range(-left, columns - left):
+    for i in range(image, end):
+        for row in range(edges[0], edges[1]):
+            for column in range(edges[2], edges[3]):
                 inside = 0 <= row < h and 0 <= column < w
-                value = flat[((image * h + row) * w + column) * c + k] if inside else a.dtype.type(0)
+                value = flat[((i * h + row) * w + column) * c + k] if inside else a.dtype.type(0)
                 if value != 0 or zeros_too:
                     values[count] = value
-                    places[count, 0], places[count, 1], places[count, 2] = image, row, column
+                    places[count, 0], places[count, 1], places[count, 2] = i, row, column
                     count += 1
     return count
 
 
 @inline
-def _add_products(tile, factors, starts, count, b, j, columns, sums, dst):
-    """sums[dst : + columns] += factors[e] * b[starts[e] + j : + columns] for all e below `count`, in
-    partial sums of `CHAIN` products.
+def _add_products(tile, values, places, count, down, right, b, j, columns, sums, dst):
+    """sums[dst : + columns] += values[e] times the pixel of b that is `down` and `right` of
+    places[e], for all e below `count` and channels j : + columns. A partial sum has `CHAIN` terms.
     """
-    row = simd.steps(0, 0, 1, tile)
-    total = simd.load(tile, sums, row, dst, columns)
+    (_, h, w, c), offset = b.shape, simd.steps(0, 0, 1, tile)
+    total = simd.load(tile, sums, offset, dst, columns)
     for first in range(0, count, CHAIN):
         acc = tile
         for e in range(first, min(first + CHAIN, count)):
-            acc = simd.axpy_part(acc, factors, e, b, row, starts[e] + j, columns)
+            row = places[e, 1] + down
+            column = places[e, 2] + right
+            if 0 <= row < h and 0 <= column < w:
+                pixel = (places[e, 0] * h + row) * w + column
+                acc = simd.axpy_part(acc, values, e, flatten(b), offset, pixel * c + j, columns)
         total = rowwise.add(total, acc)
-    simd.store(total, sums, row, dst, columns)
+    simd.store(total, sums, offset, dst, columns)
 
 
 @allocating
 def _recompute(dw, a, b, first, marks, is_x, top, left):
-    """Computes the elements of dw for channel first + i of `a` and channel j of b if marks[i, j] is
-    above 0. If `is_x`, a is x and b is dy. Otherwise a is dy and b is x. A mark of 2 means that
-    zeros are multiplied too, because zero times infinity is NaN.
+    """Computes dw for each channel first + i of `a` and each channel j of b with marks[i, j] > 0. If
+    `is_x`, a is x and b is dy. Otherwise a is dy and b is x. A mark of 2 means that zeros are
+    multiplied too, because zero times infinity is NaN.
     """
-    (n, high, wide, others), tile, sign = b.shape, simd.zeros(dw, 1, VECTORS), -1 if is_x else 1
-    rows, columns = (high + 2, wide + 2) if is_x else a.shape[1:3]
-    group, width = max(1, GROUP // (rows * columns)), simd.width(tile)
-    values, places = np.empty(group * rows * columns, a.dtype), np.empty((group * rows * columns, 3), np.int64)
-    factors, starts = np.empty_like(values), np.empty(values.size, np.int64)
+    (n, h, w, others), tile, sign = b.shape, simd.zeros(dw, 1, VECTORS), -1 if is_x else 1
+    edges = (-top, h + 2 - top, -left, w + 2 - left) if is_x else (0, a.shape[1], 0, a.shape[2])
+    pixels = (edges[1] - edges[0]) * (edges[3] - edges[2])
+    group = max(1, GROUP // pixels)
+    values = np.empty(group * pixels, a.dtype)
+    places = np.empty((group * pixels, 3), np.int64)
     channels = np.array([i for i in range(len(marks)) if marks[i].max() > 0])
     sums = np.zeros((channels.size, 9, others), dw.dtype)
     for image in range(0, n, group):
         for m in range(channels.size):
-            i = channels[m]
-            count = _list_pixels(a, image, min(image + group, n), first + i, top if is_x else 0, left if is_x else 0,
-                                 rows, columns, marks[i].max() == 2, values, places)
+            row = marks[channels[m]]
+            count = _list_pixels(a, image, min(image + group, n), first + channels[m], edges, row.max() == 2, values,
+                                 places)
             for tap in range(9 if count else 0):
-                pairs = 0
-                for e in range(count):
-                    row, column = places[e, 1] + sign * (tap // 3 - top), places[e, 2] + sign * (tap % 3 - left)
-                    if 0 <= row < high and 0 <= column < wide:
-                        factors[pairs] = values[e]
-                        starts[pairs] = ((places[e, 0] * high + row) * wide + column) * others
-                        pairs += 1
-                for j in range(0, others, width):
-                    if marks[i, j] > 0:
-                        _add_products(tile, factors, starts, pairs, flatten(b), j, min(width, others - j), flatten(sums),
-                                      (m * 9 + tap) * others + j)
+                for j in range(0, others, simd.width(tile)):
+                    if row[j] > 0:
+                        _add_products(tile, values, places, count, sign * (tap // 3 - top), sign * (tap % 3 - left), b,
+                                      j, min(simd.width(tile), others - j), flatten(sums), (m * 9 + tap) * others + j)
     for tap in range(9):
         for j in range(others):
             for m in range(channels.size):
@@ -181,33 +179,31 @@ def _recompute(dw, a, b, first, marks, is_x, top, left):
 
 @kernel("(T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], boolean, int64, int64)", parallel=True)
 def _replace(dw, a, b, a_spreads, b_spreads, is_x, top, left):
-    """Recomputes directly the elements of dw (9,C,F) whose sum of absolute terms is not certain to
-    reach `ENOUGH` and whose channel of `a` has a smaller spread than the channel of b. If `is_x`, a
-    is x and b is dy, and elements that are not finite are recomputed too. Otherwise a is dy and b is x.
+    """Recomputes the elements of dw (9,C,F) whose sum of absolute terms is not certain to reach
+    `ENOUGH` and whose channel of `a` has a smaller spread than their channel of b. If `is_x`, a is
+    x and b is dy, and elements that are not finite are recomputed too. Otherwise a is dy and b x.
     """
-    pixels = (b if is_x else a).size // dw.shape[2]
-    tile, enough, deviations = simd.zeros(dw, 9, 1), ENOUGH * pixels, DEVIATIONS * math.sqrt(pixels)
-    lanes, width, items, others = simd.width(tile), simd.width(simd.zeros(dw, 1, VECTORS)), a.shape[3], b.shape[3]
+    pixels, items, others = (b if is_x else a).size // dw.shape[2], a.shape[3], b.shape[3]
+    tile, width = simd.zeros(dw, 9, 1), simd.width(simd.zeros(dw, 1, VECTORS))
     size = max(CHANNELS, items // TASKS)
     for task in prange((items + size - 1) // size):
-        first, marked = task * size, False
+        first = task * size
         marks = np.empty((min(size, items - first), others), np.int64)
         for i in range(len(marks)):
-            spread, root = a_spreads[0, first + i], deviations * a_spreads[1, first + i]
+            spread = a_spreads[0, first + i]
+            deviations = DEVIATIONS * math.sqrt(pixels) * a_spreads[1, first + i]
             for j in range(others):
-                other = b_spreads[0, j]
-                terms = spread * other - root * b_spreads[1, j]
-                marks[i, j] = terms < enough and (spread < other or is_x and spread == other)
-                if is_x and terms != terms:
-                    marks[i, j] = 2
-            for j in range(0, others if is_x else 0, lanes):
-                acc = simd.load(tile, flatten(dw), simd.steps(dw.size // 9, 0, 9, tile), (first + i) * others + j, lanes)
+                terms = spread * b_spreads[0, j] - deviations * b_spreads[1, j]
+                smaller = spread < b_spreads[0, j] or (is_x and spread == b_spreads[0, j])
+                marks[i, j] = 2 if is_x and terms != terms else terms < ENOUGH * pixels and smaller
+            for j in range(0, others if is_x else 0, simd.width(tile)):
+                dst = (first + i) * others + j
+                acc = simd.load(tile, flatten(dw), simd.steps(dw.size // 9, 0, 9, tile), dst, simd.width(tile))
                 if not transforms.finite(acc):
                     marks[i, j] = max(marks[i, j], 1)
             for j in range(0, others, width):
                 marks[i, j : j + width] = marks[i, j : j + width].max()
-            marked = marked or marks[i].max() > 0
-        if marked:
+        if marks.max() > 0:
             _recompute(dw, a, b, first, marks, is_x, top, left)
 
 

@@ -52,12 +52,6 @@ _NullCache: Any = getattr(_first("numba.cuda.core.caching", "numba.core.caching"
 _config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small grids are normal for small nets
 
 
-def _errors() -> tuple[type[Exception], ...]:
-    places = ("numba.cuda.cudadrv.driver", "CudaAPIError"), ("numba.cuda.cudadrv.error", "CudaSupportError")
-    classes = [getattr(_first(module, "numba.cuda"), name, RuntimeError) for module, name in places]
-    return tuple(dict.fromkeys(classes))
-
-
 def _compiler_locks() -> list[Any]:
     """Returns the locks that are held while a kernel is compiled: numba-cuda's own, and in some
     versions Numba's as well.
@@ -68,7 +62,9 @@ def _compiler_locks() -> list[Any]:
 
 
 COMPILER_LOCKS = _compiler_locks()
-DRIVER_ERRORS = _errors()  # raised by numba-cuda if the driver refuses a call
+# classes that numba-cuda raises if the driver refuses a call
+DRIVER_ERRORS = tuple({getattr(_first(module, "numba.cuda"), name, RuntimeError) for module, name in (
+    ("numba.cuda.cudadrv.driver", "CudaAPIError"), ("numba.cuda.cudadrv.error", "CudaSupportError"))})
 
 _pretended_capability: Capability | None = None
 
