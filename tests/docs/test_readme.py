@@ -50,7 +50,7 @@ def test_the_listing(monkeypatch, capsys):
 
     exec(GRAPH, names)  # it goes on with the listing's images
     assert "digit_accuracy" in capsys.readouterr().out
-    assert str(names["model"].recording_report()["train"]) in README
+    assert not any(names["model"].recording_report()["train"].values())
     assert names["shapes"][1:] == [*[(5, 28, 28, 16)] * 3, (5, 14, 14, 16), (5, 3136), (5, 10), (5, 1)]
 
 

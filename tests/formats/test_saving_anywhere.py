@@ -12,7 +12,7 @@ from autoconv import layers, models, optimizers, utils
 
 X = np.random.default_rng(1).random((8, 6), np.float32)
 SUFFIXES = [".safetensors", *([".keras", ".h5"] if importlib.util.find_spec("h5py") else [])]
-REASONS = ("Only one of clipnorm", "would come back with trainable=")  # why a file is refused
+REASONS = ("Only one of clipnorm", "would be loaded with trainable=")  # why a file is refused
 OPTIMIZERS = ("SGD", "Adam", "Nadam", "RMSprop", "Adagrad", "AdamW")
 
 

@@ -254,7 +254,7 @@ add("layers.Lambda", lambda k: k.layers.Lambda(lambda x: x * 2)(ROWS))
 # Facts of every layer: how many weights of which kind, what it adds to the loss, shapes, and whether it takes masks
 
 IMAGE_SHAPE, ROW_SHAPE = (2, 8, 6, 4), (2, 5)
-LAYERS: dict[str, Any] = {  # by the call that makes it, the shape or shapes of its input
+LAYER_FACTS: dict[str, Any] = {  # by the call that makes it, the shape or shapes of its input
     **dict.fromkeys((
         "Conv2D(4, 3, strides=2, padding='same', activation='relu', kernel_regularizer='l1', bias_regularizer='l2')",
         "Conv2D(4, (2, 3), groups=2, use_bias=False, dilation_rate=2)",
@@ -314,7 +314,7 @@ def facts(k: Any, code: str, shape: Any) -> list[int]:
     return [*found, len(layer.trainable_weights), len(layer.non_trainable_weights)]
 
 
-for _code, _shape in LAYERS.items():
+for _code, _shape in LAYER_FACTS.items():
     add(f"layers.{_code} is made so", lambda k, code=_code, shape=_shape: facts(k, code, shape))
 
 # Functions of tensors
