@@ -8,7 +8,7 @@ from abc import ABCMeta
 
 import numpy as np
 import pytest
-from keras_values import LAYERS, made, of_each
+from keras_values import LAYER_FACTS, made, of_each
 
 import autoconv as keras
 from autoconv import activations, initializers, layers, losses, metrics, ops, regularizers
@@ -653,7 +653,7 @@ class TestIntegers:
             layers.Dense(3, dtype="int32")
 
 
-@pytest.mark.parametrize(("code", "shape"), LAYERS.items(), ids=LAYERS)
+@pytest.mark.parametrize(("code", "shape"), LAYER_FACTS.items(), ids=LAYER_FACTS)
 class TestEveryLayer:
     """What is asked of each layer alike. How many weights and losses it has is in keras_values.py."""
 
@@ -700,7 +700,7 @@ class TestEveryLayer:
 
 def test_every_layer_is_asked():
     kinds = {kind for kind in vars(layers).values() if isinstance(kind, type) and issubclass(kind, layers.Layer)}
-    asked = {type(made(keras, code)) for code in LAYERS}
+    asked = {type(made(keras, code)) for code in LAYER_FACTS}
     assert kinds - asked == {layers.Layer, layers.InputLayer, layers.Lambda}
 
 
