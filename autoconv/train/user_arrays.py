@@ -17,6 +17,7 @@ from ..kernels.device import detach
 
 Model = Any  # a `models.Model`, which this package cannot import
 _CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
+_first = itemgetter(0)  # one object for all calls, because a step is found by its structure function
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def structure(value: Any, names: Sequence[str] | None) -> Callable[[list[Any]], 
     if names is None and isinstance(value, Mapping):
         return _make_dict(tuple(sorted(value)))
     is_single = len(names) == 1 if names is not None else len(parts(value, "x", None)) == 1
-    return itemgetter(0) if is_single else list
+    return _first if is_single else list
 
 
 @lru_cache

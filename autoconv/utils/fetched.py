@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path, PurePath
 from urllib.parse import unquote, urlsplit
 
@@ -98,8 +97,8 @@ def _unpack(archive: Path, folder: Path, formats: str | list[str] | None) -> Non
     import tarfile
     import zipfile
 
-    unzip: Callable[..., None] = partial(shutil.unpack_archive, format="zip")  # skips members outside the folder
-    unpackers = {"tar": (tarfile.is_tarfile, _untar), "zip": (zipfile.is_zipfile, unzip)}
+    unpackers: dict[str, tuple[Callable, Callable]] = {"tar": (tarfile.is_tarfile, _untar), "zip": (
+        zipfile.is_zipfile, lambda file, to: shutil.unpack_archive(file, to, "zip"))}
     names = [] if formats is None else list(unpackers) if formats == "auto" else (
         [formats] if isinstance(formats, str) else list(formats))
     if unknown := [each for each in names if each not in unpackers]:
