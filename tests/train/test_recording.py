@@ -205,6 +205,27 @@ def test_what_says_recordable_is_recorded():
     assert model.recording_report() == {"predict": {"forward": None}}
 
 
+def test_later_calls_with_batches_of_this_shape_run_no_python_of_a_layer():
+    class Counted(layers.Layer):
+        recordable = True
+
+        def call(self, x):
+            runs.append(x.shape)
+            return x * 2.0
+
+    runs = []
+    model = models.Sequential([layers.Input((4,)), layers.Dense(3), Counted()])
+    model.compile("sgd", "mse")
+    x, y = RNG.random((6, 4), np.float32), RNG.random((6, 3), np.float32)
+    for run in (lambda: model.train_on_batch(x, y), lambda: model.test_on_batch(x, y), lambda: model.predict_on_batch(x),
+                lambda: model.evaluate(x, y, verbose=0), lambda: model.predict(x, verbose=0)):
+        run()
+        recorded = len(runs)
+        run()
+        run()
+        assert len(runs) == recorded
+
+
 def test_who_overrides_what_a_layer_does_must_say_it_again():
     class Says(Bigger):
         recordable = True
