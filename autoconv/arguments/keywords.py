@@ -28,8 +28,8 @@ def refuse_argument(thing: Any, name: str, base: type, arguments: dict[str, Any]
 
 
 def refuse(thing: Any, method: str, arguments: Mapping[str, Any]) -> None:
-    """Raises UnknownArgumentError if `arguments`, which the method of `thing` does not accept, is
-    not empty. An example is "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?".
+    """Raises UnknownArgumentError if there are `arguments`, which the method of `thing` does not
+    accept. An example is "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?".
     """
     if arguments:
         parameters = signature(getattr(thing, method)).parameters.values()

@@ -264,7 +264,7 @@ class HDF5Node:
             raise ValueError("the array is not stored in this file, and other files are not opened")
         if self._address(FILTERS) is not None or layout_class == 2:
             raise ValueError("the array is compressed or chunked, unlike the arrays that Keras "
-                             "writes. Write the array without compression and chunks")
+                             "writes. Write the array without compression or chunks")
         if version != 3 or layout_class > 1:
             raise ValueError("the array has a layout that Keras does not write")
         if dtype is None or dtype.kind not in "fiu":

@@ -249,7 +249,7 @@ def _layer(layer: Layer) -> JsonObject:
     if registry is None:
         return _own_layer(layer)
     config = {key: value for key, value in layer.get_config().items()
-              if key not in (*_OURS, *_MEANINGLESS)}  # older versions of Keras lack some of these
+              if key not in (*_OURS, *_MEANINGLESS)}  # older versions of Keras do not accept these
     if isinstance(layer, InputLayer):
         config = {"batch_shape": list(layer.output.shape), "dtype": layer.output.dtype,
                   "sparse": False, "ragged": False, "name": layer.name}

@@ -66,8 +66,8 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     x = operand(x)
     shape = tuple(shape)
     if len(x.shape) > len(shape) or any(n not in (1, size) for n, size in zip(x.shape[::-1], shape[::-1])):
-        raise ValueError(f"x of shape {x.shape} cannot be broadcast to {shape}. Each size of x "
-                         "must be 1 or equal to the size of the same axis in `shape`.")
+        raise ValueError(f"x of shape {x.shape} cannot be broadcast to {shape}. Counted from the last axis, "
+                         "each size of x must be 1 or equal to the size in `shape`. Also, x must not have more axes.")
     return where(np.ones(shape, bool), x, x)
 
 

@@ -374,8 +374,8 @@ class Optimizer(Stateful):
         optimizer overrides it with either signature.
 
         `k` provides the kernels. `rate` is the step size, and `decay_factor` the fraction of a
-        weight that weight decay leaves. Both are numbers, or during a recording placeholders that
-        only kernels can read.
+        weight that weight decay leaves. Both are numbers. During a recording, they are placeholders
+        that only kernels can read.
         """
         if len(args) + len(kwargs) == 3:
             self._update_one(*args, **kwargs)

@@ -20,9 +20,9 @@ class Progress:
     """Shows the progress over `total` steps (None if unknown) on the stream that was sys.stdout at its creation.
 
     With verbose 0 nothing is shown, with 1 ("auto") a line that is updated in place if the output
-    allows it, with 2 one plain line. `title` ("Epoch 1/5") is shown above the line on a terminal,
-    else at its start. `previous` is the progress line that this line continues: a notebook shows
-    both in one output. `start_step` is the number of steps that an earlier process completed.
+    allows it, with 2 one plain line. On a terminal, `title` ("Epoch 1/5") is shown above the line,
+    otherwise at the start of the line. `previous` is the progress line that this line continues: a
+    notebook shows both in one output. `start_step` is the number of steps of an earlier process.
     """
 
     def __init__(self, total: int | None, verbose: str | int = "auto", title: str = "",

@@ -57,8 +57,8 @@ def differences(old: Any, new: Any, place: str = "") -> list[tuple[str, Any, Any
 
 
 def describe(thing: Any, parents: tuple[int, ...] = ()) -> Any:
-    """Returns a setting as plain data: an object's class name and public attributes, except attributes
-    that training changes. For layers and objects that contain themselves, returns only the class name.
+    """Returns a setting as plain data: an object's class name and public attributes, except those
+    that training changes. Returns only the class name of a layer or of an object that contains itself.
     """
     if thing is None or isinstance(thing, bool | int | float | str):
         return thing

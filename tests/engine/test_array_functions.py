@@ -381,7 +381,7 @@ def test_what_einsum_and_the_others_refuse():
                        (lambda: ops.einsum("ij", X), "one letter for each axis"),
                        (lambda: ops.einsum("ijk->iz", X), "only letters of the operands"),
                        (lambda: ops.einsum("ij,ij", MATRIX, X[0]), "must have the same size"),
-                       (lambda: ops.broadcast_to(X, (3, 4)), "must be 1 or equal to the size of the same axis"),
+                       (lambda: ops.broadcast_to(X, (3, 4)), "size of x must be 1 or equal to the size in `shape`"),
                        (lambda: ops.tensordot(X, MATRIX, 2), "the same sizes"),
                        (lambda: ops.take_along_axis(X, np.array([0]), 1), "as many axes")):
         with pytest.raises(ValueError, match=said):

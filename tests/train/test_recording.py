@@ -217,8 +217,9 @@ def test_later_calls_with_batches_of_this_shape_run_no_python_of_a_layer():
     model = models.Sequential([layers.Input((4,)), layers.Dense(3), Counted()])
     model.compile("sgd", "mse")
     x, y = RNG.random((6, 4), np.float32), RNG.random((6, 3), np.float32)
-    for run in (lambda: model.train_on_batch(x, y), lambda: model.test_on_batch(x, y), lambda: model.predict_on_batch(x),
-                lambda: model.evaluate(x, y, verbose=0), lambda: model.predict(x, verbose=0)):
+    for run in (lambda: model.train_on_batch(x, y), lambda: model.test_on_batch(x, y),
+                lambda: model.predict_on_batch(x), lambda: model.evaluate(x, y, verbose=0),
+                lambda: model.predict(x, verbose=0)):
         run()
         recorded = len(runs)
         run()

@@ -1,7 +1,7 @@
 """Finds consecutive layers that run as one op.
 
 Words describe a layer's computation: a Conv2D with a ReLU is "conv relu". A pattern is a sequence
-of words that one op computes. The longest pattern that matches is used.
+of words whose layers one op can compute. The longest pattern that matches is used.
 """
 
 from collections.abc import Callable, Sequence

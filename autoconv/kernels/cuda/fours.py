@@ -75,8 +75,8 @@ def vector_kernel(signature: str, name: str, size: int) -> Callable[[Callable], 
 
 
 def portions(size: int, *arrays: Any) -> Iterator[tuple]:
-    """Splits large arrays along the batch axis, and yields one tuple of arrays per portion. In a
-    portion, no array has COUNTED or more groups of `size` elements, unless a single sample has.
+    """Splits large arrays along the batch axis, and yields one tuple of arrays per portion. Each
+    array in a portion has fewer than COUNTED groups of `size` elements, unless one sample has more.
     """
     samples, largest = len(arrays[0]), max(math.prod(a.shape[1:]) for a in arrays)
     most = max(1, (COUNTED - 1) * size // max(largest, 1))

@@ -239,7 +239,7 @@ def outer_filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable],
     def fill(smem, start, step, source):
         x, dy, taps, k, begin, end, first, columns, group, length, sizes, steps, divisors = source
         height, across, every, _, items = sizes
-        # element number `items` is always 1, for the bias gradient; no later element is read
+        # only `items` elements are loaded; the next one is the constant 1, for the bias gradient
         if k < items:
             down = steps[0][0] + times(taps[0, 0], steps[0][2])
             right = steps[1][0] + times(taps[1, 0], steps[1][2])

@@ -135,7 +135,7 @@ def _memory(entries: Sequence[Results]) -> list[str]:
 
 
 def _size(documents: Sequence[Results]) -> list[str]:
-    alike: dict[int, str] = {}  # label by size, because configurations of a framework share its installation
+    alike: dict[int, str] = {}  # labels by size; a shared installation is listed once
     for d in documents:
         for name, peer in d["peers"].items():
             if peer.get("install_bytes"):
