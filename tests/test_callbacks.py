@@ -152,7 +152,8 @@ def test_csv_logger(tmp_path):
 @pytest.mark.parametrize(("given", "remedy"), [
     ("early", r"Received: 'early'.*EarlyStopping\(\)\. Did you mean 'EarlyStopping'\?"),
     (["early"], "Received: 'early'"),
-    ("CSVLogger", r"Pass an instance, such as callbacks\.CSVLogger\(\)\.$"),
+    ("CSVLogger", r"Pass an instance, such as CSVLogger\(\)\.$"),
+    ([np.zeros(2)], r"Received: array\(\[0., 0.\]\)\. Pass an instance, such as callbacks\.EarlyStopping\(\)\.$"),
     (callbacks.EarlyStopping, r"Pass an instance, such as EarlyStopping\(\)"),
     ([callbacks.EarlyStopping(), print], "Received: <built-in function print>"),
     (3, "Received: 3"),

@@ -224,9 +224,9 @@ def _list_callbacks(callbacks: Any) -> list[Callback]:
     for each in result:
         if not isinstance(each, Callback):
             classes = [c.__name__ for c in _find_subclasses(Callback)]
-            remedy = f"Pass an instance, such as {each.__name__}()." if isinstance(each, type) else (
-                f"Pass an instance, such as callbacks.{each if each in classes else 'EarlyStopping'}()."
-                + names.suggestion(each, [] if each in classes else classes))
+            given = each.__name__ if isinstance(each, type) else str(each)
+            remedy = f"Pass an instance, such as {given}()." if given in classes else (
+                f"Pass an instance, such as callbacks.EarlyStopping().{names.suggestion(given, classes)}")
             raise TypeError("callbacks must be an instance of callbacks.Callback, or a list of "
                             f"such instances. Received: {each!r}. {remedy}")
     return result

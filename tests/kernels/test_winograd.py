@@ -188,6 +188,19 @@ def test_weight_gradients_of_log_normal_values(directly, size, channels, filters
     assert_errors_of_a_direct_sum(directly, x, dy)
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_infinity_beside_values_that_are_nearly_always_0(directly, side):
+    """Zero times infinity is NaN, also in an element whose neighbours are recomputed from nonzero pixels."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((2, 12, 12, 64), np.float32) for _ in range(2)]
+    arrays[side][0, 3, 3, 5] = np.inf
+    nonzero = arrays[1 - side][1, 8, 8, 7]
+    arrays[1 - side][..., 7] = 0
+    arrays[1 - side][1, 8, 8, 7] = nonzero
+    found, expected = weight_gradient(*arrays, "same"), directly(weight_gradient, *arrays, "same")
+    np.testing.assert_array_equal(kinds(found), kinds(expected))
+
+
 def test_a_replayed_step_sees_the_range_of_its_batch():
     """The step is recorded with ordinary values. A later batch has one large activation."""
     rng = np.random.default_rng(0)

@@ -89,7 +89,7 @@ class Profile:
         lines = [[printable(row.name), "x".join(map(str, row.output_shape)), f"{row.params:,}",
                   short(row.multiply_adds), short(row.predict_bytes, "B"), short(row.train_bytes, "B"),
                   f"in {row.within}" if row.within else f"{1e3 * row.seconds:.3f} ms" if row.seconds else "",
-                  share(row.share)][:len(head)]
+                  share(row.share)][:len(head)]  # the last two columns exist only with times
                  for row in self.rows]
         images = "one sample" if self.batch_size == 1 else f"a batch of {self.batch_size}"
         sums = [

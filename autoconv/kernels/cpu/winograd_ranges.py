@@ -164,9 +164,9 @@ def _recompute(dw, a, b, first, marks, is_x, top, left):
             row = marks[channels[m]]
             count = _list_pixels(a, image, min(image + group, n), first + channels[m], edges, row.max() == 2, values,
                                  places)
-            for tap in range(9 if count else 0):
-                for j in range(0, others, simd.width(tile)):
-                    if row[j] > 0:
+            for j in range(0, others if count else 0, simd.width(tile)):
+                if row[j : j + simd.width(tile)].max() > 0:
+                    for tap in range(9):
                         _add_products(tile, values, places, count, sign * (tap // 3 - top), sign * (tap % 3 - left), b,
                                       j, min(simd.width(tile), others - j), flatten(sums), (m * 9 + tap) * others + j)
     for tap in range(9):
@@ -184,8 +184,7 @@ def _replace(dw, a, b, a_spreads, b_spreads, is_x, top, left):
     x and b is dy, and elements that are not finite are recomputed too. Otherwise a is dy and b x.
     """
     pixels, items, others = (b if is_x else a).size // dw.shape[2], a.shape[3], b.shape[3]
-    tile, width = simd.zeros(dw, 9, 1), simd.width(simd.zeros(dw, 1, VECTORS))
-    size = max(CHANNELS, items // TASKS)
+    tile, size = simd.zeros(dw, 9, 1), max(CHANNELS, items // TASKS)
     for task in prange((items + size - 1) // size):
         first = task * size
         marks = np.empty((min(size, items - first), others), np.int64)
@@ -200,9 +199,8 @@ def _replace(dw, a, b, a_spreads, b_spreads, is_x, top, left):
                 dst = (first + i) * others + j
                 acc = simd.load(tile, flatten(dw), simd.steps(dw.size // 9, 0, 9, tile), dst, simd.width(tile))
                 if not transforms.finite(acc):
-                    marks[i, j] = max(marks[i, j], 1)
-            for j in range(0, others, width):
-                marks[i, j : j + width] = marks[i, j : j + width].max()
+                    for e in range(j, min(j + simd.width(tile), others)):
+                        marks[i, e] = max(marks[i, e], 1)
         if marks.max() > 0:
             _recompute(dw, a, b, first, marks, is_x, top, left)
 
