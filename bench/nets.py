@@ -2,7 +2,21 @@
 output per class.
 """
 
-from .specs import AveragePool, Conv, Dense, Depthwise, Dropout, Flatten, GlobalPool, Norm, Pool, Residual, Scale, Spec
+from .specs import (
+    Activation,
+    AveragePool,
+    Conv,
+    Dense,
+    Depthwise,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Norm,
+    Pool,
+    Residual,
+    Scale,
+    Spec,
+)
 
 Net = tuple[Spec, ...]
 
@@ -33,17 +47,17 @@ VGG = (
 WIDE = (Conv(512, 3, 1), Conv(512, 3, 1), GlobalPool())
 
 
-def conv_norm(filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Net:
-    """Returns a convolution without bias, followed by a normalization, with a ReLU if `relu`."""
-    return Conv(filters, kernel, kernel // 2, None, strides, bias=False), Norm(relu)
+def conv_norm(filters: int, kernel: int = 3, strides: int = 1, activation: Activation | None = "relu") -> Net:
+    """Returns a convolution without bias, followed by a normalization and an activation."""
+    return Conv(filters, kernel, kernel // 2, None, strides, bias=False), Norm(activation)
 
 
 def block(filters: int, strides: int = 1) -> Residual:
     """Returns two convolutions with a shortcut, which is a 1x1 convolution if the shape changes
     (option B of the paper).
     """
-    shortcut = conv_norm(filters, 1, strides, relu=False) if strides > 1 else ()
-    return Residual((*conv_norm(filters, strides=strides), *conv_norm(filters, relu=False)), shortcut)
+    shortcut = conv_norm(filters, 1, strides, None) if strides > 1 else ()
+    return Residual((*conv_norm(filters, strides=strides), *conv_norm(filters, activation=None)), shortcut)
 
 
 def separable(filters: int, strides: int = 1) -> Net:

@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import nets
-from .specs import Conv, Dense, Depthwise, Norm, Shape, Spec, walk_layers
+from . import nets, photo_nets
+from .specs import Conv, Dense, Depthwise, Norm, Shape, Spec, chain_shape, walk_layers
 
 SEED = 1
 
 
 class Workload(NamedTuple):
-    """A net and its images. `body` has all layers except the last, which is Dense(classes) with a
-    softmax.
+    """A net and its images. `body` has all layers except the last, which computes the classes' logits:
+    a dense layer, or a 1x1 convolution if the body's output is an image and each pixel has a class.
     """
 
     name: str
@@ -30,7 +30,14 @@ class Workload(NamedTuple):
 
     @property
     def layers(self) -> tuple[Spec, ...]:
-        return (*self.body, Dense(self.classes, activation=None))
+        is_image = len(chain_shape(self.body, self.input_shape)) == 3
+        last = Conv(self.classes, 1, activation=None) if is_image else Dense(self.classes, activation=None)
+        return (*self.body, last)
+
+    @property
+    def label_shape(self) -> Shape:
+        """The shape of the labels of one image: () or (H, W)."""
+        return chain_shape(self.body, self.input_shape)[:-1]
 
 
 WORKLOADS = {
@@ -49,8 +56,17 @@ WORKLOADS = {
         Workload("vgg", (32, 32, 3), 10, nets.VGG, (64, 1)),
         Workload("mobile", (32, 32, 3), 10, nets.MOBILE, (64, 1)),
         Workload("wide", (8, 8, 512), 10, nets.WIDE, (64, 1)),
+        Workload("mobilenet_v2", (128, 128, 3), 1000, photo_nets.MOBILENET_V2, (16, 32, 1)),
+        Workload("mobilenet_v3_small", (128, 128, 3), 1000, photo_nets.MOBILENET_V3_SMALL, (16, 32, 1)),
+        Workload("efficientnet_b0", (128, 128, 3), 1000, photo_nets.EFFICIENTNET_B0, (16, 32, 1)),
+        Workload("resnet50", (128, 128, 3), 1000, photo_nets.RESNET50, (16, 32, 1)),
+        Workload("densenet121", (128, 128, 3), 1000, photo_nets.DENSENET121, (16, 32, 1)),
+        Workload("vgg16", (128, 128, 3), 1000, photo_nets.VGG16, (16, 32, 1)),
+        Workload("unet", (128, 128, 3), 3, photo_nets.UNET, (16, 32, 1)),
     )
 }
+# these nets are too large for the slowest peers
+PHOTO_NETS = ("mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "resnet50", "densenet121", "vgg16", "unet")
 MODES = ("train", "infer", "start", "accuracy")
 WORK = {"train": 2e11, "infer": 1e11}  # operations per round: training takes about a second at 200 GFLOP/s
 CHECKED = 64  # maximum number of images in the first batch for which each peer's loss is checked
@@ -117,12 +133,12 @@ def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
 
 
 def data(workload: Workload, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns random images (N, H, W, C) float32 and labels (N,) int64. The first images and labels are
-    the same in every call, for any count.
+    """Returns random images (N, H, W, C) float32 and labels (N, *label_shape) int64. The first images
+    and labels are the same in every call, for any count.
     """
     images = np.random.default_rng(SEED + 1).random((count, *workload.input_shape), np.float32)
     images *= np.float32(workload.brightest)
-    return images, np.random.default_rng(SEED + 2).integers(0, workload.classes, count)
+    return images, np.random.default_rng(SEED + 2).integers(0, workload.classes, (count, *workload.label_shape))
 
 
 def flops(workload: Workload, mode: str) -> float:

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from shutil import which
 from typing import NamedTuple
 
-from ..workloads import Workload
+from ..workloads import PHOTO_NETS, Workload
 from .base import INFERENCE, TRAINING, Peer
 
 
@@ -44,10 +44,10 @@ PEERS = {
                       INFERENCE),
     "mnn": Entry("MNN", "bench.peers.mnn_cpu:Mnn", ("MNN", "torch", "onnx"), ("mnn",), INFERENCE),
     "tinygrad": Entry("tinygrad", "bench.peers.tinygrad_cpu:Tinygrad", ("tinygrad",), ("tinygrad",),
-                      programs=("clang",), usual=False),
+                      lacks=PHOTO_NETS, programs=("clang",), usual=False),
     "mygrad": Entry("MyGrad", "bench.peers.mygrad_np:MyGrad", ("mygrad",), ("mygrad",),
                     # not supported: strides that leave a row over, and depthwise layers
-                    lacks=("resnet20", "mobile"), usual=False),
+                    lacks=("resnet20", "mobile", *PHOTO_NETS), usual=False),
     "autoconv-cuda": Entry("autoconv", "bench.peers.autoconv:OnGpu", ("autoconv", "numba_cuda"), ("autoconv",),
                            device="cuda"),
     "torch-cuda": Entry("PyTorch, channels_last, TF32", "bench.peers.pytorch_cuda:Eager", ("torch",), ("torch",),

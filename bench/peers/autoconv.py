@@ -8,27 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from autoconv import Tensor, __version__, callbacks, functional, layers, losses, models, tensor, utils
+from autoconv import Tensor, __version__, activations, callbacks, functional, layers, losses, models, tensor, utils
 from autoconv import optimizers as optim
 
 from ..specs import (
+    Activation,
     AveragePool,
+    Concat,
     Conv,
     Dense,
     Depthwise,
     Dropout,
     Flatten,
+    Gate,
     GlobalPool,
     Norm,
     Pool,
     Residual,
     Scale,
     Spec,
+    Upsample,
 )
 from ..workloads import NORM_EPSILON, NORM_MOMENTUM, Workload
 from .base import Peer, chunks
-
-ACTIVATIONS = {"relu": functional.relu, "tanh": functional.tanh, None: lambda x: x}
 
 
 def make_layers(spec: Spec) -> list[layers.Layer]:
@@ -38,11 +40,11 @@ def make_layers(spec: Spec) -> list[layers.Layer]:
             return [layers.Conv2D(filters, kernel, strides, padding, activation=activation, use_bias=bias)]
         case Depthwise(kernel, strides):
             return [layers.DepthwiseConv2D(kernel, strides, kernel // 2, use_bias=False)]
-        case Norm(relu):
+        case Norm(activation):
             norm = layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON)
-            return [norm, layers.ReLU()] if relu else [norm]
-        case Pool():
-            return [layers.MaxPooling2D()]
+            return [norm, *make_activation(activation)]
+        case Pool(size, strides, padding):
+            return [layers.MaxPooling2D(size, strides, padding or "valid")]
         case AveragePool():
             return [layers.AveragePooling2D(2)]
         case GlobalPool():
@@ -56,7 +58,16 @@ def make_layers(spec: Spec) -> list[layers.Layer]:
             return [layers.Dropout(rate)]
         case Scale(factor):
             return [layers.Rescaling(factor)]
+        case Upsample():
+            return [layers.UpSampling2D()]
     raise NotImplementedError(spec)
+
+
+def make_activation(name: Activation | None) -> list[layers.Layer]:
+    """Returns the layer for an activation, or no layer for None."""
+    if name is None:
+        return []
+    return [layers.ReLU() if name == "relu" else layers.Activation(name)]
 
 
 def outputs(specs: Sequence[Spec], x: Any, weight_layers: list[layers.Layer]) -> Any:
@@ -64,11 +75,20 @@ def outputs(specs: Sequence[Spec], x: Any, weight_layers: list[layers.Layer]) ->
     weights to `weight_layers`, in order.
     """
     for spec in specs:
-        if isinstance(spec, Residual):
-            parts = [outputs(spec.body, x, weight_layers), outputs(spec.shortcut, x, weight_layers)]
-            x = layers.ReLU()(layers.Add()(parts))
-            continue
-        for layer in make_layers(spec):
+        match spec:
+            case Residual(body, shortcut, activation):
+                x = layers.Add()([outputs(body, x, weight_layers), outputs(shortcut, x, weight_layers)])
+                chain = make_activation(activation)
+            case Gate(body):
+                factors = layers.Reshape((1, 1, x.shape[-1]))(outputs(body, x, weight_layers))
+                x = layers.Multiply()([x, factors])
+                chain = []
+            case Concat(body):
+                x = layers.Concatenate()([x, outputs(body, x, weight_layers)])
+                chain = []
+            case _:
+                chain = make_layers(spec)
+        for layer in chain:
             x = layer(x)
             if layer.weights:
                 weight_layers.append(layer)
@@ -79,12 +99,13 @@ def network(workload: Workload) -> "tuple[models.Model | models.Sequential, list
     """Returns the net with its softmax, and its layers with weights in the workload's order. A chain
     of layers becomes a Sequential, which older versions in `compare_refs` also have.
     """
-    if not any(isinstance(spec, Residual) for spec in workload.layers):
+    if not any(isinstance(spec, Residual | Gate | Concat) for spec in workload.layers):
         chain = [layer for spec in workload.layers for layer in make_layers(spec)]
         net = models.Sequential([layers.Input(workload.input_shape), *chain])
         return net, [layer for layer in chain if layer.weights]
     images, weight_layers = layers.Input(workload.input_shape), []  # type: ignore[var-annotated]
-    return models.Model(images, outputs(workload.layers, images, weight_layers)), weight_layers
+    shares = outputs(workload.layers, images, weight_layers)
+    return models.Model(images, layers.Softmax()(shares) if workload.label_shape else shares), weight_layers
 
 
 class Autoconv(Peer):
@@ -170,15 +191,15 @@ def forward(specs: Sequence[Spec], x: Tensor, weights: Iterator[Any]) -> Tensor:
         match spec:
             case Conv(_, _, padding, activation, strides, bias):
                 w, b = next(weights), next(weights) if bias else None
-                x = ACTIVATIONS[activation](functional.conv2d(x, w, b, strides, padding))
+                x = activations.get(activation)(functional.conv2d(x, w, b, strides, padding))
             case Depthwise(kernel, strides):
                 x = functional.depthwise_conv2d(x, next(weights), None, strides, kernel // 2)
-            case Norm(relu):
+            case Norm(activation):
                 x = functional.batch_norm(x, *islice(weights, 4), training=True, momentum=NORM_MOMENTUM,
                                           epsilon=NORM_EPSILON)
-                x = functional.relu(x) if relu else x
-            case Pool():
-                x = functional.max_pool2d(x, 2)
+                x = activations.get(activation)(x)
+            case Pool(size, strides, padding):
+                x = functional.max_pool2d(x, size, strides, padding)
             case AveragePool():
                 x = functional.avg_pool2d(x, 2)
             case GlobalPool():
@@ -186,13 +207,19 @@ def forward(specs: Sequence[Spec], x: Tensor, weights: Iterator[Any]) -> Tensor:
             case Flatten():
                 x = functional.flatten(x)
             case Dense(_, activation):
-                x = ACTIVATIONS[activation](functional.dense(x, next(weights), next(weights)))
+                x = activations.get(activation)(functional.dense(x, next(weights), next(weights)))
             case Dropout(rate):
                 x = functional.dropout(x, rate, training=True)
             case Scale(factor):
                 x = x * factor
-            case Residual(body, shortcut):
-                x = functional.relu(forward(body, x, weights) + forward(shortcut, x, weights))
+            case Residual(body, shortcut, activation):
+                x = activations.get(activation)(forward(body, x, weights) + forward(shortcut, x, weights))
+            case Gate(body):
+                x = x * forward(body, x, weights).reshape(x.shape[0], 1, 1, -1)
+            case Concat(body):
+                x = functional.concatenate([x, forward(body, x, weights)], axis=-1)
+            case Upsample():
+                x = layers.UpSampling2D()(x)
     return x
 
 

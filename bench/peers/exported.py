@@ -42,7 +42,7 @@ class OnnxPeer(Peer):
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
         shares = self.answer(self.convert(transpose_images(images)))
-        return float(-np.log(shares[np.arange(len(labels)), labels].astype(np.float64)).mean())
+        return float(-np.log(np.take_along_axis(shares, labels[:, None], axis=1).astype(np.float64)).mean())
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
         self.batches = [self.convert(transpose_images(images[rows])) for rows in chunks(len(images), batch_size)]

@@ -13,22 +13,28 @@ from jax import lax
 
 from ..specs import (
     AveragePool,
+    Concat,
     Conv,
     Dense,
     Depthwise,
     Dropout,
     Flatten,
+    Gate,
     GlobalPool,
     Norm,
     Pool,
     Residual,
     Scale,
     Spec,
+    Upsample,
 )
 from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
 
-ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, None: lambda x: x}
+ACTIVATIONS = {
+    "relu": jax.nn.relu, "relu6": jax.nn.relu6, "swish": jax.nn.silu, "hard_swish": jax.nn.hard_swish,
+    "sigmoid": jax.nn.sigmoid, "hard_sigmoid": jax.nn.hard_sigmoid, "tanh": jnp.tanh, None: lambda x: x,
+}
 
 
 class WeightReader:
@@ -63,11 +69,13 @@ def forward(layers: Sequence[Spec], x: jax.Array, reader: WeightReader) -> jax.A
                 x = ACTIVATIONS[activation](x + reader.next() if bias else x)
             case Depthwise(kernel, strides):
                 x = _depthwise(x, reader.next()[..., 0], kernel // 2, strides)
-            case Norm(relu):
-                x = _batch_norm(x, reader)
-                x = jax.nn.relu(x) if relu else x
-            case Pool():
+            case Norm(activation):
+                x = ACTIVATIONS[activation](_batch_norm(x, reader))
+            case Pool(2, 2, 0):
                 x = _squares(x).max(axis=(2, 4))
+            case Pool(size, strides, padding):
+                margins = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+                x = lax.reduce_window(x, -jnp.inf, lax.max, (1, size, size, 1), (1, strides, strides, 1), margins)
             case AveragePool():
                 x = _squares(x).mean(axis=(2, 4))
             case GlobalPool():
@@ -80,8 +88,14 @@ def forward(layers: Sequence[Spec], x: jax.Array, reader: WeightReader) -> jax.A
                 x = jnp.where(jax.random.bernoulli(reader.random(), 1 - rate, x.shape), x / (1 - rate), 0)
             case Scale(factor):
                 x = x * factor
-            case Residual(body, shortcut):
-                x = jax.nn.relu(forward(body, x, reader) + forward(shortcut, x, reader))
+            case Upsample():
+                x = x.repeat(2, axis=1).repeat(2, axis=2)
+            case Residual(body, shortcut, activation):
+                x = ACTIVATIONS[activation](forward(body, x, reader) + forward(shortcut, x, reader))
+            case Gate(body):
+                x = x * forward(body, x, reader)[:, None, None]
+            case Concat(body):
+                x = jnp.concatenate([x, forward(body, x, reader)], axis=-1)
     return x
 
 
@@ -133,7 +147,7 @@ def mean_loss(
     """
     reader = WeightReader(weights, key)
     shares = jax.nn.log_softmax(forward(workload.layers, x, reader))
-    return -jnp.take_along_axis(shares, labels[:, None], axis=1).mean(), reader.averages
+    return -jnp.take_along_axis(shares, labels[..., None], axis=-1).mean(), reader.averages
 
 
 def rmsprop_step(

@@ -15,18 +15,22 @@ import numpy as np
 import tensorflow as tf
 
 from ..specs import (
+    Activation,
     AveragePool,
+    Concat,
     Conv,
     Dense,
     Depthwise,
     Dropout,
     Flatten,
+    Gate,
     GlobalPool,
     Norm,
     Pool,
     Residual,
     Scale,
     Spec,
+    Upsample,
 )
 from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
@@ -41,11 +45,13 @@ def make_layers(spec: Spec) -> list[keras.layers.Layer]:
         case Depthwise(kernel, strides):
             front, word = make_padding(kernel // 2, strides)
             return [*front, keras.layers.DepthwiseConv2D(kernel, strides, word, use_bias=False)]
-        case Norm(relu):
+        case Norm(activation):
             norm = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON)
-            return [norm, keras.layers.ReLU()] if relu else [norm]
-        case Pool():
-            return [keras.layers.MaxPooling2D()]
+            return [norm, *make_activation(activation)]
+        case Pool(size, strides, padding):
+            # zeros cannot exceed the maximum of a window, because a ReLU precedes each padded pooling
+            front = [keras.layers.ZeroPadding2D(padding)] if padding else []
+            return [*front, keras.layers.MaxPooling2D(size, strides)]
         case AveragePool():
             return [keras.layers.AveragePooling2D(2)]
         case GlobalPool():
@@ -58,7 +64,14 @@ def make_layers(spec: Spec) -> list[keras.layers.Layer]:
             return [keras.layers.Dropout(rate)]
         case Scale(factor):
             return [keras.layers.Rescaling(factor)]
+        case Upsample():
+            return [keras.layers.UpSampling2D()]
     raise NotImplementedError(spec)
+
+
+def make_activation(name: Activation | None) -> list[keras.layers.Layer]:
+    """Returns the layer for an activation, or no layer for None."""
+    return [] if name is None else [keras.layers.Activation(name)]
 
 
 def make_padding(padding: int, strides: int) -> tuple[list[keras.layers.Layer], str]:
@@ -76,11 +89,20 @@ def outputs(specs: Sequence[Spec], x: Any, weight_layers: list[keras.layers.Laye
     weights to `weight_layers`, in order.
     """
     for spec in specs:
-        if isinstance(spec, Residual):
-            parts = [outputs(spec.body, x, weight_layers), outputs(spec.shortcut, x, weight_layers)]
-            x = keras.layers.ReLU()(keras.layers.Add()(parts))
-            continue
-        for layer in make_layers(spec):
+        match spec:
+            case Residual(body, shortcut, activation):
+                x = keras.layers.Add()([outputs(body, x, weight_layers), outputs(shortcut, x, weight_layers)])
+                chain = make_activation(activation)
+            case Gate(body):
+                factors = keras.layers.Reshape((1, 1, x.shape[-1]))(outputs(body, x, weight_layers))
+                x = keras.layers.Multiply()([x, factors])
+                chain = []
+            case Concat(body):
+                x = keras.layers.Concatenate()([x, outputs(body, x, weight_layers)])
+                chain = []
+            case _:
+                chain = make_layers(spec)
+        for layer in chain:
             x = layer(x)
             if layer.weights:
                 weight_layers.append(layer)
@@ -90,7 +112,8 @@ def outputs(specs: Sequence[Spec], x: Any, weight_layers: list[keras.layers.Laye
 def network(workload: Workload) -> tuple[keras.Model, list[keras.layers.Layer]]:
     """Returns the net with its softmax, and its layers with weights in the workload's order."""
     images, weight_layers = keras.layers.Input(workload.input_shape), []  # type: ignore[var-annotated]
-    return keras.Model(images, outputs(workload.layers, images, weight_layers)), weight_layers
+    shares = outputs(workload.layers, images, weight_layers)
+    return keras.Model(images, keras.layers.Softmax()(shares) if workload.label_shape else shares), weight_layers
 
 
 class RateOfEachStep(keras.optimizers.schedules.LearningRateSchedule):

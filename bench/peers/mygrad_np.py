@@ -80,9 +80,9 @@ class MyGrad(Peer):
                 case Conv(_, _, padding, activation, strides, bias):
                     x = conv_nd(x, next(weights), stride=strides, padding=padding)
                     x = ACTIVATIONS[activation](x + next(weights).reshape(1, -1, 1, 1) if bias else x)
-                case Norm(rectified):
+                case Norm(activation):
                     x = _batch_norm(x, *islice(weights, 4), training)
-                    x = relu(x) if rectified else x
+                    x = ACTIVATIONS[activation](x)
                 case Pool():
                     x = max_pool(_even(x), (2, 2), 2)
                 case AveragePool():

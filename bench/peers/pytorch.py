@@ -11,11 +11,13 @@ from torch import nn
 
 from ..specs import (
     AveragePool,
+    Concat,
     Conv,
     Dense,
     Depthwise,
     Dropout,
     Flatten,
+    Gate,
     GlobalPool,
     Norm,
     Pool,
@@ -23,13 +25,18 @@ from ..specs import (
     Scale,
     Shape,
     Spec,
+    Upsample,
     output_shape,
 )
 from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
 from .channels_first import convert_weights
 
-ACTIVATIONS = {"relu": partial(nn.ReLU, inplace=True), "tanh": nn.Tanh, None: nn.Identity}
+ACTIVATIONS = {
+    "relu": partial(nn.ReLU, inplace=True), "relu6": partial(nn.ReLU6, inplace=True),
+    "swish": partial(nn.SiLU, inplace=True), "hard_swish": partial(nn.Hardswish, inplace=True),
+    "sigmoid": nn.Sigmoid, "hard_sigmoid": nn.Hardsigmoid, "tanh": nn.Tanh, None: nn.Identity,
+}
 
 
 class Multiply(nn.Module):
@@ -42,12 +49,30 @@ class Multiply(nn.Module):
 
 
 class Add(nn.Module):
-    def __init__(self, body: nn.Sequential, shortcut: nn.Sequential) -> None:
+    def __init__(self, body: nn.Sequential, shortcut: nn.Sequential, activation: nn.Module) -> None:
         super().__init__()
-        self.body, self.shortcut = body, shortcut
+        self.body, self.shortcut, self.activation = body, shortcut, activation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.body(x) + self.shortcut(x), inplace=True)
+        return self.activation(self.body(x) + self.shortcut(x))
+
+
+class MultiplyChannels(nn.Module):
+    def __init__(self, body: nn.Sequential) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.body(x)[:, :, None, None]
+
+
+class Concatenate(nn.Module):
+    def __init__(self, body: nn.Sequential) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, self.body(x)], 1)
 
 
 def network(layers: Sequence[Spec], shape: Shape) -> nn.Sequential:
@@ -68,11 +93,11 @@ def _modules(layer: Spec, shape: Shape) -> list[nn.Module]:
             return [conv, ACTIVATIONS[activation]()]
         case Depthwise(kernel, strides):
             return [nn.Conv2d(shape[-1], shape[-1], kernel, strides, kernel // 2, groups=shape[-1], bias=False)]
-        case Norm(relu):  # PyTorch's momentum is the weight of the new value, 1 - NORM_MOMENTUM
+        case Norm(activation):  # PyTorch's momentum is the weight of the new value, 1 - NORM_MOMENTUM
             norm = nn.BatchNorm2d(shape[-1], NORM_EPSILON, 1 - NORM_MOMENTUM)
-            return [norm, ACTIVATIONS["relu" if relu else None]()]
-        case Pool():
-            return [nn.MaxPool2d(2)]
+            return [norm, ACTIVATIONS[activation]()]
+        case Pool(size, strides, padding):
+            return [nn.MaxPool2d(size, strides, padding)]
         case AveragePool():
             return [nn.AvgPool2d(2)]
         case GlobalPool():
@@ -85,8 +110,14 @@ def _modules(layer: Spec, shape: Shape) -> list[nn.Module]:
             return [nn.Dropout(rate)]
         case Scale(factor):
             return [Multiply(factor)]
-        case Residual(body, shortcut):
-            return [Add(network(body, shape), network(shortcut, shape))]
+        case Upsample():
+            return [nn.Upsample(scale_factor=2)]
+        case Residual(body, shortcut, activation):
+            return [Add(network(body, shape), network(shortcut, shape), ACTIVATIONS[activation]())]
+        case Gate(body):
+            return [MultiplyChannels(network(body, shape))]
+        case Concat(body):
+            return [Concatenate(network(body, shape))]
     raise NotImplementedError(layer)
 
 

@@ -45,9 +45,9 @@ def forward(layers: Sequence[Spec], x: Tensor, weights: Iterator[Tensor]) -> Ten
                 x = ACTIVATIONS[activation](x.conv2d(w, b, stride=strides, padding=padding))
             case Depthwise(kernel, strides):
                 x = x.conv2d(next(weights), groups=x.shape[1], stride=strides, padding=kernel // 2)
-            case Norm(relu):
+            case Norm(activation):
                 x = _batch_norm(x, *islice(weights, 4))
-                x = x.relu() if relu else x
+                x = ACTIVATIONS[activation](x)
             case Pool():
                 x = x.max_pool2d()
             case AveragePool():

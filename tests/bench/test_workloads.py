@@ -22,7 +22,7 @@ def run(name, mode, workload):
     return rounds.compare([name], workload, 2, mode, plan, lambda text: None)["peers"][name]
 
 
-@pytest.mark.parametrize("name", workloads.WORKLOADS)
+@pytest.mark.parametrize("name", [name for name in workloads.WORKLOADS if name not in workloads.PHOTO_NETS])
 def test_every_workload_runs_once_in_training_and_inference(name):
     for mode in ("train", "infer"):
         found = run("autoconv", mode, name)
@@ -101,12 +101,13 @@ def test_every_way_to_the_first_step_is_a_step_of_that_net(net):
             assert a.ndim == 1 or not np.array_equal(a, start)  # a bias before a normalization has no gradient
 
 
-@pytest.mark.parametrize("name", ["lenet5", "mlp", "resnet20", "vgg-bn", "mobile", "wide"])
+@pytest.mark.parametrize("name", ["lenet5", "mlp", "resnet20", "vgg-bn", "mobile", "wide", "mobilenet_v2",
+                                  "mobilenet_v3_small", "efficientnet_b0", "densenet121", "unet"])
 def test_a_step_of_gradient_descent_is_the_same_in_pytorch(name):
     """Forward, all gradients and the normalizations' averages: of the layers' net, the bare functions and PyTorch."""
     torch = pytest.importorskip("torch")
-    workload, batch = workloads.WORKLOADS[name], 4
-    found = []
+    workload, batch, found = workloads.WORKLOADS[name], 16, []
+    workload = workload._replace(body=tuple(s for s in workload.body if not isinstance(s, specs.Dropout)))
     for factory in (peers.PEERS["autoconv"].factory, startup.WAYS["functional"], peers.PEERS["torch"].factory):
         peer = peers.create(factory, workload, 1, "train", workloads.SEED)
         if isinstance(peer, autoconv_peer.Autoconv):
@@ -121,7 +122,7 @@ def test_a_step_of_gradient_descent_is_the_same_in_pytorch(name):
         peer.train(1)
         found.append([a - b for a, b in zip(peer.weights(), workloads.weights(workload), strict=True)])
     for layers, functions, others in zip(*found, strict=True):
-        size = np.linalg.norm(layers)
+        size = max(np.linalg.norm(layers), 1e-4)  # some gradients are 0 except for rounding
         assert np.linalg.norm(layers - functions) < 1e-3 * size
         assert np.linalg.norm(layers - others) < 3e-2 * size  # PyTorch's average is of unbiased variances
 

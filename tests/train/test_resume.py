@@ -270,7 +270,8 @@ class Gone(callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         if batch == 3 and not self.done:
             self.done = True
-            shutil.rmtree(self.folder)
+            while self.folder.exists():  # a state that is being saved makes rmtree fail
+                shutil.rmtree(self.folder, ignore_errors=True)
             if self.held:
                 self.hold = folders.Hold(self.folder)  # by another process, as far as locks can tell
 
