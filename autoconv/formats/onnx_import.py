@@ -258,6 +258,19 @@ class OnnxModel(Model):
         """The names of the model's outputs in the ONNX file."""
         return [port.name for port in self._runner.file.outputs]
 
+    @property
+    def batch_size(self) -> int | None:
+        """The batch size that the ONNX file specifies for the first input; None for any batch size."""
+        return (self._ports[0].shape or (None,))[0]
+
+    @property
+    def channels_first(self) -> bool:
+        """Whether the first input's axes are (N, C, H, W), not (N, H, W, C): the axis of the channels is the shorter
+        one. An unknown size counts as long.
+        """
+        shape = self._ports[0].shape or ()
+        return len(shape) == 4 and (shape[1] or inf) <= (shape[3] or inf)
+
     def takes_bytes(self) -> bool:
         """Whether the model expects pixels 0..255: its input is uint8, or its first nodes divide the input by more than
         10, as Keras's `Rescaling(1 / 255)` does.
@@ -276,6 +289,14 @@ class OnnxModel(Model):
                     break
                 name = node.outputs[0]
         return dtype == "uint8" or scale < 1 / 10
+
+    def returns_logits(self) -> bool:
+        """Whether the first output is not the result of a softmax or sigmoid, possibly reshaped."""
+        nodes = {name: node for node in self._runner.file.nodes for name in node.outputs}
+        node = nodes.get(self.output_names[0])
+        while node is not None and node.attributes.op in ("Cast", "Flatten", "Identity", "Reshape", "Squeeze"):
+            node = nodes.get(node.inputs[0])
+        return node is None or node.attributes.op not in ("Softmax", "Sigmoid")
 
     def profile(self, batch_size: int = 1, input_shape: Any = None, measure: bool = True) -> "Profile":
         """Returns the costs of each node that computes a tensor, see `Model.profile`. Shapes are in ONNX's layout."""

@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 from copy import copy
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -12,7 +11,7 @@ from ..engine.costs import ceilings, measuring
 from ..engine.costs.profile import Profile, Row
 from ..engine.tensor import Tensor, no_grad
 from ..kernels import trace
-from ..kernels.device import Device, Pool, reusing
+from ..kernels.device import Pool, reusing
 from .onnx_file import RawNode
 from .onnx_import import Compute, Layouts, OnnxModel
 
