@@ -77,10 +77,13 @@ class Layouts:
         return n, channels, h, w
 
     @property
+    def tensor(self) -> Tensor:
+        """The tensor in an available layout: channels first if both layouts are available."""
+        return self._last if self._first is None else self._first  # type: ignore[return-value]
+
+    @property
     def nbytes(self) -> int:
-        """The number of bytes of the tensor in one layout."""
-        tensor = self._last if self._first is None else self._first
-        return tensor.size * tensor.dtype.itemsize  # type: ignore[union-attr]
+        return self.tensor.size * self.tensor.dtype.itemsize
 
 
 Compute = Callable[[list[Any]], list[Any]]  # computes a node's results from its inputs
@@ -281,10 +284,11 @@ class OnnxModel(Model):
         for node in self._runner.file.nodes:
             attrs = node.attributes
             if attrs.op == "Constant":
-                known[node.outputs[0]] = OPS[attrs.op].function(attrs)
+                known[node.outputs[0]] = attrs.get("value", attrs.get("value_float", 1.0))
             elif name in node.inputs:
                 if attrs.op in ("Mul", "Div") and (factors := [known[x] for x in node.inputs if x in known]):
-                    scale *= float(np.abs(np.asarray(factors[0])).max()) ** (1 if attrs.op == "Mul" else -1)
+                    factor = float(np.abs(np.asarray(factors[0])).max(initial=0)) or 1.0
+                    scale = scale * factor if attrs.op == "Mul" else scale / factor
                 elif attrs.op not in ("Add", "Sub", "Cast", "Identity", "Transpose"):
                     break
                 name = node.outputs[0]

@@ -15,11 +15,11 @@ from ..kernels.device import Pool, reusing
 from .onnx_file import RawNode
 from .onnx_import import Compute, Layouts, OnnxModel
 
-VIEWS = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")  # ops whose output is their input's array
+VIEWS = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")  # ops that return their input's array
 
 
 class _Observer:
-    """Collects a row for each node that computes a tensor, and the measurements of its time if `measure` is true."""
+    """Collects a row for each node that computes a tensor and, if `measure` is true, its measured times."""
 
     def __init__(self, model: OnnxModel, inputs: list[Tensor], measure: bool) -> None:
         self.rows: list[Row] = []
@@ -35,7 +35,8 @@ class _Observer:
         before = [copy(each) if isinstance(each, Layouts) else each for each in args]  # without layouts computed later
         results = compute(args)
         outputs = {name: y for name, y in zip(node.outputs, results) if name and isinstance(y, Layouts)}
-        view = node.attributes.op in VIEWS
+        view = node.attributes.op in VIEWS or any(
+            isinstance(x, Layouts) and y.tensor is x.tensor for x in args[:1] for y in outputs.values())
         self._alive.update((name, 0 if view else y.nbytes) for name, y in outputs.items())
         if outputs:
             self._add_row(node, args, list(outputs.values()), view)

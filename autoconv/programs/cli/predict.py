@@ -48,10 +48,9 @@ def predict(net: Path, image: tuple[Path, ...], labels: Path | None, preprocessi
     or .onnx. For a FOLDER, the command classifies all pictures in the folder.
 
     The classes of a MODEL are numbers, unless the file contains class names or --labels is given. The net of a
-    .safetensors or Keras file receives pixels 0..255 if it has a Rescaling layer, and otherwise pixels 0..1. The net of
-    an .onnx file receives pixels 0..255 if its first nodes scale them, and otherwise pixels in the range that the
-    file's metadata state. If they state none, --preprocessing is required. An .onnx file's images may have the axes (N,
-    C, H, W) or (N, H, W, C).
+    .safetensors or Keras file receives pixels 0..255 if it has a Rescaling layer, and otherwise pixels 0..1. For the
+    net of an .onnx file, --preprocessing is required, unless the file specifies the conversion of the pixels: in its
+    first nodes or its metadata. The images of an .onnx file may have the axes (N, C, H, W) or (N, H, W, C).
 
     An IMAGE can be a picture, which needs Pillow (pip install 'autoconv[images]'). The picture is scaled to
     the size of the net's input and converted to its colours. For a net that reads digits, the digit is prepared as in

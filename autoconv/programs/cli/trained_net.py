@@ -118,7 +118,7 @@ def _onnx_for_pixels(path: Path, net: "OnnxModel", name: str | None, image_size:
     """Does the same for an ONNX file. A file for a batch of one image receives the images one by one."""
     _, *shape = net.input_shape
     height, width, channels = (shape[1], shape[2], shape[0]) if net.channels_first else shape
-    stated = re.findall(r"\d{1,5}", net.metadata.get("imgsz", ""))  # Ultralytics: [224, 224]
+    stated = re.findall(r"\d{1,4}", net.metadata.get("imgsz", ""))  # Ultralytics: [224, 224]
     if None in (height, width) and image_size is None and len(stated) == 2:
         image_size = int(stated[0]), int(stated[1])
     size = _choose_size(path, (height, width), image_size)
