@@ -299,8 +299,7 @@ class Model(Layer):
         """
         from ..engine.costs.profile import profile
 
-        shapes = self._check_shapes(batch_size, input_shape)
-        return profile(self.name, self.graph, self.device, shapes, measure)
+        return profile(self.name, self.graph, self.device, self._check_shapes(batch_size, input_shape), measure)
 
     def _check_shapes(self, batch_size: int, input_shape: Any) -> list[tuple[int, ...]]:
         """Returns the inputs' shapes for the arguments of `profile`, batch first. Raises ValueError for wrong ones."""

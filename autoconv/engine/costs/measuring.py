@@ -56,8 +56,8 @@ def calls(graph: Graph, device: Device, shapes: Shapes, size: dict[int, int]) ->
 
 
 def settle(ceiling: ceilings.Ceilings, work: list[tuple[float, int]], shares: list[ceilings.Share]) -> list[float]:
-    """Returns the fraction of the ceiling that each call reaches. `work` holds each call's number of operations and
-    bytes. If a call exceeds its ceiling, the ceiling is measured again for at most `RETRY_SECONDS`.
+    """Returns the fraction of its ceiling that each call, with `work` operations and bytes, reaches. The ceilings of
+    calls that exceed theirs are measured again for at most `RETRY_SECONDS`.
     """
     fractions = _fractions(work, shares)
     end = time.perf_counter() + RETRY_SECONDS

@@ -22,15 +22,16 @@ INK = " .:-=+*#%@"
 @click.command()
 @click.argument("net", type=options.FILE, metavar="RUN|MODEL")
 @click.argument("image", type=options.FILE, nargs=-1, required=True, metavar="IMAGE|FOLDER...")
-@click.option("--labels", type=options.FILE, metavar="FILE",
-              help="Text file with one class name per line, in the order of MODEL's outputs.")
+@click.option("--labels", type=options.FILE, metavar="FILE", show_default="the class names in MODEL, or numbers",
+              help="Text file with one class name per line, in the order of the net's outputs.")
 @click.option("--preprocessing", type=options.Name("preprocessing", reading.PREPROCESSING),
               metavar="|".join(reading.PREPROCESSING),
-              show_default="as the file specifies",
+              show_default="as MODEL specifies; unit for a .safetensors or Keras file without a Rescaling layer",
               help="Conversion of pixels to MODEL's input. torch: to 0..1, minus ImageNet's mean, divided by its "
                    "standard deviation, as for most classifiers from PyTorch; tf: to -1..1; caffe: to blue, green, "
                    "red, minus ImageNet's mean; unit: to 0..1; none: 0..255. torch, tf and caffe are the modes of "
-                   "Keras's preprocess_input.")
+                   "Keras's preprocess_input. The option is required if an .onnx file does not specify the "
+                   "conversion in its metadata or its first nodes.")
 @click.option("--image-size", type=options.Size(), metavar="HEIGHTxWIDTH", show_default="the net's own",
               help="Size to which the pictures are scaled, such as 224. Only for a MODEL that accepts images of any "
                    "size.")
@@ -45,12 +46,8 @@ def predict(net: Path, image: tuple[Path, ...], labels: Path | None, preprocessi
     """Classify each IMAGE: print the file, the class, its probability, and the next likeliest classes.
 
     RUN is the folder that `autoconv train --out RUN` wrote. MODEL is a model file: .safetensors, Keras's .keras or .h5,
-    or .onnx. For a FOLDER, the command classifies all pictures in the folder.
-
-    The classes of a MODEL are numbers, unless the file contains class names or --labels is given. The net of a
-    .safetensors or Keras file receives pixels 0..255 if it has a Rescaling layer, and otherwise pixels 0..1. For the
-    net of an .onnx file, --preprocessing is required, unless the file specifies the conversion of the pixels: in its
-    first nodes or its metadata. The images of an .onnx file may have the axes (N, C, H, W) or (N, H, W, C).
+    or .onnx, for images with the axes (N, C, H, W) or (N, H, W, C). For a FOLDER, the command classifies all pictures
+    in the folder.
 
     An IMAGE can be a picture, which needs Pillow (pip install 'autoconv[images]'). The picture is scaled to
     the size of the net's input and converted to its colours. For a net that reads digits, the digit is prepared as in

@@ -27,7 +27,8 @@ ONNX = ".onnx"
 LABEL_BYTES = 2**24  # maximum size of a file of labels
 CHOICES = ("torch (0..1, minus ImageNet's mean, divided by its standard deviation; the usual choice for PyTorch), unit "
            "(0..1), tf (-1..1), caffe (blue, green, red, minus ImageNet's mean) or none (0..255)")
-_RANGES = {"nominalrange_0_255": "none", "normalized_0_1": "unit", "normalized_1_1": "tf"}  # of Image.NominalPixelRange
+# values of ONNX's metadata entry Image.NominalPixelRange
+_RANGES = {"nominalrange_0_255": "none", "normalized_0_1": "unit", "normalized_1_1": "tf"}
 
 Size = tuple[int, int] | None  # (height, width), the value of --image-size
 
