@@ -183,6 +183,15 @@ def test_an_exported_run_predicts_as_the_run(tmp_path):
                                    code=2).stderr
 
 
+def test_an_exported_net_keeps_its_class_names(images, tmp_path):
+    net = models.Sequential([layers.Input((8, 6, 3)), layers.GlobalAveragePooling2D(), layers.Dense(4, use_bias=False)])
+    net.layers[-1].set_weights([WEIGHTS])
+    net.class_names = ["dog's", 'a "b"', "back\\slash", "caf\u00e9"]
+    net.export(tmp_path / "net.onnx")
+    found = predict(tmp_path / "net.onnx", tmp_path / "images.npy", "--preprocessing", "unit")
+    check(found, softmax(images.mean((1, 2)) / 255 @ WEIGHTS), net.class_names)
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
 def test_other_model_files_have_the_same_options(suffix, images, tmp_path):
     if suffix != ".safetensors":
