@@ -124,8 +124,10 @@ def _onnx_for_pixels(path: Path, net: "OnnxModel", name: str | None, image_size:
         image_size = int(stated[0]), int(stated[1])
     size = _choose_size(path, (height, width), image_size)
     if None in (*size, channels):
+        remedy = ("Export the net with a known number of channels." if channels is None else
+                  "Pass the size of its training images, such as --image-size 224.")
         raise click.ClickException(f"The input shape of the net in {path} must be known. Received: {net.input_shape}. "
-                                   "Pass the size of its training images, such as --image-size 224.")
+                                   f"{remedy}")
     steps = _layers(PREPROCESSING[name] if name else _stated_preprocessing(path, net), channels)
     try:
         wrapped = Sequential([Input((*size, channels), batch_size=1 if net.batch_size == 1 else None), *steps,
@@ -192,7 +194,7 @@ def _name_classes(path: Path, classifier: TrainedNet, labels: Path | None) -> Tr
             raise click.ClickException(f"The labels in {labels} cannot be read: {reason}.") from error
         classes = tuple(line.strip() for line in text.split("\n"))
     if len(classes) != count:
-        raise click.ClickException(f"There must be {count} class names, one per output of the net in {path}. Received: "
+        raise click.ClickException(f"There must be {count} class names, one per class of the net in {path}. Received: "
                                    f"{len(classes)} in {labels or path}. Pass a text file with one class "
                                    "name per line as --labels.")
     return classifier._replace(classes=classes)
