@@ -16,6 +16,7 @@ from .protobuf import Field, Message, Schema
 
 OPSETS = range(7, 29)
 BYTES = 2**30  # maximum size of a file
+METADATA = 2**20  # maximum bytes of a metadata entry; further bytes are ignored
 INPUTS = 4_096  # maximum number of inputs, and of outputs, of a node
 _DOMAINS = ("", "ai.onnx")
 
@@ -40,6 +41,7 @@ _GRAPH = Schema({1: Field("node", _NODE, True), 2: Field("name", "text"),
 _MODEL = Schema({
     1: Field("ir_version", "int"), 7: Field("graph", _GRAPH), 20: Field("training_info", "any"),
     8: Field("opset_import", Schema({1: Field("domain", "text"), 2: Field("version", "int")}), True),
+    14: Field("metadata_props", Schema({1: Field("key", "text"), 2: Field("value", "bytes")}), True),
     25: Field("functions", "any")})
 
 _NUMBERS = {1: "float_data", 11: "double_data", 7: "int64_data"}  # fields with non-raw tensor data, by ONNX type
@@ -64,13 +66,14 @@ class Port(NamedTuple):
 
 
 class File(NamedTuple):
-    """The contents of an ONNX file. `nodes` are in execution order."""
+    """The contents of an ONNX file. `nodes` are in execution order. `metadata` is the text that the exporter added."""
 
     name: str
     inputs: list[Port]
     outputs: list[Port]
     constants: dict[str, np.ndarray]
     nodes: list[RawNode]
+    metadata: dict[str, str]
 
 
 def read_file(source: str | os.PathLike[str] | bytes) -> File:
@@ -88,7 +91,9 @@ def read_file(source: str | os.PathLike[str] | bytes) -> File:
     if {"functions", "training_info"} & set(model) or "sparse_initializer" in model["graph"]:
         raise ValueError("Functions, training steps and sparse tensors in ONNX files are not "
                          "supported. Export the model for inference, without them.")
-    return _drop_unused(_file(model["graph"], _opset(model)))
+    metadata = {entry.get("key", ""): str(entry.get("value", b"")[:METADATA], "utf-8", "replace")
+                for entry in model["metadata_props"]}
+    return _drop_unused(_file(model["graph"], _opset(model), metadata))
 
 
 def _bytes(source: str | os.PathLike[str] | bytes) -> bytes:
@@ -113,7 +118,7 @@ def _opset(model: Message) -> int:
     return versions[0]
 
 
-def _file(graph: Message, opset: int) -> File:
+def _file(graph: Message, opset: int, metadata: dict[str, str]) -> File:
     names = [tensor.get("name", "") for tensor in graph["initializer"]]
     constant_names = set(names)
     inputs = [_port(each) for each in graph["input"] if each.get("name", "") not in constant_names]
@@ -136,7 +141,7 @@ def _file(graph: Message, opset: int) -> File:
         if port.name not in tensor_names:
             raise ValueError(f"No node computes the output {port.name!r}.")
     constants = {name: array(tensor) for name, tensor in zip(names, graph["initializer"])}
-    return File(graph.get("name", ""), inputs, outputs, constants, nodes)
+    return File(graph.get("name", ""), inputs, outputs, constants, nodes, metadata)
 
 
 def _drop_unused(file: File) -> File:

@@ -1,9 +1,12 @@
 """Imports an ONNX file as an `OnnxModel`, which runs the file's nodes with `onnx_ops.OPS`."""
 
 import os
+import re
+from collections.abc import Callable
+from functools import partial
 from math import inf
 from time import thread_time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -20,6 +23,12 @@ from .onnx_builder import FIRST, LAST
 from .onnx_file import File, RawNode
 from .onnx_ops import OPS, OnnxOp
 from .onnx_values import KNOWN, LARGEST, cast, check_size, limit_arrays, to_device
+
+if TYPE_CHECKING:
+    from ..engine.costs.profile import Profile
+
+# A class name in the metadata entry "names", after its number: {0: 'cat', 1: "dog's"}, {"0": "cat"} or ["cat"].
+_CLASS_NAME = re.compile(r"""[\s,]*(?:["']?(\d{1,6})["']?\s*:\s*)?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL)
 
 SECONDS = 0.5  # time limit of the dry run, without kernels, that checks a file
 ALL_KNOWN = 2 * KNOWN  # maximum elements of all results that do not depend on input data
@@ -67,6 +76,19 @@ class Layouts:
         n, h, w, channels = self._last.shape  # type: ignore[union-attr]
         return n, channels, h, w
 
+    @property
+    def tensor(self) -> Tensor:
+        """The tensor in an available layout: channels first if both layouts are available."""
+        return self._last if self._first is None else self._first  # type: ignore[return-value]
+
+    @property
+    def nbytes(self) -> int:
+        return self.tensor.size * self.tensor.dtype.itemsize
+
+
+Compute = Callable[[list[Any]], list[Any]]  # computes a node's results from its inputs
+Observer = Callable[[int, RawNode, list[Any], Compute], list[Any]]
+
 
 class GraphRunner:
     """Runs an ONNX file's nodes. constants: known arrays; parameters: whether a weight is trainable, by name."""
@@ -88,8 +110,12 @@ class GraphRunner:
                 self.parameters[name] = not any(index in op.constants for op, index in indices)
 
     def run(self, inputs: list[Tensor], weights: dict[str, Any], device: Device,
-            deadline: float = inf) -> list[Tensor]:
-        """Returns the outputs, or [] after `deadline`. Raises ValueError if a node cannot run."""
+            deadline: float = inf, observe: Observer | None = None) -> list[Tensor]:
+        """Returns the outputs, or [] after `deadline`. Raises ValueError if a node cannot run.
+
+        observe: if given, it is called with each node's number, the node, its inputs and a function that computes its
+        results from them. It returns the results.
+        """
         values: dict[str, Any] = {port.name: Layouts(x) for port, x in zip(self.file.inputs, inputs, strict=True)}
         values.update(self.constants)
         values.update((name, Layouts(weight)) for name, weight in weights.items())
@@ -100,8 +126,9 @@ class GraphRunner:
                 return []
             try:
                 with limit_arrays(LARGEST):
-                    results = self._results(OPS[attrs.op], node, [values[name] if name else None
-                                                                  for name in node.inputs], device, budget)
+                    args = [values[name] if name else None for name in node.inputs]
+                    compute = partial(self._results, OPS[attrs.op], node, device, budget)
+                    results = compute(args) if observe is None else observe(number, node, args, compute)
                 if len(results) < len(node.outputs):
                     raise ValueError(f"the number of outputs must be at most {len(results)}. "
                                      f"Received: {len(node.outputs)}.")
@@ -116,8 +143,7 @@ class GraphRunner:
         return [to_device(values[name], device) if isinstance(values[name], np.ndarray)
                 else values[name].first for name in (port.name for port in self.file.outputs)]
 
-    def _results(self, op: OnnxOp, node: RawNode, inputs: list[Any], device: Device,
-                 budget: int) -> list[Any]:
+    def _results(self, op: OnnxOp, node: RawNode, device: Device, budget: int, inputs: list[Any]) -> list[Any]:
         """Returns a node's results: arrays if all its inputs are known arrays, else `Layouts`."""
         attrs = node.attributes
         if node.inputs and not node.inputs[0]:
@@ -188,8 +214,9 @@ class OnnxModel(Model):
     """A model that `formats.from_onnx` returns. Its weights are the float tensors of the ONNX file,
     with "." for "/" in their names.
 
-    Even in training, normalization uses the moving averages and dropout has no effect.
-    `save_weights` saves the model's weights; its architecture is stored only in the ONNX file.
+    Even in training, normalization uses the moving averages and dropout has no effect. `save_weights` saves the model's
+    weights; its architecture is stored only in the ONNX file. `metadata` is the text that the exporter added to the
+    file, by key; its entry `names` becomes `class_names`.
     """
 
     recordable = True
@@ -199,6 +226,8 @@ class OnnxModel(Model):
         super().__init__(name=names.snake_case(name)[:60] or None, dtype=_dtype(file))
         self._runner = GraphRunner(file)
         self._ports = file.inputs
+        self.metadata = file.metadata
+        self.class_names = _class_names(file.metadata.get("names", "").strip())
         self.parameters: dict[str, Variable] = {}
         for key, trainable in self._runner.parameters.items():
             array = file.constants.pop(key)
@@ -207,9 +236,10 @@ class OnnxModel(Model):
                                                    trainable=trainable, dtype=array.dtype.name)
         self.built = True
         shapes = [port.shape for port in file.inputs]
-        if shapes and all(shape is not None and None not in shape[1:] for shape in shapes):
+        if shapes and None not in shapes:
             self._build_shape = _several([(None, *shape[1:]) for shape in shapes])  # type: ignore[index]
-            self._check_nodes()
+            if all(None not in shape[1:] for shape in shapes):  # type: ignore[index]
+                self._check_nodes()
 
     def _check_nodes(self) -> None:
         """Checks the nodes in a dry run of at most half a second. Raises ValueError if a node cannot run."""
@@ -230,6 +260,53 @@ class OnnxModel(Model):
     def output_names(self) -> list[str]:
         """The names of the model's outputs in the ONNX file."""
         return [port.name for port in self._runner.file.outputs]
+
+    @property
+    def batch_size(self) -> int | None:
+        """The batch size that the ONNX file specifies for the first input; None for any batch size."""
+        return (self._ports[0].shape or (None,))[0]
+
+    @property
+    def channels_first(self) -> bool:
+        """Whether the first input's axes are (N, C, H, W), not (N, H, W, C): the axis of the channels is the shorter
+        one. An unknown size counts as long.
+        """
+        shape = self._ports[0].shape or ()
+        return len(shape) == 4 and (shape[1] or inf) <= (shape[3] or inf)
+
+    def takes_bytes(self) -> bool:
+        """Whether the model expects pixels 0..255: its input is uint8, or its first nodes divide the input by more than
+        10, as Keras's `Rescaling(1 / 255)` does.
+        """
+        name, dtype, _ = self._ports[0]
+        known: dict[str, Any] = {**self._runner.constants, **self.parameters}
+        scale = 1.0
+        for node in self._runner.file.nodes:
+            attrs = node.attributes
+            if attrs.op == "Constant":
+                known[node.outputs[0]] = attrs.get("value", attrs.get("value_float", 1.0))
+            elif name in node.inputs:
+                if attrs.op in ("Mul", "Div") and (factors := [known[x] for x in node.inputs if x in known]):
+                    factor = float(np.abs(np.asarray(factors[0])).max(initial=0)) or 1.0
+                    scale = scale * factor if attrs.op == "Mul" else scale / factor
+                elif attrs.op not in ("Add", "Sub", "Cast", "Identity", "Transpose"):
+                    break
+                name = node.outputs[0]
+        return dtype == "uint8" or scale < 1 / 10
+
+    def returns_logits(self) -> bool:
+        """Whether the first output is not the result of a softmax or sigmoid, possibly reshaped."""
+        nodes = {name: node for node in self._runner.file.nodes for name in node.outputs}
+        node = nodes.get(self.output_names[0])
+        while node is not None and node.attributes.op in ("Cast", "Flatten", "Identity", "Reshape", "Squeeze"):
+            node = nodes.get(node.inputs[0])
+        return node is None or node.attributes.op not in ("Softmax", "Sigmoid")
+
+    def profile(self, batch_size: int = 1, input_shape: Any = None, measure: bool = True) -> "Profile":
+        """Returns the costs of each node that computes a tensor, see `Model.profile`. Shapes are in ONNX's layout."""
+        from .onnx_profile import profile
+
+        return profile(self, self._check_shapes(batch_size, input_shape), measure)
 
     def get_config(self) -> NoReturn:
         raise ValueError(f"The architecture of {self.name!r} is stored only in its ONNX file. Save the weights with "
@@ -258,6 +335,19 @@ class OnnxModel(Model):
                     n is not None and size not in (None, n) for n, size in zip(port.shape[1:], actual[1:])):
                 raise ValueError(f"Input {port.name!r} of model {self.name!r} must have the shape {port.shape} that "
                                  f"the ONNX file specifies. Received shape: {actual}.")
+
+
+def _class_names(text: str) -> tuple[str, ...] | None:
+    """Returns the class names in a list or dict that is written as in Python or JSON, or None if `text` is neither."""
+    names: list[str] = []
+    place = 1
+    while match := _CLASS_NAME.match(text, place):
+        place = match.end()
+        if match[1] and int(match[1]) != len(names):
+            return None
+        names.append(re.sub(r"\\(?:u([0-9a-fA-F]{4})|(.))", lambda m: chr(int(m[1], 16)) if m[1] else m[2],
+                            match[2][1:-1], flags=re.DOTALL))
+    return tuple(names) if names and text[place:].strip(" ,") in ("]", "}") else None
 
 
 def _several(values: list[Any]) -> Any:

@@ -299,9 +299,14 @@ class Model(Layer):
         """
         from ..engine.costs.profile import profile
 
+        return profile(self.name, self.graph, self.device, self._check_shapes(batch_size, input_shape), measure)
+
+    def _check_shapes(self, batch_size: int, input_shape: Any) -> list[tuple[int, ...]]:
+        """Returns the inputs' shapes for the arguments of `profile`, batch first. Raises ValueError for wrong ones."""
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}.")
-        inputs = [tensor.shape[1:] for tensor in self.inputs]
+        known = self.input_shape
+        inputs = [shape[1:] for shape in ([known] if is_shape(known) else known)]
         sample_shapes = inputs if input_shape is None else [input_shape] if is_shape(input_shape) else list(input_shape)
         if len(sample_shapes) != len(inputs) or any(None in shape for shape in sample_shapes):
             raise ValueError(f"The cost of model {self.name!r} can be computed only if all input "
@@ -309,7 +314,7 @@ class Model(Layer):
                              f"of shapes {inputs}. Pass input_shape with all sizes of each input.")
         shapes: list[Any] = [(int(batch_size), *shape) for shape in sample_shapes]
         self.check_input(shapes if len(shapes) > 1 else shapes[0])
-        return profile(self.name, self.graph, self.device, int(batch_size), [shape[1:] for shape in shapes], measure)
+        return shapes
 
     # Training, under Keras's names: the trainer's methods and attributes.
     compile = TrainerMethod(Trainer.compile)

@@ -54,14 +54,15 @@ def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
     return {layer: found[layer]}
 
 
-def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
+def class_scores(model: Model, images: Any, batch_size: int = 64, from_logits: bool | None = None) -> np.ndarray:
     """Returns class probabilities (N, classes) of images. These are the model's outputs. For
     a model whose outputs are logits, they are the outputs' softmax, or the sigmoid of one output.
+    from_logits: whether the outputs are logits; by default, they are unless the last op is a softmax or sigmoid.
     """
     with no_grad():
         parts = [model(images[i : i + batch_size], training=False) for i in range(0, len(images), batch_size)]
     values = np.concatenate([part.numpy() for part in parts])
-    if parts[0].logits is not None:
+    if from_logits is False or (from_logits is None and parts[0].logits is not None):
         return values
     if values.shape[-1] == 1:
         return 1 / (1 + np.exp(-values))

@@ -18,7 +18,8 @@ COMMANDS = {  # @ is the wrong file, RUN a sound run, NET a model, PNG a picture
     "train": [["digits", "--data-dir", "@"], ["cifar10", "--data-dir", "@"], ["@"],
               ["digits", "--limit", "10", "--json", "@/x/y"]],
     "evaluate": [["@"], ["RUN", "@"], ["RUN", "--data-dir", "@"], ["RUN", "--json", "@/x/y"]],
-    "predict": [["@", "PNG"], ["NET", "@"], ["RUN", "@"], ["RUN", "PNG", "--json", "@/x/y"]],
+    "predict": [["@", "PNG"], ["NET", "@"], ["RUN", "@"], ["RUN", "PNG", "--json", "@/x/y"],
+                ["NET", "PNG", "--labels", "@"]],
     "inspect": [["@", "--out", "OUT/a.html"], ["RUN", "@", "--out", "OUT/a.html"],
                 ["RUN", "PNG", "--out", "@/x/y.html"]],
     "report": [["@", "--out", "OUT/a.html"], ["RUN", "--out", "@/x/y.html"], ["RUN", "--out", "@"]],
@@ -34,7 +35,8 @@ WRONG = ("missing", "missing.png", "missing.npy", "missing.safetensors", "folder
          "empty", "empty.png", "empty.npy", "empty.safetensors", "bytes", "bytes.png", "bytes.npy", "bytes.safetensors",
          "text.safetensors", "loop.png", "dangling.npy", "n" * 300, "n" * 300 + ".png", "\udcff.png", "a\nb.png",
          "unreadable.png", "unreadable.safetensors", "half a run", "damaged run", "labels", "x.gz", "other.tar.gz",
-         "fifo", "fifo.png", "fifo.npy", "fifo.safetensors", "fifo.keras", "zero.png", "zero.npy", "fifo run")
+         "fifo", "fifo.png", "fifo.npy", "fifo.safetensors", "fifo.keras", "zero.png", "zero.npy", "fifo run",
+         "missing.onnx", "folder.onnx", "empty.onnx", "bytes.onnx", "fifo.onnx")
 
 
 @pytest.fixture(scope="module")

@@ -111,12 +111,12 @@ def test_a_model_file_works_like_the_run(run, photos):
 def test_a_model_of_python_without_names_and_with_logits(photos, tmp_path):
     net = models.Sequential([layers.Input((None, None, 3)), layers.GlobalAveragePooling2D(), layers.Dense(4)])
     net.save(tmp_path / "net.safetensors")
-    (answer,) = json.loads(autoconv("predict", tmp_path / "net.safetensors", photos / "3.png", "--json", "-").output)
+    (answer,) = json.loads(autoconv("predict", tmp_path / "net.safetensors", photos / "3.png", "--json", "-").stdout)
     assert answer["class"] in "0123"
     assert 0 < sum(choice["probability"] for choice in answer["top"]) < 1
     net.class_names = ["ant", "bee", "cat", "dog"]
     net.save(tmp_path / "named.safetensors")
-    (answer,) = json.loads(autoconv("predict", tmp_path / "named.safetensors", photos / "3.png", "--json", "-").output)
+    (answer,) = json.loads(autoconv("predict", tmp_path / "named.safetensors", photos / "3.png", "--json", "-").stdout)
     assert answer["class"] in net.class_names
 
 

@@ -48,6 +48,17 @@ def calls(graph: Graph, device: Device, shapes: Shapes, size: dict[int, int]) ->
         for call, (flops, nbytes) in zip(plan.calls, work):
             shares.append(ceilings.share(ceiling, partial(_run, call, values), flops, nbytes, ROUNDS))
             call.keep(values, _run(call, values))
+    results: dict[int, Timing] = {}
+    for call, share, fraction in zip(plan.calls, shares, settle(ceiling, work, shares)):
+        results.update((id(node), Timing(fused_layer=call.nodes[0].operation.name)) for node in call.nodes[1:])
+        results[id(call.nodes[0])] = Timing(min(share.seconds), fraction or None)
+    return results
+
+
+def settle(ceiling: ceilings.Ceilings, work: list[tuple[float, int]], shares: list[ceilings.Share]) -> list[float]:
+    """Returns the fraction of its ceiling that each call, with `work` operations and bytes, reaches. The ceilings of
+    calls that exceed theirs are measured again for at most `RETRY_SECONDS`.
+    """
     fractions = _fractions(work, shares)
     end = time.perf_counter() + RETRY_SECONDS
     while max(fractions, default=0) > 1 and time.perf_counter() < end:
@@ -56,11 +67,7 @@ def calls(graph: Graph, device: Device, shapes: Shapes, size: dict[int, int]) ->
                 share.peak_flops.append(ceiling.flops())
                 share.peak_bandwidth.append(ceiling.bandwidth(nbytes))
         fractions = _fractions(work, shares)
-    results: dict[int, Timing] = {}
-    for call, share, fraction in zip(plan.calls, shares, fractions):
-        results.update((id(node), Timing(fused_layer=call.nodes[0].operation.name)) for node in call.nodes[1:])
-        results[id(call.nodes[0])] = Timing(min(share.seconds), fraction or None)
-    return results
+    return fractions
 
 
 def _fractions(work: list[tuple[float, int]], shares: list[ceilings.Share]) -> list[float]:

@@ -114,10 +114,9 @@ class Profile:
         return str(self)
 
 
-def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shapes: list[tuple[int, ...]],
-            measure: bool) -> Profile:
-    """Profiles a graph for input shapes without the batch axis. Also measures times if `measure` is true."""
-    inputs = [(batch_size, *shape) for shape in input_shapes]
+def profile(name: str, graph: Graph, device: Device, inputs: list[tuple[int, ...]], measure: bool) -> Profile:
+    """Profiles a graph for inputs of these shapes, batch first. Also measures times if `measure` is true."""
+    batch_size = inputs[0][0]
     shapes = counting.infer_shapes(graph, inputs)
     nodes = [node for node in graph.nodes if node.inputs]
     weights = {id(w): w for operation in graph.layers for w in operation.weights}.values()

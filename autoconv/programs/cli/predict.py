@@ -22,18 +22,32 @@ INK = " .:-=+*#%@"
 @click.command()
 @click.argument("net", type=options.FILE, metavar="RUN|MODEL")
 @click.argument("image", type=options.FILE, nargs=-1, required=True, metavar="IMAGE|FOLDER...")
+@click.option("--labels", type=options.FILE, metavar="FILE", show_default="the class names in MODEL, or numbers",
+              help="Text file with one class name per line, in the order of the net's outputs.")
+@click.option("--preprocessing", type=options.Name("preprocessing", reading.PREPROCESSING),
+              metavar="|".join(reading.PREPROCESSING),
+              show_default="as MODEL specifies; unit for a .safetensors or Keras file without a Rescaling layer",
+              help="Conversion of pixels to MODEL's input. torch: to 0..1, minus ImageNet's mean, divided by its "
+                   "standard deviation, as for most classifiers from PyTorch; tf: to -1..1; caffe: to blue, green, "
+                   "red, minus ImageNet's mean; unit: to 0..1; none: 0..255. torch, tf and caffe are the modes of "
+                   "Keras's preprocess_input. The option is required if an .onnx file does not specify the "
+                   "conversion in its metadata or its first nodes.")
+@click.option("--image-size", type=options.Size(), metavar="HEIGHTxWIDTH", show_default="the net's own",
+              help="Size to which the pictures are scaled, such as 224. Only for a MODEL that accepts images of any "
+                   "size.")
 @click.option("--as-is", is_flag=True,
               help="Do not search the picture for a digit; only scale the picture to the net's input size.")
 @click.option("--show", is_flag=True, help="Draw each picture in the form in which the net receives it.")
 @options.device_options
 @options.json_option
-def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device: str,
+def predict(net: Path, image: tuple[Path, ...], labels: Path | None, preprocessing: str | None,
+            image_size: tuple[int, int] | None, as_is: bool, show: bool, device: str,
             threads: int | None, json_file: Path | None) -> None:
     """Classify each IMAGE: print the file, the class, its probability, and the next likeliest classes.
 
-    RUN is the folder that `autoconv train --out RUN` wrote. MODEL is a model file: .safetensors, or Keras's .keras or
-    .h5 (these need h5py: pip install 'autoconv[keras]'). For a FOLDER, the command classifies all pictures in the
-    folder.
+    RUN is the folder that `autoconv train --out RUN` wrote. MODEL is a model file: .safetensors, Keras's .keras or .h5,
+    or .onnx, for images with the axes (N, C, H, W) or (N, H, W, C). For a FOLDER, the command classifies all pictures
+    in the folder.
 
     An IMAGE can be a picture, which needs Pillow (pip install 'autoconv[images]'). The picture is scaled to
     the size of the net's input and converted to its colours. For a net that reads digits, the digit is prepared as in
@@ -46,7 +60,7 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
     """
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
-    model = trained_net.load(net, target)
+    model = trained_net.load(net, target, preprocessing, image_size, labels)
     answers: list[JsonObject] = []
     shown: list[Picture] = []
     for path in (file for argument in image for file in _files_in(argument)):

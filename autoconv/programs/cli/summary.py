@@ -6,8 +6,9 @@ import click
 
 from ... import models, nets
 from ...arguments import names
+from ...engine.symbolic import is_shape
 from ...kernels.device import Device
-from . import options, result_files, runs
+from . import options, result_files, runs, trained_net
 from .lines import echo
 
 CLASSES = 10  # number of classes with which a built-in net is built
@@ -16,7 +17,8 @@ CLASSES = 10  # number of classes with which a built-in net is built
 @click.command(help=f"""Show each layer's output shape, parameters, multiply-adds per image, memory and time.
 
     NET is a built-in net by its name ({', '.join(nets.NETS)}; with ten classes), RUN is a folder that
-    `autoconv train --out` wrote, and FILE is a model file. In the table, the column predict is the size of all arrays
+    `autoconv train --out` wrote, and FILE is a model file. For an .onnx file, the rows of the table are the file's
+    nodes, with shapes in the file's order of axes. In the table, the column predict is the size of all arrays
     that are needed while the layer runs. The column train is the size of the layer's output, which training keeps. The
     column time is the layer's time in inference. The column ceiling is the shortest possible time of the layer's
     operations and memory accesses on this machine, divided by the measured time. The ceiling value can exceed 100%: 3x3
@@ -37,13 +39,18 @@ def summary(net: str, image_size: tuple[int, int] | None, batch_size: int, measu
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
     model = _model(net, image_size, target)
-    shapes = [tensor.shape[1:] for tensor in model.inputs]
+    if not hasattr(model, "input_shape"):  # an ONNX file need not specify it
+        raise click.ClickException(f"The file {net} must specify the number of axes of each input.")
+    known = model.input_shape
+    shapes = [shape[1:] for shape in ([known] if is_shape(known) else known)]
     if image_size is not None:
-        shapes = [(*image_size, shape[2]) if len(shape) == 3 else shape for shape in shapes]
+        first = getattr(model, "channels_first", False)  # an attribute of models from ONNX files
+        shapes = [((shape[0], *image_size) if first else (*image_size, shape[2])) if len(shape) == 3 else shape
+                  for shape in shapes]
     try:
         profile = model.profile(batch_size, shapes, measure)
     except ValueError as error:
-        remedy = "" if image_size else " Pass the image size with --image-size."
+        remedy = " Pass the image size with --image-size." if any(None in shape for shape in shapes) else ""
         raise click.ClickException(f"{error}{remedy}") from error
     if json_file is not None:
         result_files.write_json(json_file, profile.as_dict())
@@ -64,7 +71,4 @@ def _model(net: str, image_size: tuple[int, int] | None, device: Device) -> mode
     if not path.exists():
         raise click.ClickException(f"{net!r} is not a built-in net, a run or a file."
                                    f"{names.suggestion(net, list(nets.NETS))} Built-in nets: {', '.join(nets.NETS)}.")
-    try:
-        return models.load_model(path, compile=False).to(device.name)  # type: ignore[return-value]
-    except (TypeError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+    return trained_net.read_model(path, device)
