@@ -19,6 +19,7 @@ Shape = tuple[int | None, int | None, int]  # (H, W, C); None means any size
 # An image: numbers (H, W) or (H, W, C), or the name of a picture file.
 ImageLike = np.ndarray | Sequence[Sequence[Any]] | str | os.PathLike[str]
 
+
 class Preprocessing(NamedTuple):
     """The conversion of pixels 0..255 to a net's input: pixels * scale + offset, per channel. bgr: whether the channels
     are first reversed to blue, green, red.
