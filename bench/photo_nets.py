@@ -104,15 +104,14 @@ def _unet(filters: int, depth: int) -> Net:
     return *conv_norm(filters), *conv_norm(filters), coarser, *conv_norm(filters), *conv_norm(filters)
 
 
-MOBILENET_V2 = _mobilenet_v2()
-MOBILENET_V3_SMALL = _mobilenet_v3_small()
-EFFICIENTNET_B0 = _efficientnet_b0()
-RESNET50 = _resnet50()
-DENSENET121 = _densenet121()
 VGG16 = (  # Simonyan and Zisserman, 2015, column D
     Conv(64, 3, 1), Conv(64, 3, 1), Pool(), Conv(128, 3, 1), Conv(128, 3, 1), Pool(),
     Conv(256, 3, 1), Conv(256, 3, 1), Conv(256, 3, 1), Pool(), Conv(512, 3, 1), Conv(512, 3, 1), Conv(512, 3, 1),
     Pool(), Conv(512, 3, 1), Conv(512, 3, 1), Conv(512, 3, 1), Pool(),
     Flatten(), Dense(4096), Dropout(0.5), Dense(4096), Dropout(0.5),
 )
+CLASSIFIERS = {
+    "mobilenet_v2": _mobilenet_v2(), "mobilenet_v3_small": _mobilenet_v3_small(), "efficientnet_b0": _efficientnet_b0(),
+    "resnet50": _resnet50(), "densenet121": _densenet121(), "vgg16": VGG16,
+}
 UNET = _unet(32, 3)

@@ -102,6 +102,7 @@ Spec = Union[  # noqa: UP007 ("Residual | ..." would not do within its own defin
     Conv, Depthwise, Norm, Pool, AveragePool, GlobalPool, Flatten, Dense, Dropout, Scale, Upsample, Residual, Gate,
     Concat,
 ]
+Nested = Residual | Gate | Concat  # layers that contain other layers
 Shape = tuple[int, ...]
 
 
@@ -145,7 +146,7 @@ def walk_layers(layers: Sequence[Spec], input_shape: Shape) -> Iterator[tuple[Sp
     that has a body, yields the layers inside it.
     """
     for layer in layers:
-        if isinstance(layer, Residual | Gate | Concat):
+        if isinstance(layer, Nested):
             yield from walk_layers(layer.body, input_shape)
             yield from walk_layers(layer.shortcut if isinstance(layer, Residual) else (), input_shape)
         else:

@@ -56,17 +56,11 @@ WORKLOADS = {
         Workload("vgg", (32, 32, 3), 10, nets.VGG, (64, 1)),
         Workload("mobile", (32, 32, 3), 10, nets.MOBILE, (64, 1)),
         Workload("wide", (8, 8, 512), 10, nets.WIDE, (64, 1)),
-        Workload("mobilenet_v2", (128, 128, 3), 1000, photo_nets.MOBILENET_V2, (16, 32, 1)),
-        Workload("mobilenet_v3_small", (128, 128, 3), 1000, photo_nets.MOBILENET_V3_SMALL, (16, 32, 1)),
-        Workload("efficientnet_b0", (128, 128, 3), 1000, photo_nets.EFFICIENTNET_B0, (16, 32, 1)),
-        Workload("resnet50", (128, 128, 3), 1000, photo_nets.RESNET50, (16, 32, 1)),
-        Workload("densenet121", (128, 128, 3), 1000, photo_nets.DENSENET121, (16, 32, 1)),
-        Workload("vgg16", (128, 128, 3), 1000, photo_nets.VGG16, (16, 32, 1)),
+        *(Workload(name, (128, 128, 3), 1000, net, (16, 32, 1)) for name, net in photo_nets.CLASSIFIERS.items()),
         Workload("unet", (128, 128, 3), 3, photo_nets.UNET, (16, 32, 1)),
     )
 }
-# these nets are too large for the slowest peers
-PHOTO_NETS = ("mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "resnet50", "densenet121", "vgg16", "unet")
+PHOTO_NETS = (*photo_nets.CLASSIFIERS, "unet")  # too large for the slowest peers
 MODES = ("train", "infer", "start", "accuracy")
 WORK = {"train": 2e11, "infer": 1e11}  # operations per round: training takes about a second at 200 GFLOP/s
 CHECKED = 64  # maximum number of images in the first batch for which each peer's loss is checked

@@ -22,6 +22,7 @@ from ..specs import (
     Flatten,
     Gate,
     GlobalPool,
+    Nested,
     Norm,
     Pool,
     Residual,
@@ -99,7 +100,7 @@ def network(workload: Workload) -> "tuple[models.Model | models.Sequential, list
     """Returns the net with its softmax, and its layers with weights in the workload's order. A chain
     of layers becomes a Sequential, which older versions in `compare_refs` also have.
     """
-    if not any(isinstance(spec, Residual | Gate | Concat) for spec in workload.layers):
+    if not any(isinstance(spec, Nested) for spec in workload.layers):
         chain = [layer for spec in workload.layers for layer in make_layers(spec)]
         net = models.Sequential([layers.Input(workload.input_shape), *chain])
         return net, [layer for layer in chain if layer.weights]

@@ -34,7 +34,9 @@ class Mnn(OnnxPeer):
         if shape != self.shape:
             self.net.resizeTensor(session_input, shape)
             self.net.resizeSession(self.session)
-            self.shape, self.shares = shape, self.convert(np.zeros((shape[0], self.workload.classes), np.float32))
+            self.shape = shape
+            result = (shape[0], self.workload.classes, *self.workload.label_shape)
+            self.shares = self.convert(np.zeros(result, np.float32))
         session_input.copyFrom(images)
         self.net.runSession(self.session)
         self.net.getSessionOutput(self.session).copyToHostTensor(self.shares)
