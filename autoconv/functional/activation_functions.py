@@ -27,6 +27,8 @@ def relu(x: TensorLike, negative_slope: float = 0.0, max_value: float | None = N
     x = _floats(x)
     refuse_gradient("relu", negative_slope=negative_slope, max_value=max_value, threshold=threshold)
     if not threshold and not negative_slope:
+        if isinstance(max_value, int | float) and max_value == 6:
+            return apply(activations.relu6, x)
         y = apply(activations.relu, x)
     else:
         below = negative_slope * (x - threshold)
@@ -110,7 +112,7 @@ def leaky_relu(x: TensorLike, negative_slope: float = 0.2) -> Tensor:
 
 def relu6(x: TensorLike) -> Tensor:
     """min(max(x, 0), 6)."""
-    return arrays.minimum(6, relu(x))
+    return apply(activations.relu6, _floats(x))
 
 
 def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
@@ -123,19 +125,17 @@ def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
 
 def silu(x: TensorLike) -> Tensor:
     """x sigmoid(x), also called swish. Ramachandran et al., 2017."""
-    x = _tensor(x)
-    return x * sigmoid(x)
+    return apply(activations.silu, _floats(x))
 
 
 def hard_sigmoid(x: TensorLike) -> Tensor:
     """relu6(x + 3) / 6."""
-    return relu6(_tensor(x) + 3) / 6
+    return apply(activations.hard_sigmoid, _floats(x))
 
 
 def hard_silu(x: TensorLike) -> Tensor:
     """x hard_sigmoid(x), also called hard_swish. Howard et al., "MobileNetV3", 2019."""
-    x = _tensor(x)
-    return x * hard_sigmoid(x)
+    return apply(activations.hard_silu, _floats(x))
 
 
 def hard_tanh(x: TensorLike) -> Tensor:

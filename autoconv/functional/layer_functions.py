@@ -164,16 +164,16 @@ def dropout(x: TensorLike, rate: float, training: bool = True, seed: int | None 
 
 def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
                moving_mean: TensorLike, moving_var: TensorLike, training: bool,
-               momentum: float = 0.99, epsilon: float = 1e-3, relu: bool = False,
+               momentum: float = 0.99, epsilon: float = 1e-3, activation: str = "linear",
                pool: bool = False, other: TensorLike | None = None, ranks: Ranks = ALONE) -> Tensor:
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel of x (..., C). gamma and beta
     may be None.
 
     In training, mean and (biased) variance are the batch's, and each moving average becomes `moving
-    * momentum + batch * (1 - momentum)`. In inference, mean and variance are the moving averages. `relu`
-    adds a ReLU to the same pass over memory. In training, the pass can also include 2x2 max pooling after
-    the ReLU (`pool`), or add `other` before the ReLU. ranks: the processes that share the batch; `pool`
-    and `other` require a single process.
+    * momentum + batch * (1 - momentum)`. In inference, mean and variance are the moving averages. The
+    activation, such as "relu" or "silu", is computed in the same pass over memory. In training, with a
+    ReLU, the pass can also include 2x2 max pooling after the ReLU (`pool`), or add `other` before it.
+    ranks: the processes that share the batch; `pool` and `other` require a single process.
     """
     x, gamma, beta, other = _same_dtype("batch_norm", x, gamma, beta, other)
     if not training:
@@ -186,8 +186,11 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
     if training and not x.size:
         raise ValueError("batch_norm in training needs the mean of the batch, so the batch must "
                          f"not be empty. Received: x of shape {x.shape}.")
+    if activation not in norm.ACTIVATIONS:
+        raise ValueError(f"activation of batch_norm must be one of {', '.join(norm.ACTIVATIONS)}. Received: "
+                         f"{activation!r}. Call another activation function on the result of batch_norm.")
     together = training and ranks.size > 1
-    _check_pass(x, other, relu and training, pool, together)
+    _check_pass(x, other, activation if training else None, pool, together)
     statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
     given: dict[str, Any] = {"mean": statistics[0], "variance": statistics[1], "epsilon": epsilon}
     if pool:
@@ -196,7 +199,7 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
         y = apply(norm.batch_norm_add_relu, x, gamma, beta, other, **given)
     else:
         y = apply(norm.batch_norm, x, gamma, beta, **given, training=bool(training),
-                  relu=bool(relu), **({"gather": ranks.gather} if together else {}))
+                  activation=activation, **({"gather": ranks.gather} if together else {}))
     if training:
         k = x.device.kernels("norm")
         for average, batch in zip(moving, statistics):
@@ -204,18 +207,18 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
     return y
 
 
-def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, together: bool) -> None:
+def _check_pass(x: Tensor, other: Tensor | None, activation: str | None, pool: bool, together: bool) -> None:
     """Raises ValueError if the arguments of `batch_norm` cannot be combined."""
     shape = None if other is None else other.shape
-    received = (f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu={relu} "
-                "(always False outside training).")
-    if other is not None and (shape != x.shape or pool or not relu):
+    received = (f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, activation={activation!r} "
+                "(always None outside training).")
+    if other is not None and (shape != x.shape or pool or activation != "relu"):
         raise ValueError("batch_norm supports the argument `other` only in training, with "
-                         f"relu=True and pool=False. `other` must have the shape of x. {received}")
+                         f"activation='relu' and pool=False. `other` must have the shape of x. {received}")
     if together and (pool or other is not None):
         raise ValueError(f"batch_norm over several processes does not support the arguments pool and other. {received}")
-    if pool and (not relu or x.ndim != 4 or min(x.shape[1:3]) < 2):
-        raise ValueError("batch_norm supports pool=True only in training, with relu=True, for "
+    if pool and (activation != "relu" or x.ndim != 4 or min(x.shape[1:3]) < 2):
+        raise ValueError("batch_norm supports pool=True only in training, with activation='relu', for "
                          f"images (N, H, W, C) of at least 2 x 2 pixels. {received}")
 
 

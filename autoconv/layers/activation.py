@@ -47,11 +47,6 @@ class ReLU(Layer):
                 raise ValueError(f"{name} of a ReLU layer must be a number of at least 0. Received: {name}={value!r}.")
         self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether the layer computes max(x, 0)."""
-        return self.max_value is None and not self.negative_slope and not self.threshold
-
     def call(self, x: Tensor) -> Tensor:
         return F.relu(x, self.negative_slope, self.max_value, self.threshold)
 

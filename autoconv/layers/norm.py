@@ -89,21 +89,24 @@ class BatchNormalization(Layer):
         y = y if self.gamma is None else y * self.gamma
         return y if self.beta is None else y + self.beta
 
-    def normalize(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False,
+    def normalize(self, x: Tensor, training: bool, activation: str, pool: bool = False,
                   term: Tensor | None = None) -> Tensor | None:
-        """Normalizes x and optionally, in the same pass, adds `term` (x's shape), applies a ReLU (`relu`) and 2x2 max
+        """Normalizes x and optionally, in the same pass, adds `term` (x's shape), applies an activation and 2x2 max
         pooling (`pool`). Returns None if no such pass exists: addition and pooling exist only in training without
         synchronized ranks, pooling only for images of at least 2 x 2 pixels.
         """
         training, group = training and self.trainable, self._ranks()
         if self._order is not None:
             return None
+        has_gradients = not training and needs_gradients(x, self.gamma, self.beta)
+        if has_gradients and activation != "relu":
+            return None
         if (term is not None and not training) or (training and group.size > 1 and (pool or term is not None)):
             return None
         if pool and (not training or x.ndim != 4 or min(x.shape[1:3]) < 2):
             return None
         return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training, self.momentum,
-                            self.epsilon, relu, pool, term, group)
+                            self.epsilon, activation, pool, term, group)
 
     def _ranks(self) -> Ranks:
         """Returns the processes that share the normalized batch."""

@@ -1,4 +1,4 @@
-"""The activation functions. Each backward function uses only the result, not the input."""
+"""The activation functions. Almost all backward functions use only the result, not the input."""
 
 from .arith import normalize_axes
 from .registry import gradient_buffer, op
@@ -35,19 +35,42 @@ def add_relu(k, a, b):
 
 
 @op(kernels="pointwise")
+def relu6(k, x):
+    """y = min(max(x, 0), 6). Only elements with 0 < y < 6 pass the gradient on."""
+    y = _compute(k, k.relu6, x)
+    return y, _backward_from(k, y, _flat(k.relu6_grad))
+
+
+@op(kernels="pointwise")
+def hard_sigmoid(k, x):
+    """y = min(max(x / 6 + 1/2, 0), 1); dx = dy / 6 where -3 < x < 3, otherwise 0."""
+    return _compute(k, k.hard_sigmoid, x), _backward_from(k, x, _flat(k.hard_sigmoid_grad))
+
+
+@op(kernels="pointwise")
+def hard_silu(k, x):
+    """y = x hard_sigmoid(x); dx = dy (x / 3 + 1/2) where -3 < x < 3, dy above and 0 below."""
+    return _compute(k, k.hard_silu, x), _backward_from(k, x, _flat(k.hard_silu_grad))
+
+
+@op(kernels="pointwise")
 def sigmoid(k, x):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
-    y = k.empty(x.shape, x.dtype)
-    _flat(k.sigmoid)(x, y)
-    return y, _backward_from_result(k, y, _flat(k.sigmoid_grad))
+    y = _compute(k, k.sigmoid, x)
+    return y, _backward_from(k, y, _flat(k.sigmoid_grad))
+
+
+@op(kernels="pointwise")
+def silu(k, x):
+    """y = x s, with s = sigmoid(x); dx = dy s (1 + x (1 - s))."""
+    return _compute(k, k.silu, x), _backward_from(k, x, _flat(k.silu_grad))
 
 
 @op(kernels="pointwise")
 def tanh(k, x):
     """y = tanh(x); dx = dy (1 - y^2)."""
-    y = k.empty(x.shape, x.dtype)
-    _flat(k.tanh)(x, y)
-    return y, _backward_from_result(k, y, _flat(k.tanh_grad))
+    y = _compute(k, k.tanh, x)
+    return y, _backward_from(k, y, _flat(k.tanh_grad))
 
 
 @op(kernels="pointwise")
@@ -56,7 +79,7 @@ def softmax(k, x, axis=-1):
     (axis,) = normalize_axes(axis, x.ndim)
     y = k.empty(x.shape, x.dtype)
     k.softmax(x, axis, y)
-    return y, _backward_from_result(k, y, k.softmax_grad, axis)
+    return y, _backward_from(k, y, k.softmax_grad, axis)
 
 
 @op(kernels="pointwise")
@@ -65,7 +88,7 @@ def log_softmax(k, x, axis=-1):
     (axis,) = normalize_axes(axis, x.ndim)
     y = k.empty(x.shape, x.dtype)
     k.log_softmax(x, axis, y)
-    return y, _backward_from_result(k, y, k.log_softmax_grad, axis)
+    return y, _backward_from(k, y, k.log_softmax_grad, axis)
 
 
 def _propagate_relu(k, y, dy, dx):
@@ -81,12 +104,21 @@ def _flat(kernel):
     return lambda *arrays: kernel(*(array.reshape(-1) for array in arrays))
 
 
-def _backward_from_result(k, y, gradient, *axis):
-    """Returns the backward function of an op whose gradient depends only on its result y and on dy."""
+def _compute(k, kernel, x):
+    """Returns the kernel's result for the flat array x, with the shape of x."""
+    y = k.empty(x.shape, x.dtype)
+    kernel(x.reshape(-1), y.reshape(-1))
+    return y
+
+
+def _backward_from(k, kept, gradient, *axis):
+    """Returns the backward function of an op whose gradient depends only on the array `kept`, which is its result
+    or its argument, and on dy.
+    """
 
     def backward(dy, needs):
-        dx = gradient_buffer(k, needs[0], y.shape, y.dtype)
-        gradient(y, dy, *axis, dx)
+        dx = gradient_buffer(k, needs[0], kept.shape, kept.dtype)
+        gradient(kept, dy, *axis, dx)
         return (dx,)
 
     return backward

@@ -8,19 +8,19 @@ from .registry import MASKED, Masked, gradient_buffer, op
 
 
 @op(kernels="conv", masks=True)
-def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
+def conv2d(k, x, w, b, window: Window, groups: int = 1, activation: str = "linear"):
     """y[n,p,q,f] = b[f] + sum over i,j,c of x[n, p*sh + i*dh - top, q*sw + j*dw - left, c] *
     w[i,j,c,f].
 
     x (N,H,W,C), w (KH,KW,C/groups,F), b (F,) or None; y (N,OH,OW,F). The filters of group g read
-    only the channels of group g.
+    only the channels of group g. The activation, "linear" or "relu", is applied to y.
     """
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
-    k.conv2d(x, w, b, y, window, groups, relu)
+    k.conv2d(x, w, b, y, window, groups, activation)
 
     def backward(dy, needs):
         dx = None
-        if relu:
+        if activation == "relu":
             dy = relu_gradient(k, y, dy)
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
@@ -38,12 +38,12 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
 
 
 @conv2d.without_gradients
-def _infer(k, x, w, b, other=None, *, window: Window, groups: int = 1, relu: bool = False, scale=None):
-    """Computes `conv2d` without gradients. `scale` (F,) multiplies w. With `other`, an array of y's
-    shape, the result is max(y + other, 0).
+def _infer(k, x, w, b, other=None, *, window: Window, groups: int = 1, activation: str = "linear", scale=None):
+    """Computes `conv2d` without gradients. `scale` (F,) multiplies w. `other`, an array of y's shape, is added
+    before the activation, which is one of those of `kernels.cpu.epilogue`.
     """
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
-    k.infer_conv2d(x, w, b, y, window, groups, relu, scale, other)
+    k.infer_conv2d(x, w, b, y, window, groups, activation, scale, other)
     return y
 
 
@@ -80,20 +80,20 @@ def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
 
 
 @op(kernels="depthwise")
-def depthwise_conv2d(k, x, w, b, window: Window, relu: bool = False):
+def depthwise_conv2d(k, x, w, b, window: Window, activation: str = "linear"):
     """Convolves each channel c with its own M kernels: y[..., c*M + m] = b[c*M + m] + x[..., c] *
     w[:, :, c, m].
 
-    x (N,H,W,C), w (KH,KW,C,M), b (C*M,) or None; y (N,OH,OW,C*M). With `relu` the result is max(y,
-    0).
+    x (N,H,W,C), w (KH,KW,C,M), b (C*M,) or None; y (N,OH,OW,C*M). The activation is
+    applied to y. If gradients are needed, it must be "linear" or "relu".
     """
     filters = w.shape[2] * w.shape[3]
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), filters), x.dtype)
-    k.depthwise_conv2d(x, w, b, y, window, relu)
+    k.depthwise_conv2d(x, w, b, y, window, activation)
 
     def backward(dy, needs):
         dx = None
-        if relu:
+        if activation == "relu":
             dy = relu_gradient(k, y, dy)
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)

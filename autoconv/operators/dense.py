@@ -5,19 +5,21 @@ from .registry import MASKED, Masked, gradient_buffer, op
 
 
 @op(kernels="dense", masks=True)
-def dense(k, x, w, b, relu: bool = False):
-    """y = x @ w + b with x (N,C), w (C,F), b (F,) or None; y (N,F). With `relu` the result is max(y, 0)."""
+def dense(k, x, w, b, activation: str = "linear"):
+    """y = x @ w + b with x (N,C), w (C,F), b (F,) or None; y (N,F). The activation is applied to y. If
+    gradients are needed, it must be "linear" or "relu".
+    """
     if len(w.shape) != 2 or x.shape[1] != w.shape[0] or (b is not None and b.shape != w.shape[1:]):
         raise ValueError("A dense layer requires x (N, C), a kernel (C, F) and a bias (F,). Received: x of shape "
                          f"{x.shape}, kernel of shape {w.shape}, bias of shape {None if b is None else b.shape}.")
     if not x.shape[1]:
         raise ValueError(f"A dense layer needs inputs with at least one channel. Received: x of shape {x.shape}.")
     y = k.empty((x.shape[0], w.shape[1]), x.dtype)
-    k.dense(x, w, b, y, relu)
+    k.dense(x, w, b, y, activation)
 
     def backward(dy, needs):
         dx = None
-        if relu:
+        if activation == "relu":
             dy = relu_gradient(k, y, dy)
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)

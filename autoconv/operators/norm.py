@@ -8,16 +8,18 @@ from .registry import gradient_buffer, op
 # maximum number of partial sums over the batch, and minimum number of elements in each; the actual
 # number depends only on the shape
 PARTS, PART = 32, 1 << 14
+ACTIVATIONS = "linear", "relu", "relu6", "hard_sigmoid", "hard_silu", "silu"
 
 
 @op(kernels="norm")
-def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False, gather=None):
+def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, activation="linear", gather=None):
     """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis); gamma
     and beta may be None.
 
     In training, the op writes the batch's mean and (biased) variance to `mean` and `variance` (C,),
-    and the gradient flows through both. In inference they are constants. With `relu` the result is
-    max(y, 0), computed in the same pass; in training, the backward pass computes y again. If the
+    and the gradient flows through both. In inference they are constants. The activation is applied to
+    y in the same pass; in training, the backward pass computes its argument again. In inference with
+    gradients, the activation must be "linear" or "relu". If the
     batch is split over several ranks, `gather` collects an array from each rank; dgamma and dbeta
     cover only this rank's x. Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
@@ -31,22 +33,23 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False,
             k.combine_moments(gather, len(rows), mean, variance, share)
     center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
     y = k.empty(x.shape, x.dtype)
-    k.normalize(rows, center, scale, shift, relu, y.reshape(-1, channels))
+    k.normalize(rows, center, scale, shift, activation, y.reshape(-1, channels))
 
     def backward(dy, needs):
-        if relu and not training:
+        if activation == "relu" and not training:
             dy = relu_gradient(k, y, dy)
-        dy, masks = dy.reshape(-1, channels), relu and training  # (M, C)
+        dy = dy.reshape(-1, channels)  # (M, C)
+        repeated = activation if training else "linear"
         dgamma, dbeta = (_gradient_array(k, need, mean) for need in needs[1:])
         if training or needs[1] is not False or needs[2] is not False:
-            k.parameter_grads(rows, dy, center, inverse, scale, shift, masks, parts, dgamma, dbeta)
+            k.parameter_grads(rows, dy, center, inverse, scale, shift, repeated, parts, dgamma, dbeta)
         dx = None if needs[0] is False else gradient_buffer(k, needs[0], x.shape, x.dtype)
         if dx is not None and training:
             sums = dgamma, dbeta
             if gather is not None:
                 sums = k.empty(mean.shape, mean.dtype), k.empty(mean.shape, mean.dtype)
                 k.sum_gradients(gather, share, dgamma, dbeta, *sums)
-            k.input_grad(rows, dy, center, inverse, scale, shift, masks, *sums, dx.reshape(-1, channels))
+            k.input_grad(rows, dy, center, inverse, scale, shift, repeated, *sums, dx.reshape(-1, channels))
         elif dx is not None:
             k.multiply(dy, scale, dx.reshape(-1, channels))
         return dx, dgamma if needs[1] is not False else None, dbeta if needs[2] is not False else None
@@ -75,7 +78,7 @@ def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
         dgamma, dbeta = (_gradient_array(k, need, mean) for need in needs[1:])
         winners = peak.reshape(-1, channels)
         gradients = dy.reshape(-1, channels)
-        k.parameter_grads(winners, gradients, center, inverse, scale, shift, True, parts, dgamma, dbeta)
+        k.parameter_grads(winners, gradients, center, inverse, scale, shift, "relu", parts, dgamma, dbeta)
         dx = None
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
@@ -96,7 +99,7 @@ def batch_norm_add_relu(k, x, gamma, beta, other, mean, variance, epsilon):
     k.moments(rows, parts, mean, variance)
     center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
     y = k.empty(x.shape, x.dtype)
-    k.normalize(rows, center, scale, shift, True, y.reshape(-1, channels), other.reshape(-1, channels))
+    k.normalize(rows, center, scale, shift, "relu", y.reshape(-1, channels), other.reshape(-1, channels))
 
     def backward(dy, needs):
         first, second = (a.reshape(-1, channels) for a in (dy if isinstance(dy, tuple) else (dy, dy)))
@@ -108,7 +111,7 @@ def batch_norm_add_relu(k, x, gamma, beta, other, mean, variance, epsilon):
         dx = None
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
-            k.input_grad(rows, passed, center, inverse, scale, shift, False, dgamma, dbeta, dx.reshape(-1, channels))
+            k.input_grad(rows, passed, center, inverse, scale, shift, "linear", dgamma, dbeta, dx.reshape(-1, channels))
         return tuple(None if need is False else found for need, found in zip(needs, (dx, dgamma, dbeta, dother)))
 
     return y, backward

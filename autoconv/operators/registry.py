@@ -36,8 +36,8 @@ class Op:
     - takes_two: dy may be a pair of arrays, which represents their sum. The op adds the two arrays
       while it reads them.
     - masks: needs[0] may be MASKED if the first array is a ReLU's result. The op then returns that
-      gradient as `Masked`, with the ReLU's own gradient included. An op called with `relu=True`
-      uses a `Masked` dy unchanged.
+      gradient as `Masked`, with the ReLU's own gradient included. An op called with the
+      activation "relu" uses a `Masked` dy unchanged.
     - view: the op only creates a view of its array, and passes a `Masked` gradient on.
     - flat: the op has no gradient. Its result does not require gradients, and its backward is None.
 
@@ -104,7 +104,7 @@ class Op:
 
 def _hashable(parameters: dict[str, Any]) -> list[Any]:
     """Returns the parameters that may determine which kernels an op uses."""
-    return [value for value in parameters.values() if isinstance(value, (bool, int, Window))]
+    return [value for value in parameters.values() if isinstance(value, (bool, int, str, Window))]
 
 
 def op(kernels: str, takes_two: bool = False, masks: bool = False, view: bool = False,

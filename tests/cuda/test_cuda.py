@@ -132,7 +132,8 @@ CHANNELS_BY_FOURS = [  # where a thread takes four channels at once: float32 alo
     *pools((1, 6, 7, 12), pool_size=(3, 2), strides=2, padding=((1, 0), (0, 1))),
     depthwise((2, 7, 6, 8), (3, 3, 8, 1), padding="same"), depthwise((3, 5, 6, 4), (2, 3, 4, 1), strides=(2, 1)),
     depthwise((1, 9, 8, 4), (3, 2, 4, 1), dilation_rate=2, padding=3, bias=False),
-    normalised((3, 7, 6, 8), True, relu=True), normalised((2, 9, 132), True), normalised((70, 4), True, gamma=False),
+    *(normalised((3, 7, 6, 8), True, activation=name) for name in ("relu", "relu6", "silu")),
+    normalised((2, 9, 132), True), normalised((70, 4), True, gamma=False),
     normalised_and_pooled((3, 7, 5, 8)), normalised_and_pooled((2, 4, 6, 132)),
     normalised_and_added((3, 7, 6, 8)), normalised_and_added((70, 4)),
 ]
@@ -236,7 +237,7 @@ def test_another_array_is_added_before_the_relu(size, filters, where):
                       for i, shape in enumerate(((2, *size, 3), (3, 3, 3, filters), (filters,), (2, *size, filters))))
     other[1, 2, 3], other[0, 0, 1], x[1, 3, 2, 0] = np.nan, np.inf, np.inf
     given = tensors((x, w, b, other), where, False)
-    y = apply(conv_ops.conv2d, *given, window=shapes.window(size, (3, 3), padding="same")).numpy()
+    y = apply(conv_ops.conv2d, *given, window=shapes.window(size, (3, 3), padding="same"), activation="relu").numpy()
     with np.errstate(invalid="ignore"):
         expected = F.conv2d(*given[:3], padding="same").numpy() + other
     close(y, np.where(expected < 0, 0, expected), "float32")
@@ -266,7 +267,7 @@ def test_a_convolution_ends_with_scale_bias_addition_and_relu(shapes_, added):
     for where in ("cpu", "cuda"):
         given = tensors((x, w, b, *([other] if added else [])), where, False)
         results.append(apply(conv_ops.conv2d, *given, window=window, scale=tensor(scale, device=where).data,
-                             **({} if added else {"relu": True})).numpy())
+                             activation="relu").numpy())
     assert (results[0] == 0).any()
     close(results[1], results[0], "float32")
 
@@ -306,10 +307,12 @@ FOURS = [  # rows of multiples of four items; of each tile several, with ragged 
     conv((2, 7, 6, 8), (3, 3, 4, 8), strides=(2, 1), groups=2, bias=False),
     fused_pool((3, 9, 8, 4), (3, 3, 4, 68)),
     transposed((1, 4, 3, 12), (3, 2, 36, 12), strides=(1, 2)),
-    Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True), None, ((70, 44), (44, 36), (36,))),
+    Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, activation="relu"), None,
+         ((70, 44), (44, 36), (36,))),
 ]
 LONG = [  # sums that are cut into parts: by fours and one by one, with a bias and a ReLU, before a pooling, in groups
-    Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True), None, ((5, 1604), (1604, 12), (12,))),
+    Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, activation="relu"), None,
+         ((5, 1604), (1604, 12), (12,))),
     Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b), None, ((5, 803), (803, 10), (10,))),
     conv((1, 5, 4, 400), (3, 3, 200, 8), groups=2),
     fused_pool((1, 6, 5, 120), (3, 3, 120, 12)),

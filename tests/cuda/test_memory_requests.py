@@ -35,7 +35,7 @@ OPS = {  # each op, and the least sectors per request of all its kernels, forwar
     "max of six channels": (8.2, lambda: F.max_pool2d(some(*FEW))),
     "max of 3x3": (11.6, lambda: F.max_pool2d(some(*IMAGES), 3, strides=2, padding="same")),
     "average": (16, lambda: F.avg_pool2d(some(*IMAGES), padding="same")),
-    "norm": (12.5, lambda: normalized(norm.batch_norm, training=True, relu=True)),
+    "norm": (12.5, lambda: normalized(norm.batch_norm, training=True, activation="relu")),
     "norm and pool": (13.2, lambda: normalized(norm.batch_norm_relu_pool)),
     "norm and add": (13.6, lambda: normalized(norm.batch_norm_add_relu, some(8, *IMAGES[1:]))),
     "depthwise": (9.7, lambda: F.depthwise_conv2d(some(*IMAGES), some(3, 3, 32, 1), some(32), padding="same")),

@@ -91,6 +91,49 @@ def test_training_is_the_same_with_and_without_fusion(net, fused, monkeypatch):
     np.testing.assert_allclose(weights[0], weights[1], atol=1e-5)
 
 
+def inverted_residual_net(activation, filters=72):
+    """Convolutions of every kind of loop, each with the activation; a dense layer; an addition without an activation."""
+    images = x = Input((14, 14, 3))
+    x = layers.Activation(activation)(layers.BatchNormalization()(Conv2D(20, 3, 2, "same")(x)))
+    for kernel in (3, 5):
+        y = layers.Activation(activation)(layers.BatchNormalization()(Conv2D(filters, 1, use_bias=False)(x)))
+        y = layers.DepthwiseConv2D(kernel, padding="same")(y)
+        y = layers.Activation(activation)(layers.BatchNormalization()(y))
+        x = layers.Add()([x, layers.BatchNormalization()(Conv2D(20, 1)(y))])
+    x = Conv2D(32, 3, activation=activation)(x)
+    x = layers.BatchNormalization()(Conv2D(32, 3, padding="same")(x))
+    x = layers.Activation(activation)(layers.BatchNormalization()(x))
+    return models.Model(images, Dense(5)(Dense(70, activation=activation)(Flatten()(x))))
+
+
+@pytest.mark.parametrize("activation", ["relu6", "hard_sigmoid", "hard_silu", "silu"])
+@pytest.mark.parametrize("filters", [24, 72, 136])
+def test_activations_are_part_of_the_layers_before_them(activation, filters, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = 3 * rng.standard_normal((6, 14, 14, 3)).astype("float32"), rng.standard_normal((6, 5)).astype("float32")
+    found = []
+    for switch in ("1", "0"):
+        monkeypatch.setenv("AUTOCONV_FUSION", switch)
+        utils.set_random_seed(3)
+        model = inverted_residual_net(activation, filters)
+        model.compile("sgd", "mse")
+        first = model.predict(x, 4, verbose=0)
+        model.fit(x, y, batch_size=3, epochs=2, verbose=0)
+        found.append((first, model.predict(x, 1, verbose=0), *model.get_weights()))
+        if switch == "1":
+            block = [f"conv norm {activation}", f"depthwise norm {activation}", "conv norm add"]
+            assert steps(model) == [
+                f"conv norm {activation}", *block, *block, f"conv {activation}", "conv norm", f"norm {activation}",
+                "Flatten", f"dense {activation}", "Dense"]
+    for fused, separate in zip(*found):
+        np.testing.assert_allclose(fused, separate, atol=2e-5, rtol=1e-4)
+
+
+def test_a_relu_with_the_limit_six_is_fused():
+    assert kinds(Conv2D(4, 3), layers.ReLU(6)) == ["conv relu6"]
+    assert kinds(Conv2D(4, 3), layers.ReLU(5)) == ["Conv2D", "ReLU"]
+
+
 def test_an_image_too_small_for_the_pooling_is_refused_as_without_fusion():
     model = models.Sequential([Conv2D(4, 3, activation="relu"), MaxPooling2D()])
     with pytest.raises(ValueError, match="pool_size"):

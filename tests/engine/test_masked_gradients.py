@@ -23,11 +23,11 @@ def conv(x, w, relu=True, op=conv_ops.conv2d):
         return apply(op, x, w, None, window=window)
     if relu is None:
         return F.relu(apply(op, x, w, None, window=window))
-    return apply(op, x, w, None, window=window, relu=relu)
+    return apply(op, x, w, None, window=window, activation="relu" if relu else "linear")
 
 
 def dense(x, w, relu=True):
-    return apply(dense_ops.dense, x, w, None, relu=relu)
+    return apply(dense_ops.dense, x, w, None, activation="relu" if relu else "linear")
 
 
 def chain(x, a, b, c, d, together):

@@ -200,7 +200,8 @@ def test_infinite_and_missing_numbers_go_where_they_go_alone():
         if apart:
             y = F.relu(F.batch_norm(a, gamma, None, *moving, True) + b)
         else:
-            y = F.batch_norm(a, gamma, None, *moving, True, relu=True, other=b)
+            y = F.batch_norm(a, gamma, None, *moving, True,
+                             activation="relu", other=b)
         (y * 3 + y).backward(np.ones(y.shape, "float32"))
         given.append((y.numpy(), a.grad, b.grad, gamma.grad))
     for one, two in zip(*given):
@@ -219,7 +220,8 @@ def test_sums_of_several_parts_have_the_same_bits_for_any_number_of_threads():
         numba.set_num_threads(threads)
         try:
             a, b, gamma, beta = (tensor(v, True) for v in (x, other, x[0], other[0]))
-            y = F.batch_norm(a, gamma, beta, np.zeros(40, "float32"), np.ones(40, "float32"), True, relu=True, other=b)
+            y = F.batch_norm(a, gamma, beta, np.zeros(40, "float32"), np.ones(40, "float32"), True,
+                             activation="relu", other=b)
             (y * y + y).sum().backward()
             given.append((y.numpy(), a.grad, b.grad, gamma.grad, beta.grad))
         finally:
@@ -242,12 +244,12 @@ def test_gradients_of_any_number_of_readers_are_added_in_order():
 
 
 @pytest.mark.parametrize("given", [
-    {"training": False}, {"relu": False}, {"pool": True}, {"other": np.zeros((1, 4, 4, 3))},
+    {"training": False}, {"activation": "linear"}, {"pool": True}, {"other": np.zeros((1, 4, 4, 3))},
     {"other": np.zeros((2, 4, 4, 1))},
 ])
 def test_batch_norm_refuses_what_it_cannot_add(given):
     x = np.ones((2, 4, 4, 3))
-    arguments = {"training": True, "relu": True, "other": x, **given}
+    arguments = {"training": True, "activation": "relu", "other": x, **given}
     with pytest.raises(ValueError, match=r"`other` only in training, .*`other` must have the shape of x"):
         F.batch_norm(x, None, None, np.zeros(3), np.ones(3), **arguments)
 

@@ -228,7 +228,8 @@ def functions(folder, module):
     return found
 
 
-TABLES = {"arith": elementwise.ARITHMETIC, "pointwise": elementwise.ACTIVATIONS,
+TABLES = {"arith": elementwise.ARITHMETIC,
+          "pointwise": {**elementwise.ACTIVATIONS, **elementwise.with_sigmoid(elementwise.sigmoid)},
           "update": {rule.name: rule.formula for rule in updates.RULES}}
 
 

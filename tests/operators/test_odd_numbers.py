@@ -24,6 +24,7 @@ ODD = (np.nan, np.inf, -np.inf)
 PRODUCTS = {"conv2d", "conv2d_transpose", "depthwise_conv2d", "max_pool2d", "avg_pool2d"}
 # Sums of several terms with dy in them: where dy is infinite, the order decides between infinity and NaN.
 OF_MANY_TERMS = {"batch_norm", "batch_norm_relu_pool", "batch_norm_add_relu", "softmax", "log_softmax", "sigmoid",
+                 "hard_silu", "silu",
                  "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy"}
 
 

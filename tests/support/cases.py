@@ -45,6 +45,15 @@ class Case:
         return [None if s is None else rng.uniform(self.low, self.high, s).astype(dtype) for s in self.shapes]
 
 
+NONLINEAR = {  # by the name of the activation, on arrays
+    "relu": reference.relu,
+    "relu6": reference.itemwise(lambda x: min(max(x, 0), 6)),
+    "hard_sigmoid": reference.itemwise(lambda x: min(max(x / 6 + 0.5, 0), 1)),
+    "hard_silu": reference.itemwise(lambda x: x * min(max(x / 6 + 0.5, 0), 1)),
+    "silu": reference.itemwise(lambda x: x * reference.sigmoid(x)),
+}
+
+
 def conv(x, w, bias=True, **parameters):
     """x (N, H, W, C), w (KH, KW, C / groups, F)."""
     shapes = (x, w, (w[3],) if bias else None)
@@ -195,13 +204,13 @@ FUSED = [
     fused_pool((1, 9, 9, 16), (3, 3, 16, 16), dilation_rate=2),
     fused_pool((2, 7, 8, 16), (3, 3, 16, 33)),  # a run of 48 items, half of a tile of runs
     fused_pool((2, 8, 9, 12), (4, 4, 12, 8)),  # the same, of four rows: the last tile repeats one
-    Case("conv2d", lambda x, w, b: apply(conv_ops.conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
+    Case("conv2d", lambda x, w, b: apply(conv_ops.conv2d, x, w, b, window=shapes.Window(3, 3), activation="relu"),
          lambda x, w, b: reference.relu(reference.conv2d(x, w, b)), ((2, 6, 5, 3), (3, 3, 3, 17), (17,)), note="relu"),
     Case("depthwise_conv2d",
-         lambda x, w, b: apply(conv_ops.depthwise_conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
+         lambda x, w, b: apply(conv_ops.depthwise_conv2d, x, w, b, window=shapes.Window(3, 3), activation="relu"),
          lambda x, w, b: reference.relu(reference.depthwise_conv2d(x, w, b)), ((2, 5, 9, 18), (3, 3, 18, 1), (18,)),
          note="relu"),
-    Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True),
+    Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, activation="relu"),
          lambda x, w, b: reference.relu(reference.dense(x, w, b)), ((5, 65), (65, 17), (17,)), note="relu"),
 ]
 
@@ -364,6 +373,8 @@ ACTIVATIONS = [
     *(f(Case("relu", F.relu, reference.relu, ((2, 5, 5, 17),)))
       for f in (lambda case: case, read_twice)),
     added((3, 7)), added((2, 5, 5, 17)), read_twice(added((4, 5, 33))),
+    *(Case(name, getattr(F, name), NONLINEAR[name], ((3, 27),), low=-9, high=9)
+      for name in ("relu6", "hard_sigmoid", "hard_silu", "silu")),
     Case("sigmoid", F.sigmoid, reference.itemwise(reference.sigmoid), ((3, 7),), low=-30, high=30),
     Case("tanh", F.tanh, reference.itemwise(np.tanh), ((3, 7),)),
     Case("softmax", F.softmax, reference.rows(reference.softmax_row), ((4, 10),)),
@@ -412,31 +423,31 @@ IMAGES = [
 ]
 
 
-def normalised(shape, training, gamma=True, beta=True, relu=False):
+def normalised(shape, training, gamma=True, beta=True, activation="linear"):
     """The moving statistics are parameters; in training a case must not see what another left in them."""
     rng = np.random.default_rng(5)
     moving = rng.normal(size=shape[-1]), rng.uniform(0.5, 2, shape[-1])
 
     def call(x, gamma, beta):
         there = (tensor(m, dtype=x.dtype, device=x.device.name) for m in moving)
-        return F.batch_norm(x, gamma, beta, *there, training, relu=relu)
+        return F.batch_norm(x, gamma, beta, *there, training, activation=activation)
 
     def loops(x, gamma, beta):
         y = reference.batch_norm(x, gamma, beta, *moving, training)
-        return reference.relu(y) if relu else y
+        return y if activation == "linear" else NONLINEAR[activation](y)
 
     shapes = (shape, shape[-1:] if gamma else None, shape[-1:] if beta else None)
-    note = ("training" if training else "inference") + (", relu" if relu else "")
+    note = ("training" if training else "inference") + (f", {activation}" if activation != "linear" else "")
     return Case("batch_norm", call, loops, shapes, note=note)
 
 
 def normalised_and_pooled(shape, gamma=True, beta=True):
     """In training, with a ReLU and 2x2 max pooling behind it."""
-    unpooled = normalised(shape, True, gamma, beta, relu=True)
+    unpooled = normalised(shape, True, gamma, beta, activation="relu")
 
     def call(x, gamma, beta):
         moving = (tensor(np.zeros(shape[-1]), dtype=x.dtype, device=x.device.name) for _ in range(2))
-        return F.batch_norm(x, gamma, beta, *moving, True, relu=True, pool=True)
+        return F.batch_norm(x, gamma, beta, *moving, True, activation="relu", pool=True)
 
     def loops(x, gamma, beta):
         return reference.max_pool2d(unpooled.reference(x, gamma, beta), 2)
@@ -450,7 +461,7 @@ def normalised_and_added(shape, gamma=True, beta=True):
 
     def call(x, gamma, beta, other):
         moving = (tensor(np.zeros(shape[-1]), dtype=x.dtype, device=x.device.name) for _ in range(2))
-        return F.batch_norm(x, gamma, beta, *moving, True, relu=True, other=other)
+        return F.batch_norm(x, gamma, beta, *moving, True, activation="relu", other=other)
 
     def loops(x, gamma, beta, other):
         return reference.relu(alone.reference(x, gamma, beta) + other)
@@ -480,10 +491,11 @@ NORMALISED = [
     normalised((6, 5), False),
     normalised((2, 5, 3, 17), False),
     normalised((2, 3, 3, 3), False, gamma=False, beta=False),
-    normalised((2, 5, 3, 17), True, relu=True),
-    normalised((50, 5), True, beta=False, relu=True),
-    normalised((2, 3, 2, 700), True, relu=True),
-    normalised((2, 5, 3, 4), False, relu=True),
+    normalised((2, 5, 3, 17), True, activation="relu"),
+    normalised((50, 5), True, beta=False, activation="relu"),
+    normalised((2, 3, 2, 700), True, activation="relu"),
+    *(normalised((2, 5, 3, 17), True, activation=name) for name in ("relu6", "hard_sigmoid", "hard_silu", "silu")),
+    normalised((2, 5, 3, 4), False, activation="relu"),
     normalised_and_pooled((2, 4, 6, 17)),
     normalised_and_pooled((3, 5, 7, 3), gamma=False),
     normalised_and_pooled((2, 3, 2, 40), beta=False),

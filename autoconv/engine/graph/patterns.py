@@ -1,7 +1,8 @@
 """Finds consecutive layers that run as one op.
 
 Words describe a layer's computation: a Conv2D with a ReLU is "conv relu". A pattern is a sequence
-of words whose layers one op can compute. The longest pattern that matches is used.
+of words whose layers one op can compute. The longest pattern that matches is used. In a pattern, "act"
+stands for any activation of ACTIVATIONS.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,16 +29,21 @@ from ..tensor import Tensor, apply, needs_gradients
 
 Words = tuple[str, ...]
 
-PATTERNS: frozenset[Words] = frozenset(tuple(sentence.split()) for sentence in (
-    "conv relu", "conv relu pool", "conv norm", "conv norm relu", "conv norm relu pool",
-    "grouped relu", "grouped norm", "grouped norm relu",
-    "depthwise relu", "depthwise norm", "depthwise norm relu",
-    "dense relu", "dense norm", "dense norm relu",
-    "norm relu", "norm relu pool",
-    "add relu", "norm add relu",
-    # These may run as two ops: as "conv" and "norm add relu" in training, as "conv norm" and "add relu" in inference.
-    "conv norm add relu", "grouped norm add relu", "depthwise norm add relu", "dense norm add relu",
-))
+ACTIVATIONS = {functional.relu: "relu", functional.relu6: "relu6", functional.hard_sigmoid: "hard_sigmoid",
+               functional.hard_silu: "hard_silu", functional.silu: "silu"}
+PATTERNS: frozenset[Words] = frozenset(
+    tuple(sentence.replace("act", name).split()) for name in ACTIVATIONS.values() for sentence in (
+        "conv act", "conv relu pool", "conv norm", "conv norm act", "conv norm relu pool",
+        "grouped act", "grouped norm", "grouped norm act",
+        "depthwise act", "depthwise norm", "depthwise norm act",
+        "dense act", "dense norm", "dense norm act",
+        "norm act", "norm relu pool",
+        "add relu", "norm add relu",
+        # These may run as several ops: as "conv" and "norm add relu" in training, and some of them as
+        # "conv norm" and "add relu" in inference.
+        "conv norm add", "conv norm add relu", "grouped norm add relu", "depthwise norm add relu",
+        "dense norm add relu",
+    ))
 LONGEST = max(map(len, PATTERNS))
 
 
@@ -92,9 +98,16 @@ def find_pattern(layers: Sequence[Any]) -> Words:
 
 
 def _add_activation(word: str, layer: Any) -> Words:
-    if layer.activation is functional.relu:
-        return word, "relu"
-    return (word,) if layer.activation is activations.linear else ()
+    name = next((name for function, name in ACTIVATIONS.items() if function is layer.activation), None)
+    if name is None:
+        return (word,) if layer.activation is activations.linear else ()
+    return word, name
+
+
+def _relu(layer: ReLU) -> Words:
+    if layer.negative_slope or layer.threshold:
+        return ()
+    return {None: ("relu",), 6: ("relu6",)}.get(layer.max_value, ())
 
 
 _WORDS: dict[type, Any] = {
@@ -103,8 +116,8 @@ _WORDS: dict[type, Any] = {
     Dense: lambda layer: _add_activation("dense", layer),
     BatchNormalization: lambda layer: ("norm",),
     Add: lambda layer: ("add",),
-    ReLU: lambda layer: ("relu",) if layer.is_plain else (),
-    Activation: lambda layer: ("relu",) if layer.activation is functional.relu else (),
+    ReLU: _relu,
+    Activation: lambda layer: _add_activation("", layer)[1:],
     MaxPooling2D: lambda layer: ("pool",) if layer.padding == "valid" and _hashable(
         (layer.pool_size, layer.strides)) == ((2, 2), (2, 2)) else (),  # only 2 x 2 windows that do not overlap
 }
@@ -118,6 +131,7 @@ def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None,
     pattern = find_pattern(layers)
     if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or term is None or needs_gradients(x, term))):
         return None
+    activation = pattern[-1] if pattern[-1] in ACTIVATIONS.values() else "relu" if pattern[-1] == "pool" else "linear"
     if pattern[0] == "add":
         return partial(apply, pointwise.add_relu, *x) if len(x) == 2 and _alike(*x) else None
     first = layers[0]
@@ -126,9 +140,9 @@ def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None,
         return None
     if first is norm:
         if "add" not in pattern:
-            return partial(norm.normalize, x, training, relu=True, pool=pattern[-1] == "pool")
+            return partial(norm.normalize, x, training, activation, pool=pattern[-1] == "pool")
         fits = term is not None and _alike(x, term)
-        return partial(norm.normalize, x, training, relu=True, term=term) if fits else None
+        return partial(norm.normalize, x, training, activation, term=term) if fits else None
     if not _weights_fit(first, x):
         return None
     w = first.kernel
@@ -140,7 +154,9 @@ def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None,
         if weights is None:
             return None
         w, b, scale = weights
-    return _product(pattern, first, x, w, b, {} if scale is None else {"scale": scale}, term)
+    if activation not in ("linear", "relu") and needs_gradients(x, w, b):
+        return None
+    return _product(pattern, first, x, w, b, {} if scale is None else {"scale": scale}, term, activation)
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
@@ -149,22 +165,24 @@ def _alike(a: Tensor, b: Tensor) -> bool:
 
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
-             kwargs: dict[str, Any], term: Tensor | None) -> Callable[[], Tensor] | None:
+             kwargs: dict[str, Any], term: Tensor | None, activation: str) -> Callable[[], Tensor] | None:
     """Returns a function that runs the layer's op fused with the pattern's other words; None if x
     or `term` does not fit. The normalization is already folded into w, b and the scale in `kwargs`.
     """
-    relu = "relu" in pattern
     if pattern[0] == "dense":
-        return partial(apply, dense.dense, x, w, b, relu=relu)
+        return partial(apply, dense.dense, x, w, b, activation=activation)
     window = _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
     if pattern[0] == "depthwise":
-        return partial(apply, conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
+        return partial(apply, conv.depthwise_conv2d, x, w, b, window=window, activation=activation)
     if "add" in pattern:
         fits = term is not None and term.dtype == x.dtype and term.shape == window.convolved_shape(
             x.shape, w.shape, None, w.shape[3])
-        return partial(apply, conv.conv2d, x, w, b, term, window=window, **kwargs) if fits else None
+        if not fits:
+            return None
+        return partial(apply, conv.conv2d, x, w, b, term, window=window, activation=activation, **kwargs)
     if pattern[-1] != "pool":
-        return partial(apply, conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **kwargs)
+        return partial(apply, conv.conv2d, x, w, b, window=window, groups=layer.groups, activation=activation,
+                       **kwargs)
     if min(window.output_size(*x.shape[1:3])) < 2:
         return None  # the pooling layer then raises the error about its window
     return partial(apply, fused.conv2d_relu_pool, x, w, b, window=window, **kwargs)

@@ -35,10 +35,11 @@ from . import (
     winograd_rows_grad,
 )
 from .arith import copy
+from .epilogue import CODES, end, finish, tile_activation
 from .flat import flatten
 from .jit import allocating, inline, kernel
 from .matrix import transpose
-from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is re-exported: the gradient with relu)
+from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient with relu)
 from .products import (
     NARROW_M,
     add_parts,
@@ -151,21 +152,22 @@ def count_pieces(n: int, samples: int, pixels: int, w: np.ndarray, filters: int,
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], "
-        "int64, int64, UniTuple(int64, 4), boolean, int64)", parallel=True)
-def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, border, relu, pieces):
+        "int64, int64, UniTuple(int64, 4), T[::1], int64, int64)", parallel=True)
+def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, border, addend, activation, pieces):
     n, _, _, c = x.shape
     map_size, filters = y.shape[1] * y.shape[2], b.size
     group_f = filters // groups
-    chunks = (n + samples - 1) // samples
+    chunks, early = (n + samples - 1) // samples, tile_activation(addend, activation)
     for task in prange(chunks * pieces):
         first = task // pieces * samples
         count = min(samples, n - first)
         begin, end = piece(count * map_size, task % pieces, pieces, simd.TILE[0])
         source, start = read_chunk(x, first, count, border)
+        y_start = (first * map_size + begin) * filters
         for g in range(groups):
             gathered_product(source, start + g * (c // groups), pixels[begin:end], end - begin, runs, run_length, w, 0,
-                             scale, b, flatten(y), (first * map_size + begin) * filters, filters,
-                             g * group_f, (g + 1) * group_f, True, relu)
+                             scale, b, flatten(y), y_start, filters, g * group_f, (g + 1) * group_f, True, early)
+        finish(flatten(y), addend, y_start, (end - begin) * filters, activation)
 
 
 @allocating
@@ -241,49 +243,53 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
                          first == begin)
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
-    """y (N,OH,OW,F) = the convolution of x (N,H,W,C) with w (KH,KW,C/groups,F), plus b (F,) unless
-    b is None. With `relu`, y = max(y, 0). `scale` (F,) multiplies w. With `addend` of y's shape, y
-    = max(y + addend, 0).
+def conv2d(x, w, b, y, window: Window, groups: int = 1, activation: str = "linear", scale=None,
+           addend=None) -> None:
+    """y (N,OH,OW,F) = activation(the convolution of x (N,H,W,C) with w (KH,KW,C/groups,F) + b (F,) + addend).
+    b and `addend`, of y's shape, may be None. `scale` (F,) multiplies w.
     """
-    _conv2d(x, w, b, y, window, groups, relu, scale, addend, side=2)
+    _conv2d(x, w, b, y, window, groups, activation, scale, addend, side=2)
 
 
-def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
+def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, activation: str = "linear", scale=None,
+                 addend=None) -> None:
     """Computes `conv2d` if no gradient is needed, with larger Winograd tiles if that is faster."""
-    _conv2d(x, w, b, y, window, groups, relu, scale, addend, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
+    side = winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3])
+    _conv2d(x, w, b, y, window, groups, activation, scale, addend, side)
 
 
-def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, addend, side: int) -> None:
+def _conv2d(x, w, b, y, window: Window, groups: int, activation: str, scale, addend, side: int) -> None:
     """Computes `conv2d`. `side`, 2 or 4, is the side of Winograd's tiles, for Way.SQUARES only."""
     c, f = x.shape[3], y.shape[3]
     way = ways.forward(c, f, y.shape[1:3], window, groups, x.dtype, side)
-    if addend is not None and way is not Way.ROWS:
-        _conv2d(x, w, b, first := np.empty(y.shape, y.dtype), window, groups, False, scale, None, side)
-        add_relu(first.reshape(-1), addend.reshape(-1), y.reshape(-1))
-        return
     b = bias(b, x.dtype, f)
+    if way is Way.PIXELS:
+        matrix.multiply(x.reshape(-1, c), w.reshape(c, f), b, y.reshape(-1, f), activation, scale, addend)
+        return
+    if way is Way.WINDOWS:
+        _gather(x, w, scale, b, y, window, w.shape[2], groups, addend, activation)
+        return
+    later = None if way is Way.ROWS else addend
+    relu = later is None and activation == "relu"
     if way is Way.FIRST:
         first_layer.conv2d(x, w, b, y, window, relu, scale)
     elif way is Way.SQUARES:
         winograd.conv2d(x, w.reshape(9, c, f), b, y, window, relu, scale=scale, side=side)
     elif way is Way.ROWS:
         winograd_rows.conv2d(x, w, b, y, window, relu, scale=scale, addend=addend)
-    elif way is Way.PIXELS:
-        matrix.multiply(x.reshape(-1, c), w.reshape(c, f), b, y.reshape(-1, f), relu, scale)
     else:
-        _gather(way, x, w, zeros(x.dtype, 0) if scale is None else scale, b, y, window, w.shape[2], groups, relu)
+        few_filters.conv2d(x, w.reshape(-1), b, y, window, relu, zeros(x.dtype, 0) if scale is None else scale)
+    if not relu:
+        end(y, later, activation)
 
 
-def _gather(way: Way, x, w, scale, b, y, window: Window, group_channels: int, groups: int, relu: bool = False) -> None:
-    """Computes `conv2d` with `gathered_product` of products.py or, if there are few filters, with
-    the loops of few_filters.py.
-    """
-    if way is Way.FEW:
-        few_filters.conv2d(x, w.reshape(-1), b, y, window, relu, scale)
-        return
+def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int, addend=None,
+            activation: str = "linear") -> None:
+    """Computes `conv2d` with `gathered_product` of products.py."""
+    nothing = zeros(x.dtype, 0)
     p = plan(*x.shape, group_channels, window)
-    _forward(x, w.reshape(-1), scale, b, y, p.pixels, p.samples, p.runs, p.run_length, groups, p.border, relu,
+    _forward(x, w.reshape(-1), nothing if scale is None else scale, b, y, p.pixels, p.samples, p.runs, p.run_length,
+             groups, p.border, nothing if addend is None else addend.reshape(-1), CODES[activation],
              count_pieces(x.shape[0], p.samples, p.pixels.size, w, y.shape[3]))
 
 
@@ -304,8 +310,10 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
         winograd_rows.conv2d(dy, wt, b, dx, window.gradient_window, rotate=True)
     elif way is Way.PIXELS:
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
+    elif way is Way.FEW:
+        few_filters.conv2d(dy, wt.reshape(-1), b, dx, window.gradient_window, False, zeros(dy.dtype, 0))
     else:
-        _gather(way, dy, wt, zeros(dy.dtype, 0), b, dx, window.gradient_window, f // groups, groups)
+        _gather(dy, wt, None, b, dx, window.gradient_window, f // groups, groups)
 
 
 def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:

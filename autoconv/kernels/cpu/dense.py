@@ -9,6 +9,7 @@ from numba import prange
 
 from ..threads import get_num_threads
 from . import pointwise, simd, tasks
+from .epilogue import CODES, end
 from .flat import flatten
 from .jit import inline, kernel
 from .matrix import turn, width
@@ -31,8 +32,8 @@ LONG, AHEAD = 4 * N, 4
 DEPTH = 512
 
 
-@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
-def _multiply(x, w, b, y, starts, zero, rows, relu):
+@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, int64)", parallel=True)
+def _multiply(x, w, b, y, starts, zero, rows, activation):
     """y (N,F) = x (N,C) @ w (C,F) + b. A task has `rows` rows and the columns of one wide tile."""
     n, c = x.shape
     filters = w.shape[1]
@@ -41,28 +42,28 @@ def _multiply(x, w, b, y, starts, zero, rows, relu):
     for task in prange(blocks * ((filters + columns - 1) // columns)):
         first, f = (task % blocks) * rows, (task // blocks) * columns
         _block(flatten(x), c, first, min(rows, n - first), starts, zero, flatten(w), b, flatten(y), filters, f,
-               min(f + columns, filters), relu)
+               min(f + columns, filters), activation)
 
 
 @inline
-def _block(x, c, first, count, starts, zero, w, b, y, filters, f, end, relu):
+def _block(x, c, first, count, starts, zero, w, b, y, filters, f, end, activation):
     """Computes columns f to `end` of `count` rows of y, from row `first` on."""
     for k in range(0, c, DEPTH):
         gathered_product(x, first * c + k, starts, count, zero, min(DEPTH, c - k), w, k * filters, b[:0], b, y,
-                         first * filters, filters, f, end, k == 0, relu and k + DEPTH >= c)
+                         first * filters, filters, f, end, k == 0, activation if k + DEPTH >= c else simd.LINEAR)
 
 
-@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64, boolean)", parallel=True)
-def _multiply_row(x, w, b, y, zero, columns, relu):
+@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64, int64)", parallel=True)
+def _multiply_row(x, w, b, y, zero, columns, activation):
     """Computes `_multiply` for a single row, in tasks of `columns` columns."""
     filters = b.size
     for task in prange((filters + columns - 1) // columns):
         _row(flatten(x), flatten(w), b, flatten(y), zero, filters, task * columns,
-             min(filters, (task + 1) * columns), relu)
+             min(filters, (task + 1) * columns), activation)
 
 
 @inline
-def _row(x, w, b, y, zero, filters, f, end, relu):
+def _row(x, w, b, y, zero, filters, f, end, activation):
     """y[f:end] = x @ w[:, f:end] + b[f:end] for a single row x. Reading w takes most of the time.
     Reading long stretches of a row is fastest, so each pass computes as many columns as fit in the
     registers.
@@ -75,7 +76,7 @@ def _row(x, w, b, y, zero, filters, f, end, relu):
             prefetch(w, j + AHEAD * filters, columns)
             acc = simd.fma(acc, x, src, k, w, j)
             j += filters
-        simd.store(simd.relu(acc) if relu else acc, y, src, f, columns)
+        simd.store(simd.clip(acc, activation), y, src, f, columns)
         f += columns
     while f < end:
         part = min(simd.width(row), end - f)
@@ -84,7 +85,7 @@ def _row(x, w, b, y, zero, filters, f, end, relu):
             acc = run_taps(acc, x, src, 0, zero, x.size, w, f, filters)
         else:
             acc = run_taps_part(acc, x, src, 0, zero, x.size, w, f, filters, part)
-        simd.store(simd.relu(acc) if relu else acc, y, src, f, part)
+        simd.store(simd.clip(acc, activation), y, src, f, part)
         f += part
 
 
@@ -100,16 +101,25 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
     add_rows(flatten(dy), 0, n, filters, db, 0, filters, True)
 
 
-def dense(x, w, b, y, relu: bool = False) -> None:
-    """y (N,F) = x (N,C) @ w (C,F) + b (F,); b may be None. With `relu`, y = max(y, 0)."""
+def dense(x, w, b, y, activation: str = "linear") -> None:
+    """y (N,F) = x (N,C) @ w (C,F) + b (F,); b may be None. The activation is applied to y."""
     (n, c), filters, tile = x.shape, w.shape[1], width(w.dtype)
     if n == 1:
         threads = get_num_threads() if w.size > FEW else 1
         columns = max(1, -(-filters // (tile * threads))) * tile  # one task per thread
-        _multiply_row(x, w, bias(b, x.dtype, filters), y, ONE_RUN, columns, relu)
+        _multiply_row(x, w, bias(b, x.dtype, filters), y, ONE_RUN, columns, CODES[activation])
+        _end(y, activation)
         return
     rows = _large_rows(n, filters, w.dtype) if w.size >= LARGE else ROWS if n * w.size > tasks.SMALL else n
-    _multiply(x, w, bias(b, x.dtype, filters), y, row_offsets(min(rows, n), c), ONE_RUN, rows, relu)
+    _multiply(x, w, bias(b, x.dtype, filters), y, row_offsets(min(rows, n), c), ONE_RUN, rows,
+              CODES[activation])
+    _end(y, activation)
+
+
+def _end(y, activation: str) -> None:
+    """Applies an activation that the tiles did not apply."""
+    if CODES[activation] > simd.RELU6:
+        end(y, None, activation)
 
 
 def _large_rows(n: int, filters: int, dtype: np.dtype) -> int:

@@ -18,6 +18,7 @@ from ...arguments.shapes import Window
 from . import simd, tasks, vectors
 from .arith import copy
 from .arith import sum as sum_axes
+from .epilogue import CODES
 from .flat import flatten
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient with relu)
@@ -129,13 +130,14 @@ def _row(acc, x, src, k, x_step, dy, j, dy_step, count, columns, ahead):
     return acc
 
 
-def depthwise_conv2d(x, w, b, y, window: Window, relu: bool = False) -> None:
+def depthwise_conv2d(x, w, b, y, window: Window, activation: str = "linear") -> None:
     """Computes y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,), which may be None.
-    With `relu`, y = max(y, 0).
+    The activation is applied to y.
     """
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     stencil(_repeat(x, w.shape[3]), w.reshape(kh, kw, -1, 1), bias(b, y.dtype, y.shape[3]), y,
-            forward_axis(kh, sh, dh, top, y.shape[1]), forward_axis(kw, sw, dw, left, y.shape[2]), 1, relu)
+            forward_axis(kh, sh, dh, top, y.shape[1]), forward_axis(kw, sw, dw, left, y.shape[2]), 1,
+            CODES[activation])
 
 
 def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
@@ -143,7 +145,8 @@ def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
     (kh, kw, sh, sw, dh, dw, top, _, left, _), multiplier = window, w.shape[3]
     wide = dx if multiplier == 1 else np.empty((*dx.shape[:3], dy.shape[3]), dx.dtype)
     stencil(dy, w.reshape(kh, kw, -1, 1), bias(None, dx.dtype, dy.shape[3]), wide,
-            backward_axis(kh, sh, dh, top, dx.shape[1]), backward_axis(kw, sw, dw, left, dx.shape[2]), 1, False)
+            backward_axis(kh, sh, dh, top, dx.shape[1]), backward_axis(kw, sw, dw, left, dx.shape[2]), 1,
+            simd.LINEAR)
     if multiplier > 1:
         sum_axes(wide.reshape(*dx.shape, multiplier), (4,), dx.reshape(*dx.shape, 1))
 

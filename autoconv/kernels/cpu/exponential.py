@@ -1,5 +1,5 @@
 """Computes sigmoid and tanh of one number with branch-free polynomials, so that LLVM vectorizes the
-loops that call them.
+loops that call them, and sigmoid of a row of vectors (rowwise.py) with the same polynomial.
 
 The polynomials are for float32; `math.exp` would need one function call per element. For all
 float32 numbers, the error is below 2.5 units in the last place. For float64, the C library's
@@ -10,10 +10,11 @@ import math
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload, register_jitable
 
-from . import simd
+from . import rowwise, simd
 from .jit import FASTMATH
 
 OPTIONS: Any = {"fastmath": FASTMATH, "error_model": "numpy"}
@@ -96,6 +97,63 @@ def _tanh32(x):
 @_inline
 def _tanh64(x):
     return math.tanh(x)
+
+
+def _exp_vector(builder, row, x):
+    """Emits `_exp` for a vector of numbers x <= 0. For float64, calls the C library's exp per number."""
+    if row.item.bitwidth == 64:
+        return simd._call(builder, f"llvm.exp.{simd._suffix(row)}", x.type, [x])
+
+    def number(value):
+        return ir.Constant(x.type, [float(value)] * row.lanes)
+
+    def whole(value):
+        return ir.Constant(integers, [int(value)] * row.lanes)
+
+    def power_of_two(n):
+        return builder.bitcast(builder.shl(builder.add(n, whole(BIAS)), whole(MANTISSA)), x.type)
+
+    def fma(a, b, c):
+        return simd._multiply_add(builder, row, a, b, c)
+
+    integers = ir.VectorType(ir.IntType(32), row.lanes)
+    least = number(LEAST_EXP)
+    x = builder.select(builder.fcmp_ordered("<", x, least), least, x)
+    offset_n = fma(x, number(PER_LN2), number(ROUNDING))
+    minus_n = builder.fsub(number(ROUNDING), offset_n)
+    r = fma(minus_n, number(LN2_LOW), fma(minus_n, number(LN2_HIGH), x))
+    q = number(P0)
+    for p in (P1, P2, P3, P4, P5):
+        q = fma(q, r, number(p))
+    expm1 = fma(q, builder.fmul(r, r), r)
+    n = builder.sub(builder.bitcast(offset_n, integers), whole(ROUNDING_BITS))
+    half = builder.ashr(n, whole(1))
+    e = builder.fmul(builder.fadd(expm1, number(ONE)), power_of_two(half))
+    return builder.fmul(e, power_of_two(builder.sub(n, half)))
+
+
+def _sigmoid_vector(builder, row, x):
+    one, zero = ir.Constant(x.type, [1.0] * row.lanes), ir.Constant(x.type, None)
+    size = simd._call(builder, f"llvm.fabs.{simd._suffix(row)}", x.type, [x])
+    e = _exp_vector(builder, row, builder.fneg(size))
+    return builder.fdiv(builder.select(builder.fcmp_ordered("<", x, zero), e, one), builder.fadd(one, e))
+
+
+@intrinsic
+def sigmoid_row(typingctx, a):
+    """Returns 1 / (1 + exp(-a)) of a row."""
+    return rowwise._item_by_item(lambda builder, x: _sigmoid_vector(builder, a, x), a)
+
+
+@intrinsic
+def silu_slope(typingctx, a):
+    """Returns the derivative of a sigmoid(a), for a row a."""
+
+    def combine(builder, x):
+        s, one = _sigmoid_vector(builder, a, x), ir.Constant(x.type, [1.0] * a.lanes)
+        return builder.fmul(s, builder.fadd(one, builder.fmul(x, builder.fsub(one, s))))
+
+    return rowwise._item_by_item(combine, a)
 
 
 def sigmoid(x):

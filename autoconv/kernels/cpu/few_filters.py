@@ -63,7 +63,7 @@ def _products(tile, planes, plane, wide, c, window, w, b, ones, filters, out, st
                     acc = simd.fma(acc, w, src, k, planes, p)
                     k += filters
                     p += plane
-        simd.store(simd.relu(acc) if relu else acc, out, dst, q, columns)
+        simd.store(simd.clip(acc, simd.RELU if relu else simd.LINEAR), out, dst, q, columns)
 
 
 @allocating

@@ -86,13 +86,13 @@ def _outputs(x, k, row, c, w, scale, b, y, winner, y_start, rows, wide, filters,
                     best = tile2x2.window_max(acc)
                     out = simd.steps(filters, p // 2, wide // 2, best)
                     start = y_start + line // 2 * (wide // 2) * filters + f
-                    simd.store(simd.relu(best), y, out, start, lanes)
+                    simd.store(simd.clip(best, simd.RELU), y, out, start, lanes)
                     if winner.size > 0:
                         tile2x2.store_winners(acc, best, winner, out, start, lanes)
                 else:
                     start = y_start + (line * wide + p) * filters + f
                     out = positions(start, wide * filters, filters, acc)
-                    simd.store(simd.relu(acc) if relu else acc, y, out, 0, lanes)
+                    simd.store(simd.clip(acc, simd.RELU if relu else simd.LINEAR), y, out, 0, lanes)
                     for i in range(start + 2 * wide * filters, start + (2 * wide + PIXELS) * filters, filters):
                         vectors.prefetch(y, i)
                         vectors.prefetch(y, i + wide * filters)

@@ -14,6 +14,7 @@ from ..buffers import aligned_empty
 from ..threads import get_num_threads
 from . import rowwise, simd, tasks, vectors
 from .arith import copy
+from .epilogue import CODES, finish, tile_activation
 from .flat import flatten
 from .jit import inline, kernel
 from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, add_parts, gathered_product, row_offsets, zeros
@@ -61,7 +62,7 @@ def _pack(w, panels):
 
 
 @inline
-def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filters, f, relu):
+def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filters, f, activation):
     """Computes the columns of one tile in y, from column f on, for `count` rows from row `first`
     on. The tile has `high` rows. Rows of w are `step` elements apart.
 
@@ -83,36 +84,39 @@ def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filt
                 k, k_w = k + 1, k_w + step
         if scale.size > 0:
             acc = simd.scale_rows(acc, scale, b, f, columns)
-        simd.store(simd.relu(acc) if relu else acc, y, dst, first * filters + f, columns)
+        simd.store(simd.clip(acc, activation), y, dst, first * filters + f, columns)
 
 
-@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
-def _multiply(x, w, panels, scale, b, y, starts, runs, tasks, relu):
-    """y (N,F) = x (N,C) @ w (C,F) scale + b. The complete panels of w are read from `panels`,
-    unless `panels` is empty.
+@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1], T[::1], int64[::1], int64[::1], int64, int64)",
+        parallel=True)
+def _multiply(x, w, panels, scale, b, y, addend, starts, runs, tasks, activation):
+    """y (N,F) = activation(x (N,C) @ w (C,F) scale + b + addend). The complete panels of w are read from
+    `panels`, unless `panels` is empty.
     """
     (n, c), filters = x.shape, b.size
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
     columns = simd.width(wide)
     whole = filters - filters % columns
     flat_x, flat_w, flat_y = flatten(x), flatten(w), flatten(y)
+    early = tile_activation(addend, activation)
     for task in prange(tasks):
         first, end = piece(n, task, tasks, M)
         for f in range(0, whole, columns):
             if panels.size > 0:
                 _panel(wide, M, flat_x, first, end - first, starts, c, panels, f * c, columns, scale, b, flat_y,
-                       filters, f, relu)
+                       filters, f, early)
             else:
                 _panel(wide, M, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b, flat_y,
-                       filters, f, relu)
+                       filters, f, early)
         f = whole
         if filters - f >= simd.width(narrow):
             _panel(narrow, NARROW_M, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b, flat_y,
-                   filters, f, relu)
+                   filters, f, early)
             f += simd.width(narrow)
         if f < filters:
             gathered_product(flat_x, first * c, starts, end - first, runs, c, flat_w, 0, scale, b, flat_y,
-                             first * filters, filters, f, filters, True, relu)
+                             first * filters, filters, f, filters, True, early)
+        finish(flat_y, addend, first * filters, (end - first) * filters, activation)
 
 
 @inline
@@ -190,9 +194,9 @@ def pays(filters: int, dtype) -> bool:
     return bool(filters >= NARROW_N * simd.lanes(dtype))
 
 
-def multiply(x, w, b, y, relu: bool = False, scale=None) -> None:
-    """y (N,F) = x (N,C) @ w (C,F) + b (F,). With `relu`, y = max(y, 0). `scale` (F,) multiplies w.
-    The bits of a row do not depend on N or on the number of threads.
+def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None) -> None:
+    """y (N,F) = activation(x (N,C) @ w (C,F) + b (F,) + addend). `scale` (F,) multiplies w. The bits of
+    a row do not depend on N or on the number of threads.
     """
     (n, c), filters = x.shape, y.shape[1]
     columns, threads = width(w.dtype), get_num_threads()
@@ -204,7 +208,9 @@ def multiply(x, w, b, y, relu: bool = False, scale=None) -> None:
         _pack(w, panels)
     tasks = max(1, -(-n // (ROWS * threads))) * threads
     scale = zeros(x.dtype, 0) if scale is None else scale
-    _multiply(x, w, panels, scale, b, y, row_offsets(-(-n // tasks) + M, c), ONE_RUN, tasks, relu)
+    addend = zeros(x.dtype, 0) if addend is None else addend.reshape(-1)
+    _multiply(x, w, panels, scale, b, y, addend, row_offsets(-(-n // tasks) + M, c), ONE_RUN, tasks,
+              CODES[activation])
 
 
 def outer_pays(filters: int, dtype) -> bool:

@@ -12,11 +12,13 @@ from numba import prange
 from .. import across
 from . import rowwise, simd
 from .arith import multiply  # noqa: F401 (re-exported)
+from .epilogue import CODES, activate, activate_grad
 from .flat import flatten
 from .jit import allocating, inline, kernel, record_calls
 from .pointwise import relu_grad  # noqa: F401 (re-exported)
 from .products import bias, ones
 from .rowwise import VECTORS
+from .simd import LINEAR
 
 WIDE = 64  # adjacent short rows are merged into rows of a multiple of this length, to fill vectors
 DEPTH = 32  # number of merged rows that are summed in the dtype of x; longer sums are in float64
@@ -115,8 +117,8 @@ def moments(x, parts, mean, variance):
         mean[c], variance[c] = pivot[c] + total_c / rows, 0.0 if rest < 0 else rest / rows
 
 
-@kernel("(T[:,::1], T[:,::1], boolean, T[::1], T[::1], T[::1], boolean, T[:,::1])", parallel=True)
-def _normalize(x, addend, has_addend, mean, scale, shift, relu, y):
+@kernel("(T[:,::1], T[:,::1], boolean, T[::1], T[::1], T[::1], int64, T[:,::1])", parallel=True)
+def _normalize(x, addend, has_addend, mean, scale, shift, activation, y):
     times, source, target = count_repeats(x.shape[1]), flatten(x), flatten(y)
     addends = flatten(addend)
     center, scales, shifts = repeat(mean, times), repeat(scale, times), repeat(shift, times)
@@ -135,17 +137,17 @@ def _normalize(x, addend, has_addend, mean, scale, shift, relu, y):
                 value = rowwise.add(rowwise.multiply(value, slope), level)
                 if has_addend:
                     value = rowwise.add(value, rowwise.row(zero, addends, pos, count))
-                rowwise.put(simd.relu(value) if relu else value, target, pos, count)
+                rowwise.put(activate(value, activation), target, pos, count)
                 pos += wide
 
 
-def normalize(x, mean, scale, shift, relu, y, addend=None) -> None:
-    """y = (x - mean) scale + shift, plus `addend` if given. With `relu`, y = max(y, 0)."""
-    _normalize(x, x if addend is None else addend, addend is not None, mean, scale, shift, relu, y)
+def normalize(x, mean, scale, shift, activation: str, y, addend=None) -> None:
+    """y = activation((x - mean) scale + shift + addend); `addend` may be None."""
+    _normalize(x, x if addend is None else addend, addend is not None, mean, scale, shift, CODES[activation], y)
 
 
 @inline
-def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
+def gradient_sums(x, dy, i, stop, center, scale, shift, activation, sums, products):
     """Sums dy and dy (x - center) per column of [i : stop]. A row is as long as `center`."""
     zero, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(zero)):
@@ -157,8 +159,8 @@ def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
             count = min(columns, stop - pos)
             diff = rowwise.subtract(rowwise.row(zero, x, pos, count), mid)
             gradient = rowwise.row(zero, dy, pos, count)
-            if relu:
-                gradient = rowwise.relu_grad(rowwise.add(rowwise.multiply(diff, slope), level), gradient)
+            if activation > LINEAR:
+                gradient = activate_grad(rowwise.add(rowwise.multiply(diff, slope), level), gradient, activation)
             total = rowwise.add(total, gradient)
             product = rowwise.multiply_add(gradient, diff, product)
             pos += wide
@@ -166,12 +168,9 @@ def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
         rowwise.put(product, products, j, columns)
 
 
-@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], boolean, float64[:,:,::1], T[::1], T[::1])",
+@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], int64, float64[:,:,::1], T[::1], T[::1])",
         parallel=True)
-def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum(dy (x - mean) inverse), dbeta = sum(dy). With `relu`, dy counts as 0 where the
-    ReLU's output was 0.
-    """
+def _parameter_grads(x, dy, mean, inverse, scale, shift, activation, parts, dgamma, dbeta):
     (rows, channels), count = x.shape, parts.shape[1]
     pixels, gradients, times = flatten(x), flatten(dy), count_repeats(channels)
     center, scales, shifts = repeat(mean, times), repeat(scale, times), repeat(shift, times)
@@ -181,7 +180,7 @@ def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbe
         parts[0, p], parts[1, p] = 0, 0
         for i in range(begin * channels, end * channels, DEPTH * center.size):
             gradient_sums(pixels, gradients, i, min(i + DEPTH * center.size, end * channels), center, scales, shifts,
-                          relu, sums, products)
+                          activation, sums, products)
             add_folded(products, parts[0, p])
             add_folded(sums, parts[1, p])
     for c in range(channels):
@@ -192,11 +191,15 @@ def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbe
         dgamma[c], dbeta[c] = product * inverse[c], total
 
 
-@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], boolean, T[::1], T[::1], T[:,::1])", parallel=True)
-def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
-    """dx = scale (dy - mean(dy) - xhat mean(dy xhat)), with xhat = (x - mean) inverse. With `relu`,
-    dy counts as 0 where the ReLU's output was 0.
+def parameter_grads(x, dy, mean, inverse, scale, shift, activation: str, parts, dgamma, dbeta) -> None:
+    """dgamma = sum(g (x - mean) inverse), dbeta = sum(g), where g is the gradient before the activation whose
+    result has the gradient dy.
     """
+    _parameter_grads(x, dy, mean, inverse, scale, shift, CODES[activation], parts, dgamma, dbeta)
+
+
+@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], int64, T[::1], T[::1], T[:,::1])", parallel=True)
+def _input_grad(x, dy, mean, inverse, scale, shift, activation, dgamma, dbeta, dx):
     (rows, channels), times = x.shape, count_repeats(x.shape[1])
     pixels, gradients, target = flatten(x), flatten(dy), flatten(dx)
     center, scales, shifts = repeat(mean, times), repeat(scale, times), repeat(shift, times)
@@ -219,11 +222,17 @@ def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
                 count = min(columns, stop - pos)
                 diff = rowwise.subtract(rowwise.row(zero, pixels, pos, count), mid)
                 gradient = rowwise.row(zero, gradients, pos, count)
-                if relu:
-                    gradient = rowwise.relu_grad(rowwise.add(rowwise.multiply(diff, factor), level), gradient)
+                if activation > LINEAR:
+                    value = rowwise.add(rowwise.multiply(diff, factor), level)
+                    gradient = activate_grad(value, gradient, activation)
                 gradient = rowwise.subtract(gradient, rowwise.multiply_add(diff, slope, average))
                 rowwise.put(rowwise.multiply(factor, gradient), target, pos, count)
                 pos += wide
+
+
+def input_grad(x, dy, mean, inverse, scale, shift, activation: str, dgamma, dbeta, dx) -> None:
+    """dx = scale (g - mean(g) - xhat mean(g xhat)), with xhat = (x - mean) inverse; g as in `parameter_grads`."""
+    _input_grad(x, dy, mean, inverse, scale, shift, CODES[activation], dgamma, dbeta, dx)
 
 
 @kernel("(T[::1], T[::1], float64, T[::1], T[::1], T[::1], T[::1], T[::1], T[::1])")

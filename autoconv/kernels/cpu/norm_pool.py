@@ -39,7 +39,7 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
                     place = rowwise.select_larger(value, best, rowwise.full(zero, k), place)
                     top = rowwise.select_larger(value, best, pixel, top)
                     best = rowwise.select_larger(value, best, value, best)
-                rowwise.put(simd.relu(best), target, dst + f, columns)
+                rowwise.put(simd.clip(best, simd.RELU), target, dst + f, columns)
                 rowwise.put(top, tops, dst + f, columns)
                 rowwise.put_bytes(place, places, dst + f, columns)
 

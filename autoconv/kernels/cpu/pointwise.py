@@ -34,16 +34,16 @@ def _elementwise(name: str, f: Callable) -> CpuKernel:
         for i in prange(y.size):
             y[i] = f(a[i], b[i], c[i])
 
-    count = len(inspect.signature(elementwise.ACTIVATIONS[name]).parameters)
+    count = len(inspect.signature(_FORMULAS[name]).parameters)
     signature = f"({', '.join(['T[::1]'] * (count + 1))})"
     return kernel(signature, parallel=True, grain=FEW, name=name)((apply_unary, apply_binary, apply_ternary)[count - 1])
 
 
 # The compiler vectorizes loops that call the polynomials of sigmoid and tanh.
-_FORMULAS = {**{name: inline(f) for name, f in elementwise.ACTIVATIONS.items()},
-             "sigmoid": exponential.sigmoid, "tanh": exponential.tanh}
+_FORMULAS = {**elementwise.ACTIVATIONS, **elementwise.with_sigmoid(exponential.sigmoid), "tanh": exponential.tanh}
 
-globals().update({name: _elementwise(name, f) for name, f in _FORMULAS.items()})
+globals().update({name: _elementwise(name, f if f in (exponential.sigmoid, exponential.tanh) else inline(f))
+                  for name, f in _FORMULAS.items()})
 
 
 @kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)

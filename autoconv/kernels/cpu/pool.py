@@ -7,6 +7,7 @@ from numba import prange
 from numpy.typing import DTypeLike
 
 from ...arguments.shapes import Window
+from . import simd
 from .arith import divide
 from .jit import inline, kernel
 from .products import bias, ones
@@ -153,7 +154,7 @@ def avg_pool2d(x, y, window: Window) -> None:
         return
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     stencil(x, *_unit_weights(x), y, forward_axis(kh, sh, dh, top, y.shape[1], has_w=False),
-            forward_axis(kw, sw, dw, left, y.shape[2], has_w=False), _size(x, y, window), False)
+            forward_axis(kw, sw, dw, left, y.shape[2], has_w=False), _size(x, y, window), simd.LINEAR)
 
 
 def avg_pool2d_grad(dy, dx, window: Window) -> None:
@@ -167,7 +168,7 @@ def avg_pool2d_grad(dy, dx, window: Window) -> None:
         dy, window_dy = np.empty(dy.shape, dy.dtype), dy
         divide(window_dy, _sizes(*dx.shape[1:3], *dy.shape[1:3], window, dy.dtype), dy)
     stencil(dy, *_unit_weights(dy), dx, backward_axis(kh, sh, dh, top, dx.shape[1], has_w=False),
-            backward_axis(kw, sw, dw, left, dx.shape[2], has_w=False), size or 1, False)
+            backward_axis(kw, sw, dw, left, dx.shape[2], has_w=False), size or 1, simd.LINEAR)
 
 
 def _unit_weights(x) -> tuple[np.ndarray, np.ndarray]:

@@ -84,12 +84,12 @@ def run_taps_part(acc, x, src, start, runs, run_length, w, j, filters, columns):
 
 @inline
 def gathered_product(
-    x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, end, fresh, relu
+    x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, end, fresh, activation
 ):
     """y[p, f:end] (+)= sum over q of x[start + pixels[p] + taps[q]] * w[q, f:end], for p below
     `count`.
 
-    If `fresh`, the sum starts from b[f:end], otherwise from y. `relu` replaces negative sums by 0.
+    If `fresh`, the sum starts from b[f:end], otherwise from y. `activation`, see simd.clip, is applied to the sums.
     w and y have rows of `filters` elements. `scale`, unless it is empty, multiplies the sum before
     b is added, and requires `fresh`.
     """
@@ -108,22 +108,23 @@ def gathered_product(
             acc = run_taps(acc, x, src, start, runs, run_length, w, w_start + f, filters)
             if scale.size > 0:
                 acc = simd.scale_rows(acc, scale, b, f, columns)
-            simd.store(simd.relu(acc) if relu else acc, y, dst, y_start + f, columns)
+            simd.store(simd.clip(acc, activation), y, dst, y_start + f, columns)
         f += columns
     while f < end:
         part = min(simd.width(narrow), end - f)
         if part > simd.width(single):
             _product_part(narrow, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start,
-                          filters, f, part, fresh, relu)
+                          filters, f, part, fresh, activation)
         else:
             _product_part(single, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start,
-                          filters, f, part, fresh, relu)
+                          filters, f, part, fresh, activation)
         f += part
 
 
 @inline
 def _product_part(
-    tile, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, part, fresh, relu
+    tile, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, part, fresh,
+    activation
 ):
     """Computes columns f to f + `part` of `gathered_product` with a tile that is wide enough."""
     for p in range(0, count, NARROW_M):
@@ -138,7 +139,7 @@ def _product_part(
             acc = run_taps_part(acc, x, src, start, runs, run_length, w, w_start + f, filters, part)
         if scale.size > 0:
             acc = simd.scale_rows(acc, scale, b, f, part)
-        simd.store(simd.relu(acc) if relu else acc, y, dst, y_start + f, part)
+        simd.store(simd.clip(acc, activation), y, dst, y_start + f, part)
 
 
 @inline
@@ -187,7 +188,7 @@ def _pool_part(tile, x, start, windows, count, runs, run_length, w, scale, b, y,
 def _store_pooled(acc, y, winner, q, count, j, filters, columns):
     best = tile2x2.window_max(acc)
     dst = simd.steps(filters, q, count, best)
-    simd.store(simd.relu(best), y, dst, j, columns)
+    simd.store(simd.clip(best, simd.RELU), y, dst, j, columns)
     if winner.size > 0:
         tile2x2.store_winners(acc, best, winner, dst, j, columns)
 

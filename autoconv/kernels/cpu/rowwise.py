@@ -165,6 +165,65 @@ def relu_grad(typingctx, value, gradient):
 
 
 @intrinsic
+def clip_grad(typingctx, value, gradient, activation):
+    """Returns the gradient of simd.clip(value, activation): 0 outside the limits, and `gradient` between them."""
+    nan = float("nan")
+
+    def codegen(context, builder, signature, args):
+        item = args[0].type.element.element
+        low, high = (simd._splat(builder, limit, value.lanes)
+                     for limit in simd.clip_limits(builder, item, args[2], (nan, nan)))
+        total = args[0]
+        for v in range(value.rows * value.vectors):
+            x, dy = (builder.extract_value(arg, v) for arg in args[:2])
+            outside = builder.or_(builder.fcmp_ordered("<=", x, low), builder.fcmp_ordered(">=", x, high))
+            total = builder.insert_value(total, builder.select(outside, ir.Constant(x.type, None), dy), v)
+        return total
+
+    return value(value, gradient, types.int64), codegen
+
+
+def _constant(vector, number):
+    return ir.Constant(vector, [number] * vector.count)
+
+
+@intrinsic
+def hard_sigmoid(typingctx, a):
+    """Returns min(max(a / 6 + 1/2, 0), 1)."""
+
+    def combine(builder, x):
+        y = builder.fadd(builder.fmul(x, _constant(x.type, 1 / 6)), _constant(x.type, 0.5))
+        y = builder.select(builder.fcmp_ordered("<", y, _constant(x.type, 0.0)), _constant(x.type, 0.0), y)
+        return builder.select(builder.fcmp_ordered(">", y, _constant(x.type, 1.0)), _constant(x.type, 1.0), y)
+
+    return _item_by_item(combine, a)
+
+
+@intrinsic
+def hard_sigmoid_grad(typingctx, value, gradient):
+    """Returns the gradient of `value` from that of hard_sigmoid(value)."""
+
+    def combine(builder, x, dy):
+        outside = builder.or_(builder.fcmp_ordered("<=", x, _constant(x.type, -3.0)),
+                              builder.fcmp_ordered(">=", x, _constant(x.type, 3.0)))
+        return builder.select(outside, _constant(x.type, 0.0), builder.fmul(dy, _constant(x.type, 1 / 6)))
+
+    return _item_by_item(combine, value, gradient)
+
+
+@intrinsic
+def hard_silu_grad(typingctx, value, gradient):
+    """Returns the gradient of `value` from that of value * hard_sigmoid(value)."""
+
+    def combine(builder, x, dy):
+        y = builder.fadd(builder.fmul(x, _constant(x.type, 1 / 3)), _constant(x.type, 0.5))
+        y = builder.select(builder.fcmp_ordered(">=", x, _constant(x.type, 3.0)), dy, builder.fmul(dy, y))
+        return builder.select(builder.fcmp_ordered("<=", x, _constant(x.type, -3.0)), _constant(x.type, 0.0), y)
+
+    return _item_by_item(combine, value, gradient)
+
+
+@intrinsic
 def select_larger(typingctx, a, b, x, y):
     """Returns `x` where a > b or a is NaN, and `y` elsewhere."""
 

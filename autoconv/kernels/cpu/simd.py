@@ -37,6 +37,7 @@ else:
     VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 16, (6, 2), (9, 1), 4
 
 INDEX = ir.IntType(64)
+LINEAR, RELU, RELU6 = range(3)  # the activations of `clip`
 
 
 def lanes(dtype) -> int:
@@ -394,20 +395,32 @@ def store(typingctx, acc, y, dst, j, columns):
     return types.void(acc, y, dst, types.int64, types.int64), codegen
 
 
+def clip_limits(builder, item, activation, otherwise):
+    """Returns the smallest and the largest result of `clip`, or the pair of numbers `otherwise` for LINEAR and
+    for all activations that are not applied by `clip`.
+    """
+    lower, upper = (ir.Constant(item, number) for number in otherwise)
+    is_relu6 = builder.icmp_signed("==", activation, INDEX(RELU6))
+    is_relu = builder.or_(builder.icmp_signed("==", activation, INDEX(RELU)), is_relu6)
+    return builder.select(is_relu, ir.Constant(item, 0), lower), builder.select(is_relu6, ir.Constant(item, 6), upper)
+
+
 @intrinsic
-def relu(typingctx, acc):
-    """Returns max(acc, 0). NaN stays NaN."""
+def clip(typingctx, acc, activation):
+    """Returns max(acc, 0) for RELU, min(max(acc, 0), 6) for RELU6, and acc for other activations. NaN stays NaN."""
 
     def codegen(context, builder, signature, args):
-        total = args[0]
+        total, item = args[0], args[0].type.element.element
+        low, high = (_splat(builder, limit, acc.lanes)
+                     for limit in clip_limits(builder, item, args[1], (-float("inf"), float("inf"))))
         for i in range(acc.rows * acc.vectors):
             value = builder.extract_value(args[0], i)
-            zero = ir.Constant(value.type, None)
-            value = builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
+            value = builder.select(builder.fcmp_ordered("<", value, low), low, value)
+            value = builder.select(builder.fcmp_ordered(">", value, high), high, value)
             total = builder.insert_value(total, value, i)
         return total
 
-    return acc(acc), codegen
+    return acc(acc, types.int64), codegen
 
 
 @intrinsic

@@ -14,6 +14,7 @@ import numpy as np
 from numba import prange
 
 from . import simd, vectors
+from .epilogue import finish
 from .flat import flatten
 from .jit import inline, kernel
 
@@ -126,11 +127,11 @@ def _sums(tile, x, src, k, w, j, taps, b, c, y, out, dst, columns, end):
 
 @inline
 def _finish(acc, y, out, dst, columns, end):
-    """Divides the sums by end[0], applies a ReLU if end[1] is True, and stores the result in y."""
-    divisor, relu = end
+    """Divides the sums by end[0], applies the activation end[1], see simd.clip, and stores the result in y."""
+    divisor, activation = end
     if divisor != 1:
         acc = vectors.divide(acc, divisor)
-    simd.store(simd.relu(acc) if relu else acc, y, out, dst, columns)
+    simd.store(simd.clip(acc, activation), y, out, dst, columns)
 
 
 @inline
@@ -177,16 +178,16 @@ def _neighbour_sums(tile, x, k, x_step, w, j, taps, b, c, y, out, dst, columns, 
     _finish(acc, y, out, dst, columns, end)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[:,:,:,::1], int64[:,::1], int64[:,::1], int64, boolean)",
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[:,:,:,::1], int64[:,::1], int64[:,::1], int64, int64)",
         parallel=True)
-def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
+def stencil(x, w, b, y, row_classes, column_classes, divisor, activation):
     """y (N,OH,OW,C) = the sums of x (N,H,W,C) times w (KH,KW,C,1), plus b (C,). The classes of rows
     and columns define which pixels of x a pixel of y reads. The sums are divided by `divisor` or,
-    if `divisor` is 0, by the number of taps. `relu` replaces negative results by 0.
+    if `divisor` is 0, by the number of taps. `activation` is a number of epilogue.CODES.
     """
     _, high, wide, channels = x.shape
     n, oh, ow, _ = y.shape
-    flat_x, flat_w, flat_y = flatten(x), flatten(w), flatten(y)
+    flat_x, flat_w, flat_y, nothing = flatten(x), flatten(w), flatten(y), b[:0]
     tile, single = simd.zeros(x, PIXELS, 1), simd.zeros(x, 1, EDGE)
     for task in prange(n * oh):
         s, p = task // oh, task % oh
@@ -210,7 +211,7 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
             k = x0 + (source + begin * source_step) * channels
             j = w0 + tap * channels
             dst = y0 + begin * y_step
-            end = (divisor if divisor > 0 else float(rows * taps), relu)
+            end = (divisor if divisor > 0 else float(rows * taps), activation)
             if stop - begin >= PIXELS and _touch(column_classes[kind]):
                 _neighbours(tile, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, dst, y_step, end,
                             ow * channels)
@@ -223,8 +224,9 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
                 q = edge if edge < begin else edge + stop - begin
                 column, low, high_tap = clip_window(q, source_step, -source, taps, gap, wide)
                 window = (rows, x_row, w_row, max(0, high_tap - low), gap * channels, tap_gap * channels)
-                end = (divisor if divisor > 0 else float(rows * (high_tap - low)), relu)
+                end = (divisor if divisor > 0 else float(rows * (high_tap - low)), activation)
                 k = x0 + (column + low * gap) * channels
                 j = w0 + (tap + low * tap_gap) * channels
                 _pixels(single, 1, flat_x, k, x_step, 1, flat_w, j, window, b, flat_y, y0 + q * y_step, y_step, end,
                         ow * channels)
+        finish(flat_y, nothing, task * ow * channels, ow * channels, activation)

@@ -326,11 +326,12 @@ def _task(tile, task, x, u, w, scale, b, y, winner, map_tiles, patches, targets,
                 dst = image * y_size + q + j
                 if pool:
                     best = tile2x2.window_max(acc)
-                    transforms.store_pixels(simd.relu(best), y, dst, targets, outputs // 4 * pos, spare)
+                    transforms.store_pixels(simd.clip(best, simd.RELU), y, dst, targets, outputs // 4 * pos, spare)
                     if winner.size > 0:  # only for tiles of 2x2 outputs
                         tile2x2.store_winners(acc, best, winner, simd.steps(0, 0, 1, best), dst + targets[pos], lanes)
                 else:
-                    transforms.store_pixels(simd.relu(acc) if relu else acc, y, dst, targets, outputs * pos, spare)
+                    acc = simd.clip(acc, simd.RELU if relu else simd.LINEAR)
+                    transforms.store_pixels(acc, y, dst, targets, outputs * pos, spare)
 
 
 @inline

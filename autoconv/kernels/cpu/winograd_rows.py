@@ -139,7 +139,7 @@ def _results(row, m, height, count, scale, b, addend, y, dst, pixels, relu):
             y0 = rowwise.add(y0, rowwise.row(row, addend, dst, columns))
             y1 = rowwise.add(y1, rowwise.row(row, addend, dst + columns, columns if is_full else 0))
         if relu:
-            y0, y1 = simd.relu(y0), simd.relu(y1)
+            y0, y1 = simd.clip(y0, simd.RELU), simd.clip(y1, simd.RELU)
         rowwise.put(y0, y, dst, columns)
         rowwise.put(y1, y, dst + columns, columns if is_full else 0)
         dst += 2 * columns
@@ -216,5 +216,5 @@ def conv2d(x, w, b, y, window: Window, relu: bool = False, rotate: bool = False,
     """Computes y (N,OH,OW,F) from x (N,H,W,C), w (9*C*F) scale (F,) and b (F,); see conv.py."""
     scale = ones(x.dtype, b.size) if scale is None else scale
     addend = zeros(x.dtype, 0) if addend is None else addend.reshape(-1)
-    _forward(x, w.reshape(-1), scale, b, addend, y, window.top, window.left, rotate, relu or addend.size > 0,
+    _forward(x, w.reshape(-1), scale, b, addend, y, window.top, window.left, rotate, relu,
              tasks.pieces(x.shape[0], y.shape[1]))

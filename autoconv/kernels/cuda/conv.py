@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 from ...arguments.shapes import Window
 from . import array as arrays
-from . import gather, tiles
+from . import gather, pointwise, tiles
 from .ending import finish_four, finish_sum, load_scale_bias, make_epilogue, store_four
 from .fours import starts_fours
 from .fragments import COLUMNS, make_layout
 from .gather import Gathering
 from .kernels import BlockKernel, block_kernel, cuda
 from .outer import outer
-from .pointwise import relu_grad  # noqa: F401 (relu_grad is re-exported: the gradient of conv2d with relu)
+from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient of conv2d with relu)
 from .product import copying, make_sum_locator, product_kernel, row_offset, summing
 from .ptx import load, store, times
 from .tiles import Tile, TileChoices
@@ -210,18 +210,21 @@ def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering,
         add_parts(out, y, **ending)
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
-    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`.
-    `scale` (F,) multiplies w. With `addend` of y's shape, the result is max(y + addend, 0).
+def conv2d(x, w, b, y, window: Window, groups: int = 1, activation: str = "linear", scale=None,
+           addend=None) -> None:
+    """y (N,OH,OW,F) = activation(x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) + addend). b and `addend`, of y's
+    shape, may be None. `scale` (F,) multiplies w.
     """
     filters, per_group = y.shape[3], y.shape[3] // groups
     _launch(_FORWARD, x, w, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
-            (filters, per_group, filters, per_group), b=b, scale=scale, addend=addend, relu=relu or addend is not None)
+            (filters, per_group, filters, per_group), b=b, scale=scale, addend=addend, relu=activation == "relu")
+    pointwise.activate(y, activation)
 
 
-def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
+def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, activation: str = "linear", scale=None,
+                 addend=None) -> None:
     """Computes `conv2d` for calls that need no gradient. On a GPU it is the same computation."""
-    conv2d(x, w, b, y, window, groups, relu, scale, addend)
+    conv2d(x, w, b, y, window, groups, activation, scale, addend)
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:

@@ -26,9 +26,9 @@ def _filters(w):
     return w.reshape(1, 1, *w.shape)
 
 
-def dense(x, w, b, y, relu: bool = False) -> None:
-    """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None; max(y, 0) with `relu`."""
-    conv2d(_image(x), _filters(w), b, _image(y), PIXEL, relu=relu)
+def dense(x, w, b, y, activation: str = "linear") -> None:
+    """y (N,F) = activation(x (N,C) @ w (C,F) + b (F,)). b may be None."""
+    conv2d(_image(x), _filters(w), b, _image(y), PIXEL, activation=activation)
 
 
 def dense_input_grad(dy, w, dx) -> None:

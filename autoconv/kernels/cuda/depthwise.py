@@ -8,6 +8,7 @@ A thread computes one element of the result, or four adjacent channels of it if 
 
 from ...arguments.shapes import Window
 from . import array as arrays
+from . import pointwise
 from .conv import PARTS, add_parts, bias, channel_sums, check_countable
 from .fours import WIDTHS, moving, portions, vector_kernel, width
 from .gather import divide, divisor
@@ -135,16 +136,17 @@ _FORWARD, _INPUT_GRADIENT, _WEIGHT_GRADIENT = (
     tuple(map(make, WIDTHS)) for make in (_forward, _input_gradient, _weight_gradient))
 
 
-def depthwise_conv2d(x, w, b, y, window: Window, relu: bool = False) -> None:
-    """Computes y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None. With `relu`,
-    the result is max(y, 0).
+def depthwise_conv2d(x, w, b, y, window: Window, activation: str = "linear") -> None:
+    """Computes y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None. The activation is
+    applied to y.
     """
     flat_b, has_bias = bias(b, w)
     size = _width(w, x, y, flat_b)
     for portion, result in portions(size, x, y):
         divisors = make_divisors(*y.shape[1:3], y.shape[3] // size, window)
         _FORWARD[size // 4](result.size // size, portion, w, flat_b, has_bias, result,
-                            tuple(window), divisors, divisor(w.shape[3]), relu)
+                            tuple(window), divisors, divisor(w.shape[3]), activation == "relu")
+    pointwise.activate(y, activation)
 
 
 def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:

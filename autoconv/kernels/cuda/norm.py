@@ -8,6 +8,8 @@ import math
 import numpy as np
 
 from .. import across, trace
+from . import array as arrays
+from . import pointwise
 from .arith import multiply  # noqa: F401 (re-exported)
 from .columns import (
     ADDING,
@@ -234,17 +236,29 @@ def moments(x, parts, mean, variance):
     _moments((-(-mean.size // COLUMNS),), x, partial, 1 / x.shape[0], mean, variance)
 
 
-def normalize(x, mean, scale, shift, relu, y, addend=None):
-    """y = (x - mean) scale + shift, plus `addend` if given. `relu` sets negative values to 0."""
+def normalize(x, mean, scale, shift, activation, y, addend=None):
+    """y = activation((x - mean) scale + shift + addend); `addend` may be None."""
     has_addend = addend is not None
-    run_rows(_NORMALIZE, x, addend if has_addend else x, has_addend, mean, scale, shift, relu, y)
+    run_rows(_NORMALIZE, x, addend if has_addend else x, has_addend, mean, scale, shift, activation == "relu", y)
+    pointwise.activate(y, activation)
 
 
-def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over the rows. With `relu`, dy is
-    taken as 0 where the ReLU's output is 0.
+def parameter_grads(x, dy, mean, inverse, scale, shift, activation, parts, dgamma, dbeta):
+    """dgamma = sum of g (x - mean) inverse, dbeta = sum of g, over the rows, where g is the gradient before
+    the activation whose result has the gradient dy.
     """
-    add_products(compute_sums(_PRODUCTS, x, dy, mean, scale, shift, relu), inverse, dgamma, dbeta)
+    dy = _before_activation(x, dy, mean, scale, shift, activation)
+    add_products(compute_sums(_PRODUCTS, x, dy, mean, scale, shift, activation == "relu"), inverse, dgamma, dbeta)
+
+
+def _before_activation(x, dy, mean, scale, shift, activation):
+    """Returns the gradient before the activation, or dy if the kernels compute it."""
+    if activation in ("linear", "relu"):
+        return dy
+    argument, gradient = (arrays.empty(x.gpu, x.shape, x.dtype) for _ in range(2))
+    normalize(x, mean, scale, shift, "linear", argument)
+    pointwise.activate_grad(argument.reshape(-1), dy.reshape(-1), gradient.reshape(-1), activation)
+    return gradient
 
 
 def add_products(partial, inverse, dgamma, dbeta):
@@ -252,11 +266,12 @@ def add_products(partial, inverse, dgamma, dbeta):
     _parameter_grads((-(-dgamma.size // COLUMNS),), partial, inverse, dgamma, dbeta)
 
 
-def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
-    """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse. With
-    `relu`, dy is taken as 0 where the ReLU's output is 0.
+def input_grad(x, dy, mean, inverse, scale, shift, activation, dgamma, dbeta, dx):
+    """dx = scale (g - mean of g - xhat mean of (g xhat)), with xhat = (x - mean) inverse; g as in
+    `parameter_grads`.
     """
-    run_rows(_INPUT_GRAD, x, dy, mean, inverse, scale, shift, relu, dx, extra=(dgamma, dbeta))
+    dy = _before_activation(x, dy, mean, scale, shift, activation)
+    run_rows(_INPUT_GRAD, x, dy, mean, inverse, scale, shift, activation == "relu", dx, extra=(dgamma, dbeta))
 
 
 def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, shift):

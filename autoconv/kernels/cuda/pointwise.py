@@ -42,7 +42,7 @@ def _elementwise(name, f) -> ItemKernel:
             i += 3 * fours
             store(y, i, f(load(a, i), load(b, i), load(c, i)))
 
-    count = len(inspect.signature(elementwise.ACTIVATIONS[name]).parameters)
+    count = len(inspect.signature(_FORMULAS[name]).parameters)
     signature = f"(int64, int64, {'const T[::1], ' * count}T[::1])"
     return kernel(signature, f"_{name}")((run_unary, run_binary, run_ternary)[count - 1])
 
@@ -52,8 +52,20 @@ def _run(kernel, *arrays):
     kernel(*threads(arrays[0].size, *arrays), *arrays)
 
 
-KERNELS = {name: _elementwise(name, inline(f)) for name, f in elementwise.ACTIVATIONS.items()}
+_FORMULAS = {**elementwise.ACTIVATIONS, **elementwise.with_sigmoid(inline(elementwise.sigmoid))}
+KERNELS = {name: _elementwise(name, f if name == "sigmoid" else inline(f)) for name, f in _FORMULAS.items()}
 globals().update({name: partial(_run, run) for name, run in KERNELS.items()})
+
+
+def activate(y, activation):
+    """y = activation(y), unless the kernel that computed y has applied the activation."""
+    if activation not in ("linear", "relu"):
+        _run(KERNELS[activation], y.reshape(-1), y.reshape(-1))
+
+
+def activate_grad(x, dy, dx, activation):
+    """dx = the gradient of x from dy, the gradient of activation(x)."""
+    _run(KERNELS[f"{activation}_grad"], x, dy, dx)
 
 
 @inline
