@@ -92,7 +92,7 @@ def test_training_is_the_same_with_and_without_fusion(net, fused, monkeypatch):
 
 
 def inverted_residual_net(activation, filters=72):
-    """Convolutions of every kind of loop, each with the activation; a dense layer; an addition without an activation."""
+    """Convolutions of every kind of loop, each with the activation; a dense layer; an addition without one."""
     images = x = Input((14, 14, 3))
     x = layers.Activation(activation)(layers.BatchNormalization()(Conv2D(20, 3, 2, "same")(x)))
     for kernel in (3, 5):

@@ -107,7 +107,9 @@ def _add_activation(word: str, layer: Any) -> Words:
 def _relu(layer: ReLU) -> Words:
     if layer.negative_slope or layer.threshold:
         return ()
-    return {None: ("relu",), 6: ("relu6",)}.get(layer.max_value, ())
+    if layer.max_value is None:
+        return ("relu",)
+    return ("relu6",) if layer.max_value == 6 else ()
 
 
 _WORDS: dict[type, Any] = {
