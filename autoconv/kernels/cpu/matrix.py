@@ -62,14 +62,13 @@ def _pack(w, panels):
 
 
 @inline
-def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filters, f, activation):
-    """Computes the columns of one tile in y, from column f on, for `count` rows from row `first`
-    on. The tile has `high` rows. Rows of w are `step` elements apart.
+def _panel(tile, high, columns, x, first, count, starts, c, w, j, step, scale, b, y, filters, f, activation):
+    """Computes `columns` columns of y, from column f on, for `count` rows from row `first` on. The tile
+    has `high` rows and at least as many columns. Rows of w are `step` elements apart.
 
     The rows of the tile after next are prefetched one by one. Prefetched all at once, they would
     fill the processor's miss queue, and the loads of this tile would wait for them.
     """
-    columns = simd.width(tile)
     for p in range(0, count, high):
         src, dst = simd.rows(starts, p, count, tile), simd.steps(filters, p, count, tile)
         acc = tile if scale.size > 0 else simd.add_row(tile, b, f, columns)
@@ -80,7 +79,10 @@ def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filt
             prefetch(y, row * filters + f, columns)
             row += 1
             for _ in range(c * (m + 1) // high - c * m // high):
-                acc = simd.fma(acc, x, src, k, w, k_w)
+                if columns == simd.width(tile):
+                    acc = simd.fma(acc, x, src, k, w, k_w)
+                else:
+                    acc = simd.fma_part(acc, x, src, k, w, k_w, columns)
                 k, k_w = k + 1, k_w + step
         if scale.size > 0:
             acc = simd.scale_rows(acc, scale, b, f, columns)
@@ -103,17 +105,20 @@ def _multiply(x, w, panels, scale, b, y, addend, starts, runs, tasks, activation
         first, end = piece(n, task, tasks, M)
         for f in range(0, whole, columns):
             if panels.size > 0:
-                _panel(wide, M, flat_x, first, end - first, starts, c, panels, f * c, columns, scale, b, flat_y,
-                       filters, f, early)
+                _panel(wide, M, simd.width(wide), flat_x, first, end - first, starts, c, panels, f * c, columns, scale,
+                       b, flat_y, filters, f, early)
             else:
-                _panel(wide, M, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b, flat_y,
-                       filters, f, early)
+                _panel(wide, M, simd.width(wide), flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b,
+                       flat_y, filters, f, early)
         f = whole
         if filters - f >= simd.width(narrow):
-            _panel(narrow, NARROW_M, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b, flat_y,
-                   filters, f, early)
+            _panel(narrow, NARROW_M, simd.width(narrow), flat_x, first, end - first, starts, c, flat_w, f, filters,
+                   scale, b, flat_y, filters, f, early)
             f += simd.width(narrow)
-        if f < filters:
+        if filters - f > simd.width(narrow) // NARROW_N:
+            _panel(narrow, NARROW_M, filters - f, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b,
+                   flat_y, filters, f, early)
+        elif f < filters:
             gathered_product(flat_x, first * c, starts, end - first, runs, c, flat_w, 0, scale, b, flat_y,
                              first * filters, filters, f, filters, True, early)
         finish(flat_y, addend, first * filters, (end - first) * filters, activation)
@@ -190,8 +195,8 @@ def width(dtype) -> int:
 
 
 def pays(filters: int, dtype) -> bool:
-    """Returns whether these loops are faster, which they are if columns fill the narrow tile."""
-    return bool(filters >= NARROW_N * simd.lanes(dtype))
+    """Returns whether these loops are faster, which they are for more columns than a vector has."""
+    return bool(filters > simd.lanes(dtype))
 
 
 def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None) -> None:
