@@ -89,21 +89,23 @@ def _panel(tile, high, columns, x, first, count, starts, c, w, j, step, scale, b
         simd.store(simd.clip(acc, activation), y, dst, first * filters + f, columns)
 
 
-@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1], T[::1], int64[::1], int64[::1], int64, int64)",
-        parallel=True)
-def _multiply(x, w, panels, scale, b, y, addend, starts, runs, tasks, activation):
+@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1], T[::1], int64[::1], int64[::1], int64, int64,"
+        " int64)", parallel=True)
+def _multiply(x, w, panels, scale, b, y, addend, starts, runs, tasks, pieces, activation):
     """y (N,F) = activation(x (N,C) @ w (C,F) scale + b + addend). The complete panels of w are read from
-    `panels`, unless `panels` is empty.
+    `panels`, unless `panels` is empty. Each of `tasks` tasks has a stretch of rows, and one of `pieces` pieces of
+    the columns.
     """
     (n, c), filters = x.shape, b.size
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
     columns = simd.width(wide)
-    whole = filters - filters % columns
     flat_x, flat_w, flat_y = flatten(x), flatten(w), flatten(y)
     early = tile_activation(addend, activation)
     for task in prange(tasks):
-        first, end = piece(n, task, tasks, M)
-        for f in range(0, whole, columns):
+        first, end = piece(n, task // pieces, tasks // pieces, M)
+        low, high = piece(filters, task % pieces, pieces, simd.width(narrow))
+        whole = high - (high - low) % columns
+        for f in range(low, whole, columns):
             if panels.size > 0:
                 _panel(wide, M, simd.width(wide), flat_x, first, end - first, starts, c, panels, f * c, columns, scale,
                        b, flat_y, filters, f, early)
@@ -111,17 +113,21 @@ def _multiply(x, w, panels, scale, b, y, addend, starts, runs, tasks, activation
                 _panel(wide, M, simd.width(wide), flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b,
                        flat_y, filters, f, early)
         f = whole
-        if filters - f >= simd.width(narrow):
+        if high - f >= simd.width(narrow):
             _panel(narrow, NARROW_M, simd.width(narrow), flat_x, first, end - first, starts, c, flat_w, f, filters,
                    scale, b, flat_y, filters, f, early)
             f += simd.width(narrow)
-        if filters - f > simd.width(narrow) // NARROW_N:
-            _panel(narrow, NARROW_M, filters - f, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b,
+        if high - f > simd.width(narrow) // NARROW_N:
+            _panel(narrow, NARROW_M, high - f, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b,
                    flat_y, filters, f, early)
-        elif f < filters:
+        elif f < high:
             gathered_product(flat_x, first * c, starts, end - first, runs, c, flat_w, 0, scale, b, flat_y,
-                             first * filters, filters, f, filters, True, early)
-        finish(flat_y, addend, first * filters, (end - first) * filters, activation)
+                             first * filters, filters, f, high, True, early)
+        if pieces == 1:
+            finish(flat_y, addend, first * filters, (end - first) * filters, activation)
+        else:
+            for p in range(first, end):
+                finish(flat_y, addend, p * filters + low, high - low, activation)
 
 
 @inline
@@ -212,10 +218,12 @@ def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None) ->
         panels = aligned_empty((filters // columns * columns * c,), w.dtype)
         _pack(w, panels)
     tasks = max(1, -(-n // (ROWS * threads))) * threads
+    # with more columns than rows, tasks that divide the columns read less memory
+    pieces = tasks if tasks == threads and filters > max(n, 2 * columns) else 1
     scale = zeros(x.dtype, 0) if scale is None else scale
     addend = zeros(x.dtype, 0) if addend is None else addend.reshape(-1)
-    _multiply(x, w, panels, scale, b, y, addend, row_offsets(-(-n // tasks) + M, c), ONE_RUN, tasks,
-              CODES[activation])
+    _multiply(x, w, panels, scale, b, y, addend, row_offsets(-(-n // (tasks // pieces)) + M, c), ONE_RUN, tasks,
+              pieces, CODES[activation])
 
 
 def outer_pays(filters: int, dtype) -> bool:
