@@ -26,6 +26,7 @@ ROWS = 96  # maximum number of rows in a task
 PACKED = 2048
 SQUARE = 16  # minimum number of rows and columns for transposing a matrix in registers
 AHEAD = 2  # distance of the prefetched rows, in tiles
+WEIGHTS_AHEAD = 12  # distance of the prefetched rows of weights, which the first tile of a task reads
 # rows that a weight gradient processes at a time, and number of rows between two prefetches
 STRETCH, FEW = 96, 12
 
@@ -79,6 +80,8 @@ def _panel(tile, high, columns, x, first, count, starts, c, w, j, step, scale, b
             prefetch(y, row * filters + f, columns)
             row += 1
             for _ in range(c * (m + 1) // high - c * m // high):
+                if p == 0:
+                    prefetch(w, k_w + WEIGHTS_AHEAD * step, columns)
                 if columns == simd.width(tile):
                     acc = simd.fma(acc, x, src, k, w, k_w)
                 else:
