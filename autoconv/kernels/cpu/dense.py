@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from ..threads import get_num_threads
-from . import pointwise, simd, tasks
+from . import matrix, pointwise, simd, tasks
 from .epilogue import CODES, end
 from .flat import flatten
 from .jit import inline, kernel
@@ -22,6 +22,7 @@ ROWS = 2 * simd.NARROW[0]  # rows of the result per task, unless weights have LA
 # weights with at least this many elements do not fit in a core's cache, so each task then has as
 # many rows as possible
 LARGE = 1 << 18
+DEEP = 2048  # maximum number of rows of large weights for which a panel of matrix.py fits in a core's cache
 # number of weights that one thread reads, for a single row of x, in the time that a second thread
 # needs to start
 FEW = 1 << 16
@@ -109,6 +110,9 @@ def dense(x, w, b, y, activation: str = "linear") -> None:
         columns = max(1, -(-filters // (tile * threads))) * tile  # one task per thread
         _multiply_row(x, w, bias(b, x.dtype, filters), y, ONE_RUN, columns, CODES[activation])
         _end(y, activation)
+        return
+    if w.size > LARGE and c <= DEEP and matrix.pays(filters, w.dtype):
+        matrix.multiply(x, w, bias(b, x.dtype, filters), y, activation)
         return
     rows = _large_rows(n, filters, w.dtype) if w.size >= LARGE else ROWS if n * w.size > tasks.SMALL else n
     _multiply(x, w, bias(b, x.dtype, filters), y, row_offsets(min(rows, n), c), ONE_RUN, rows,
