@@ -22,6 +22,7 @@ from numpy.typing import DTypeLike
 ALIGNMENT = 64  # number of bytes in a cache line, and in the widest vector registers
 # before a pool allocates memory, it frees the block sizes that were unused for this many steps
 KEPT = 16
+WASTE = 2  # an array may occupy a free block of less than this many times its size
 
 
 class Idle(list):
@@ -96,15 +97,17 @@ class Pool:
         """Returns an uninitialised C-contiguous array on `device`. If the device reuses memory
         itself, as a GPU does, the device allocates the array and the pool is not used.
         """
-        if device.reuses_memory:
-            return device.fresh(shape, dtype)
+        return device.fresh(shape, dtype) if device.reuses_memory else self.array(shape, dtype)
+
+    def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        """Returns an uninitialised C-contiguous array in the host's memory."""
         size = prod(shape) * np.dtype(dtype).itemsize + ALIGNMENT - 1 & -ALIGNMENT
         idle = self._sizes.get(size)
         if idle is None:
             idle = self._sizes.setdefault(size, Idle(int(size)))
         idle.step = self._step
         try:
-            memory = idle.pop()
+            memory = (idle or self._larger(size)).pop()
         except IndexError:
             for old_size, blocks in list(self._sizes.items()):
                 if blocks.step < self._step - KEPT:
@@ -115,6 +118,15 @@ class Pool:
         loan.memory = memory
         return np.ndarray(shape, dtype, buffer)
 
+    def _larger(self, size: int) -> list[Memory]:
+        """Returns the free blocks of the smallest size that is larger than `size`, but not too large. May be empty."""
+        fitting = [n for n, blocks in list(self._sizes.items()) if blocks and size < n < WASTE * size]
+        if not fitting:
+            return []
+        blocks = self._sizes[min(fitting)]
+        blocks.step = self._step
+        return blocks
+
     def begin_step(self) -> None:
         """Notifies the pool that a new step begins."""
         self._step += 1
@@ -124,9 +136,10 @@ _pool: ContextVar[Pool | None] = ContextVar("pool", default=None)
 
 
 @contextmanager
-def reusing(pool: Pool) -> Iterator[None]:
-    """Allocates new arrays from `pool` inside the `with` block. The block counts as one step."""
-    pool.begin_step()
+def reusing(pool: Pool | None) -> Iterator[None]:
+    """Allocates new arrays from `pool` inside the `with` block, which counts as one step; from no pool for None."""
+    if pool is not None:
+        pool.begin_step()
     token = _pool.set(pool)
     try:
         yield
@@ -137,6 +150,27 @@ def reusing(pool: Pool) -> Iterator[None]:
 def current_pool() -> Pool | None:
     """Returns the pool of the running step, or None outside a step."""
     return _pool.get()
+
+
+def scratch(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """Returns an uninitialised array for intermediate results. In a step, its memory comes from the step's pool."""
+    pool = current_pool()
+    return aligned_empty(shape, dtype) if pool is None else pool.array(shape, dtype)
+
+
+def without_loan(array: np.ndarray) -> np.ndarray:
+    """Returns an array in the same memory. If this is a pool's memory, the pool lends it again as soon as `array` is
+    freed, even if the returned array still exists.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    loan = getattr(base, "loan", None)
+    if loan is None:
+        return array
+    block = loan.memory._bytes
+    offset = array.__array_interface__["data"][0] - block.__array_interface__["data"][0]
+    return np.ndarray(array.shape, array.dtype, block, offset, array.strides)
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:

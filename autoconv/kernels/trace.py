@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from . import buffers
 from .locks import kernel_lock
 from .threads import Pace, take_number, team
 
@@ -48,11 +49,13 @@ def stop(reason: str) -> None:
         section.stop(reason)
 
 
-def suspend_recording() -> Any:
+@contextmanager
+def suspend_recording() -> Iterator[None]:
     """Suspends recording inside the `with` block. Arrays created in the block are constants, which
-    replays use but do not compute again.
+    replays use but do not compute again. So their memory is not from the step's pool.
     """
-    return _use_recorder(None)
+    with _use_recorder(None), buffers.reusing(None):
+        yield
 
 
 class Dynamic:
@@ -80,6 +83,7 @@ def call_resolved(function: Callable, arguments: tuple) -> None:
 class Section:
     """A section of a trace. It consists of the recorded calls `(function, arguments)`, in order,
     and of functions that draw the values of dynamic scalars. A replay runs these functions first.
+    The calls do not keep a pool's memory from being reused by arrays of later calls.
 
     reason: why the section is incomplete, or None if a replay repeats all of its work.
     """
@@ -96,7 +100,10 @@ class Section:
         """
         if owner is not self.trace.owner:
             self.stop("work on another device")
-        elif any(type(a) is Dynamic for a in arguments):
+            return
+        # A replay repeats the calls in the same order, so arrays may overlap in it as they do now.
+        arguments = tuple(buffers.without_loan(a) if isinstance(a, np.ndarray) else a for a in arguments)
+        if any(type(a) is Dynamic for a in arguments):
             self.calls.append((call_resolved, (function, arguments)))
         else:
             self.calls.append((function, arguments))

@@ -41,7 +41,9 @@ class Recorder:
         self.versions = versions
         self.find_mutable = find_mutable
         self._device = device
+        # Python code between two replays has its own pool, because the recorded calls keep using theirs.
         self._pool = devices.Pool()
+        self._python_pool = devices.Pool()
         self._trace: Any = None
         self._cut: dict[str, list[str]] = {}  # names of the parts of each cut section
         self._changes = -1
@@ -64,12 +66,12 @@ class Recorder:
     def recording(self, name: str, obstacle: str | None = None) -> Iterator[None]:
         """Records the piece `name`, which runs inside the block, unless there is an `obstacle`."""
         self.reasons[name] = obstacle
-        with devices.reusing(self._pool):
-            if obstacle is not None:
+        if obstacle is not None:
+            with devices.reusing(self._python_pool):
                 yield
-                return
-            with self._trace.record(name) as section:
-                yield
+            return
+        with devices.reusing(self._pool), self._trace.record(name) as section:
+            yield
         self._cut.pop(name, None)
         self.reasons[name] = section.reason
         if section.reason is not None:
@@ -103,7 +105,7 @@ class Recorder:
             if isinstance(action, tuple):
                 self._trace.replay(*action)
             else:
-                with devices.reusing(self._pool):
+                with devices.reusing(self._python_pool):
                     action()
 
     def draw(self) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from ..buffers import aligned_empty
+from ..buffers import scratch
 from . import (
     few_filters,
     first_layer,
@@ -349,7 +349,7 @@ def _row_sums(rows, partial):
 def channel_sums(dy, db) -> None:
     """db (F,) = the sum of dy (..., F) over all but its last axis."""
     rows = dy.reshape(-1, db.size)
-    partial = np.empty((tasks.parts(len(rows), len(rows), db.size), db.size), dy.dtype)
+    partial = scratch((tasks.parts(len(rows), len(rows), db.size), db.size), dy.dtype)
     _row_sums(rows, partial)
     add_parts(partial, db)
 
@@ -360,11 +360,11 @@ def swap_axes(w, groups: int = 1, reverse: bool = False) -> np.ndarray:
     """
     if groups > 1:
         taps, group_c, filters = w.shape
-        out = aligned_empty((taps, filters // groups, groups, group_c), w.dtype)
+        out = scratch((taps, filters // groups, groups, group_c), w.dtype)
         w = w.reshape(taps, group_c, groups, filters // groups)
         copy((w[::-1] if reverse else w).transpose(0, 3, 2, 1), out)
     else:
-        out = aligned_empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
+        out = scratch((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
         transpose(w, out, reverse)
     return out.reshape(-1)
 
@@ -385,7 +385,7 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     else:
         p = plan(*x.shape, dw.shape[2], window)
         parts = tasks.parts(len(x), dy.size // f, dw.size)
-        partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, f), x.dtype)
+        partial, partial_b = scratch((parts, dw.size), x.dtype), scratch((parts, f), x.dtype)
         _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border,
                          tasks.pieces(parts, -(-p.taps.size // tasks.BLOCK)))
         add_parts(partial, dw.reshape(-1))

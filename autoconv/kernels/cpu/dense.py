@@ -7,6 +7,7 @@ of the result with complete sums, so results are bit-for-bit equal for any numbe
 import numpy as np
 from numba import prange
 
+from ..buffers import scratch
 from ..threads import get_num_threads
 from . import matrix, pointwise, simd, tasks
 from .epilogue import CODES, end
@@ -141,11 +142,11 @@ def dense_input_grad(dy, w, dx) -> None:
         dense(w, dy.reshape(filters, 1), None, dx.reshape(c, 1))
         return
     if filters <= n:
-        turn(w, wt := np.empty((filters, c), w.dtype))
+        turn(w, wt := scratch((filters, c), w.dtype))
         dense(dy, wt, None, dx)
         return
-    dx_t = np.empty((c, n), dx.dtype)
-    turn(dy, dy_t := np.empty((filters, n), dy.dtype))
+    dx_t = scratch((c, n), dx.dtype)
+    turn(dy, dy_t := scratch((filters, n), dy.dtype))
     dense(w, dy_t, None, dx_t)
     turn(dx_t, dx)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
+from ..buffers import scratch
 from . import simd, tasks, vectors
 from .arith import copy
 from .arith import sum as sum_axes
@@ -143,7 +144,7 @@ def depthwise_conv2d(x, w, b, y, window: Window, activation: str = "linear") -> 
 def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
     """Computes dx (N,H,W,C) from dy (N,OH,OW,C*M) and w (KH,KW,C,M)."""
     (kh, kw, sh, sw, dh, dw, top, _, left, _), multiplier = window, w.shape[3]
-    wide = dx if multiplier == 1 else np.empty((*dx.shape[:3], dy.shape[3]), dx.dtype)
+    wide = dx if multiplier == 1 else scratch((*dx.shape[:3], dy.shape[3]), dx.dtype)
     stencil(dy, w.reshape(kh, kw, -1, 1), bias(None, dx.dtype, dy.shape[3]), wide,
             backward_axis(kh, sh, dh, top, dx.shape[1]), backward_axis(kw, sw, dw, left, dx.shape[2]), 1,
             simd.LINEAR)
@@ -155,8 +156,8 @@ def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """Computes dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
     wide = _repeat(x, dw.shape[3])
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)
-    partial = np.empty((parts, dw.size), x.dtype)
-    partial_b = np.empty((parts, db.size), x.dtype)
+    partial = scratch((parts, dw.size), x.dtype)
+    partial_b = scratch((parts, db.size), x.dtype)
     _weight_gradient(wide, dy, partial, partial_b, *_regions(wide.shape, *dy.shape[1:3], window), tuple(window))
     add_parts(partial, dw.reshape(-1))
     add_parts(partial_b, db)
@@ -166,6 +167,6 @@ def _repeat(x, times: int) -> np.ndarray:
     """Repeats each channel of x (N,H,W,C) `times` times, once for each of its kernels."""
     if times == 1:
         return x
-    wide = np.empty((*x.shape, times), x.dtype)
+    wide = scratch((*x.shape, times), x.dtype)
     copy(x[..., None], wide)
     return wide.reshape(*x.shape[:3], x.shape[3] * times)

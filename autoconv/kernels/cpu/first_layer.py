@@ -16,6 +16,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
+from ..buffers import scratch
 from . import rowwise, simd, tasks, tile2x2, vectors
 from .first_tile import add_outer, add_window, add_winners, positions
 from .flat import flatten
@@ -242,8 +243,8 @@ def _pooled_weight_gradient(x, y, winner, dy, partial, partial_b, border):
 def weight_grad(x, dy, dw, db, window: Window, y=None, winner=None) -> None:
     """Computes conv.conv2d_weight_grad or, with `y` and `winner`, fused.conv2d_relu_pool_grad."""
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)
-    partial = np.empty((parts, dw.size), x.dtype)
-    partial_b = np.empty((parts, db.size), x.dtype)
+    partial = scratch((parts, dw.size), x.dtype)
+    partial_b = scratch((parts, db.size), x.dtype)
     if winner is None:
         _weight_gradient(x, dy, partial, partial_b, _border(x, window))
     else:

@@ -13,6 +13,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
+from ..buffers import scratch
 from . import first_layer, pointwise, rowwise, simd, tasks, ways, winograd
 from .conv import (
     close_chunk,
@@ -221,7 +222,7 @@ def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
         first_layer.weight_grad(x, dy, dw, db, window, y, winner)
         return
     if way is Way.SQUARES:
-        full = np.empty((x.shape[0], *window.output_size(*x.shape[1:3]), y.shape[3]), x.dtype)
+        full = scratch((x.shape[0], *window.output_size(*x.shape[1:3]), y.shape[3]), x.dtype)
         _spread(y, winner.reshape(-1), dy, full)
         if dx is not None:
             conv2d_input_grad(full, w, dx, window)
@@ -230,8 +231,8 @@ def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     p = plan(*x.shape, x.shape[3], window)
     items, filters, windows = p.taps.size, y.shape[3], _windows(*x.shape, window)
     parts = tasks.parts(len(x), y.size // filters, dw.size)
-    partial = np.empty((parts, dw.size), x.dtype)
-    partial_b = np.empty((parts, filters), x.dtype)
+    partial = scratch((parts, dw.size), x.dtype)
+    partial_b = scratch((parts, filters), x.dtype)
     if dx is None and p.run_length * x.itemsize < simd.VECTOR_BYTES:
         # A window's runs do not fill a vector, so empty lanes would cost more than skipping the
         # other pixels saves.
@@ -243,6 +244,6 @@ def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
         dx = np.empty((0, *x.shape[1:]), x.dtype) if dx is None else dx
         _sparse_gradients(x, wt, y, winner.reshape(-1), dy.reshape(-1), dx, partial, partial_b, windows, p.samples,
                           p.runs, p.run_length, p.border, tasks.pieces(parts, filters))
-        add_parts(partial, total := np.empty(dw.size, x.dtype))
+        add_parts(partial, total := scratch((dw.size,), x.dtype))
         transpose(total.reshape(1, filters, items), dw.reshape(1, items, filters), False)
     add_parts(partial_b, db)

@@ -10,7 +10,7 @@ this itself, because a tile reads six rows at once.
 import numpy as np
 from numba import prange
 
-from ..buffers import aligned_empty
+from ..buffers import scratch
 from ..threads import get_num_threads
 from . import rowwise, simd, tasks, vectors
 from .arith import copy
@@ -218,7 +218,7 @@ def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None) ->
     if filters == columns:
         panels = w.reshape(-1)
     elif n >= PACKED and filters > columns:
-        panels = aligned_empty((filters // columns * columns * c,), w.dtype)
+        panels = scratch((filters // columns * columns * c,), w.dtype)
         _pack(w, panels)
     tasks = max(1, -(-n // (ROWS * threads))) * threads
     # with more columns than rows, tasks that divide the columns read less memory
@@ -239,8 +239,8 @@ def outer(x, dy, dw, db, samples: int) -> None:
     `samples` samples of the batch.
     """
     parts = tasks.parts(samples, len(x), dw.size)
-    partial = np.empty((parts, dw.size), x.dtype)
-    partial_b = np.empty((parts, db.size), x.dtype)
+    partial = scratch((parts, dw.size), x.dtype)
+    partial_b = scratch((parts, db.size), x.dtype)
     _outer(x, dy, partial, partial_b, tasks.pieces(parts, db.size // width(x.dtype)))
     add_parts(partial, dw.reshape(-1))
     add_parts(partial_b, db)

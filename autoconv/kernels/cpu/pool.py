@@ -7,6 +7,7 @@ from numba import prange
 from numpy.typing import DTypeLike
 
 from ...arguments.shapes import Window
+from ..buffers import scratch
 from . import simd
 from .arith import divide
 from .jit import inline, kernel
@@ -165,7 +166,7 @@ def avg_pool2d_grad(dy, dx, window: Window) -> None:
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     size = _size(dx, dy, window)
     if size == 0:
-        dy, window_dy = np.empty(dy.shape, dy.dtype), dy
+        dy, window_dy = scratch(dy.shape, dy.dtype), dy
         divide(window_dy, _sizes(*dx.shape[1:3], *dy.shape[1:3], window, dy.dtype), dy)
     stencil(dy, *_unit_weights(dy), dx, backward_axis(kh, sh, dh, top, dx.shape[1], has_w=False),
             backward_axis(kw, sw, dw, left, dx.shape[2], has_w=False), size or 1, simd.LINEAR)

@@ -28,7 +28,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from ..buffers import aligned_empty
+from ..buffers import scratch
 from ..threads import get_num_threads
 from . import simd, tile2x2, transforms
 from .flat import flatten
@@ -380,7 +380,7 @@ def _compute(x, w, b, y, winner, t: Tiles, side: int, scale, options) -> None:
     """Computes the convolution. `options` is described in `_task`."""
     n, f = x.shape[0], w.shape[2]
     scale, count = ones(x.dtype, f) if scale is None else scale, n * t.size
-    u = aligned_empty(((side + 2) ** 2 * w[0].size if count > FEW else 0,), w.dtype)
+    u = scratch(((side + 2) ** 2 * w[0].size if count > FEW else 0,), w.dtype)
     forward, transform = (_forward_4x4, _transform_kernels_4x4) if side == 4 else (_forward, _transform_kernels)
     if u.size:  # if u is empty, each task transforms U itself
         transform(w, scale, u, options[0])

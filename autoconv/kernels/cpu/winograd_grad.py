@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from ..buffers import aligned_empty
+from ..buffers import scratch
 from . import rowwise, simd, transforms, winograd_ranges
 from .flat import flatten
 from .jit import allocating, inline, kernel
@@ -141,7 +141,7 @@ def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
     blocks = -(-c // STRETCH) * -(-f // (N * simd.lanes(x.dtype)))
     shares = max(1, min(PARTS // blocks, n * t.size // LEAST_TILES))
-    parts = aligned_empty((shares, 16 * c * f), x.dtype)
+    parts = scratch((shares, 16 * c * f), x.dtype)
     ranges = winograd_ranges.empty(shares, c, x.dtype), winograd_ranges.empty(shares, f, x.dtype)
     if not n:
         parts[...] = 0

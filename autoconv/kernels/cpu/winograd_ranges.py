@@ -23,6 +23,7 @@ import math
 import numpy as np
 from numba import prange
 
+from ..buffers import scratch
 from . import rowwise, simd, transforms
 from .flat import flatten
 from .jit import allocating, inline, kernel
@@ -207,13 +208,13 @@ def _replace(dw, a, b, a_spreads, b_spreads, is_x, top, left):
 
 def empty(parts: int, columns: int, dtype: np.dtype) -> np.ndarray:
     """Returns an array for the results of `parts` calls of `measure`."""
-    return np.empty((LINES * parts, columns), dtype)
+    return scratch((LINES * parts, columns), dtype)
 
 
 def replace(dw, x, dy, x_ranges, dy_ranges, top: int, left: int) -> None:
     """Computes directly the elements of dw (9,C,F) for which Winograd's algorithm is imprecise."""
-    x_spreads = np.empty((2, x.shape[3]), x.dtype)
-    dy_spreads = np.empty((2, dy.shape[3]), x.dtype)
+    x_spreads = scratch((2, x.shape[3]), x.dtype)
+    dy_spreads = scratch((2, dy.shape[3]), x.dtype)
     _spreads(x_ranges, x_spreads)
     _spreads(dy_ranges, dy_spreads)
     _replace(dw, x, dy, x_spreads, dy_spreads, True, top, left)
