@@ -13,16 +13,26 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .arena import Arena
+
 ALIGNMENT = 64  # number of bytes in a cache line, and in the widest vector registers
 # before a pool allocates memory, it frees the block sizes that were unused for this many steps
 KEPT = 16
-WASTE = 2  # an array may occupy a free block of less than this many times its size
+SEGMENT = 1 << 22  # minimum number of bytes that a pool for recorded work allocates at a time
+
+
+@lru_cache(maxsize=256)
+def _buffer_class(size: int) -> Any:
+    """Returns the ctypes class of buffers of `size` bytes."""
+    attributes = {"_type_": ctypes.c_uint8, "_length_": size, "__slots__": ("__weakref__", "loan")}
+    return type("Buffer", (ctypes.Array,), attributes)
 
 
 class Idle(list):
@@ -32,24 +42,40 @@ class Idle(list):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        attributes = {"_type_": ctypes.c_uint8, "_length_": size, "__slots__": ("__weakref__", "loan")}
-        self.kind: Any = type("Buffer", (ctypes.Array,), attributes)
+        self.kind = _buffer_class(size)
         self.itself = weakref.ref(self)
         self.step = 0
 
 
 class Memory:
-    """A memory block of `size` bytes at `address`, aligned to a cache line. `idle` is a weak
-    reference to the list that the block returns to when it is free.
+    """A memory block of `size` bytes, aligned to a cache line. `idle` is a weak reference to the list
+    that the block returns to when it is free.
     """
 
-    __slots__ = ("_bytes", "address", "idle")
+    __slots__ = ("block", "idle")
 
     def __init__(self, size: int, idle: "weakref.ref[Idle]") -> None:
-        self._bytes = np.empty(size + ALIGNMENT, np.uint8)
-        first = self._bytes.__array_interface__["data"][0]
-        self.address = first + -first % ALIGNMENT
+        self.block = aligned_empty((size,), np.uint8)
         self.idle = idle
+
+    def give_back(self) -> None:
+        idle = self.idle()
+        if idle is not None:  # None if the pool no longer keeps blocks of this size
+            idle.append(self)
+
+
+class Part:
+    """A memory block that is a piece of an arena's segment."""
+
+    __slots__ = ("_arena", "_piece", "block")
+
+    def __init__(self, size: int, arena: Arena) -> None:
+        self._arena = arena
+        self._piece = arena.take(size)
+        self.block = self._piece.view(size, np.dtype(np.uint8))
+
+    def give_back(self) -> None:
+        self._arena.give_back(self._piece)
 
 
 class Loan(weakref.ref):
@@ -64,16 +90,22 @@ class Loan(weakref.ref):
 
     __slots__ = ("memory",)
 
-    memory: Memory
+    memory: Memory | Part
 
 
 def _give_back(loan: Loan) -> None:
     """Returns a loan's memory to its pool. Python may call this function in any thread and at any
     point, so the function acquires no lock. It needs none, because `list.append` is atomic.
     """
-    idle = loan.memory.idle()
-    if idle is not None:  # None if the pool no longer keeps blocks of this size
-        idle.append(loan.memory)
+    loan.memory.give_back()
+
+
+def _lend(memory: Memory | Part, kind: Any, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """Returns an array in this memory. `kind` is the ctypes class of its buffer."""
+    buffer = kind.from_address(memory.block.__array_interface__["data"][0])
+    buffer.loan = loan = Loan(buffer, _give_back)
+    loan.memory = memory
+    return np.ndarray(shape, dtype, buffer)
 
 
 class Pool:
@@ -107,29 +139,31 @@ class Pool:
             idle = self._sizes.setdefault(size, Idle(int(size)))
         idle.step = self._step
         try:
-            memory = (idle or self._larger(size)).pop()
+            memory = idle.pop()
         except IndexError:
             for old_size, blocks in list(self._sizes.items()):
                 if blocks.step < self._step - KEPT:
                     self._sizes.pop(old_size, None)
             memory = Memory(size, idle.itself)
-        buffer = idle.kind.from_address(memory.address)
-        buffer.loan = loan = Loan(buffer, _give_back)
-        loan.memory = memory
-        return np.ndarray(shape, dtype, buffer)
-
-    def _larger(self, size: int) -> list[Memory]:
-        """Returns the free blocks of the smallest size that is larger than `size`, but not too large. May be empty."""
-        fitting = [n for n, blocks in list(self._sizes.items()) if blocks and size < n < WASTE * size]
-        if not fitting:
-            return []
-        blocks = self._sizes[min(fitting)]
-        blocks.step = self._step
-        return blocks
+        return _lend(memory, idle.kind, shape, dtype)
 
     def begin_step(self) -> None:
         """Notifies the pool that a new step begins."""
         self._step += 1
+
+
+class RecordingPool(Pool):
+    """A pool for recorded work. Its arrays have many different sizes and are requested only once, so they
+    are pieces of a few large segments. To find a piece takes longer than in another pool.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._arena = Arena(lambda size: aligned_empty((size,), np.uint8), SEGMENT, doubling=True)
+
+    def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        size = max(1, prod(shape) * np.dtype(dtype).itemsize)
+        return _lend(Part(int(size), self._arena), _buffer_class(int(size)), shape, dtype)
 
 
 _pool: ContextVar[Pool | None] = ContextVar("pool", default=None)
@@ -168,7 +202,7 @@ def without_loan(array: np.ndarray) -> np.ndarray:
     loan = getattr(base, "loan", None)
     if loan is None:
         return array
-    block = loan.memory._bytes
+    block = loan.memory.block
     offset = array.__array_interface__["data"][0] - block.__array_interface__["data"][0]
     return np.ndarray(array.shape, array.dtype, block, offset, array.strides)
 

@@ -16,11 +16,11 @@ from numpy.typing import DTypeLike
 
 from ..engine.errors import DeviceError
 from . import threads, trace
-from .buffers import ALIGNMENT, Pool, aligned_empty, current_pool, reusing
+from .buffers import ALIGNMENT, Pool, RecordingPool, aligned_empty, current_pool, reusing
 from .kernel import Kernel, find_kernels
 from .trace import Trace
 
-__all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "get", "get_num_threads", "reusing",
+__all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "RecordingPool", "get", "get_num_threads", "reusing",
            "set_num_threads"]
 
 

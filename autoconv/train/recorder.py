@@ -42,7 +42,7 @@ class Recorder:
         self.find_mutable = find_mutable
         self._device = device
         # Python code between two replays has its own pool, because the recorded calls keep using theirs.
-        self._pool = devices.Pool()
+        self._pool = devices.RecordingPool()
         self._python_pool = devices.Pool()
         self._trace: Any = None
         self._cut: dict[str, list[str]] = {}  # names of the parts of each cut section

@@ -16,9 +16,9 @@ from numpy.typing import DTypeLike
 
 from ...engine.errors import DeviceError
 from .. import trace
+from ..arena import Arena, Piece
 from ..precision import get_precision
 from . import driver, failures, order
-from .arena import Arena, Piece
 from .internals import DRIVER_ERRORS, cuda
 
 if TYPE_CHECKING:

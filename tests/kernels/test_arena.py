@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from autoconv.kernels.cuda.arena import ALIGNMENT, Arena
+from autoconv.kernels.arena import ALIGNMENT, Arena
 
 UNIT, SEGMENT = ALIGNMENT, 16 * ALIGNMENT
 

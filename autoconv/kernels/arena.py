@@ -1,4 +1,4 @@
-"""`Arena`: allocates pieces of a few large memory segments, without calling the driver each time.
+"""`Arena`: allocates pieces of a few large memory segments, on a GPU and for recorded work on the CPU.
 
 An allocation uses the smallest free piece that is large enough and splits off the rest. A freed
 piece is merged with adjacent free pieces. A training step requests the same sizes in the same order
@@ -12,20 +12,21 @@ from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any
 
-ALIGNMENT = 512  # bytes; the driver's own allocations have at least this alignment
+ALIGNMENT = 512  # bytes; CUDA's own allocations have at least this alignment
 VIEWS = 1024  # maximum number of cached array views per segment, because creating a view is slow
 
 
 class Segment:
-    """One allocation from the driver, the byte array `memory`. The dicts `starts` and `stops` map
-    the first byte, and the byte after the last, of each free piece to the piece.
+    """One large allocation, the byte array `memory`. The dict `stops` maps the first byte of each free piece
+    to the byte after its last, and `starts` the other way round. They contain no pieces, because such a
+    reference cycle would delay freeing the memory.
     """
 
     def __init__(self, number: int, memory: Any) -> None:
         self.number = number
         self.size = memory.shape[0]
-        self.starts: dict[int, Piece] = {}
-        self.stops: dict[int, Piece] = {}
+        self.starts: dict[int, int] = {}
+        self.stops: dict[int, int] = {}
         self.view = lru_cache(VIEWS)(partial(_view, memory))
 
 
@@ -55,12 +56,14 @@ class Arena:
     """Allocates memory in segments from `allocate(size)`, a function that returns a flat byte array
     or raises MemoryError.
 
+    A segment has at least `segment` bytes and, if `doubling`, as many as all earlier segments together.
     `allocated_bytes` is the total size of the segments, `allocations` the number of allocations.
     """
 
-    def __init__(self, allocate: Callable[[int], Any], segment: int) -> None:
+    def __init__(self, allocate: Callable[[int], Any], segment: int, doubling: bool = False) -> None:
         self._allocate = allocate
         self._segment = segment
+        self._doubling = doubling
         self._lock = threading.Lock()
         self._free: list[Piece] = []  # sorted by `Piece.order`
         self._freed_pieces: list[Piece] = []  # freed pieces that are not yet in `_free`
@@ -82,7 +85,7 @@ class Arena:
             return Piece(piece.segment, piece.start, piece.start + size)
 
     def count_unused(self) -> int:
-        """Returns the number of bytes that are allocated from the driver but not in use."""
+        """Returns the number of bytes that are allocated but not in use."""
         with self._lock:
             self._collect()
             return sum(map(_size, self._free))
@@ -106,7 +109,8 @@ class Arena:
         """Allocates a segment. If that fails, frees unused segments and tries again; if that fails
         too, allocates a segment of only `size` bytes.
         """
-        for attempt in (self._segment, self._segment, 0):
+        usual = max(self._segment, self.allocated_bytes if self._doubling else 0)
+        for attempt in (usual, usual, 0):
             try:
                 memory = self._allocate(max(attempt, size))
                 break
@@ -124,25 +128,22 @@ class Arena:
         while self._freed_pieces:
             piece = self._freed_pieces.pop()
             segment = piece.segment
-            start = piece.start
-            stop = piece.stop
-            previous = segment.stops.get(start)
-            following = segment.starts.get(stop)
-            if previous is not None:
-                self._remove(previous)
-                start = previous.start
-            if following is not None:
-                self._remove(following)
-                stop = following.stop
+            start = segment.starts.get(piece.start, piece.start)
+            stop = segment.stops.get(piece.stop, piece.stop)
+            if start < piece.start:
+                self._remove(Piece(segment, start, piece.start))
+            if stop > piece.stop:
+                self._remove(Piece(segment, piece.stop, stop))
             self._insert(Piece(segment, start, stop))
 
     def _insert(self, piece: Piece) -> None:
         insort(self._free, piece, key=_order)
-        piece.segment.starts[piece.start] = piece.segment.stops[piece.stop] = piece
+        piece.segment.stops[piece.start] = piece.stop
+        piece.segment.starts[piece.stop] = piece.start
 
     def _remove(self, piece: Piece) -> None:
         del self._free[bisect_left(self._free, piece.order, key=_order)]
-        del piece.segment.starts[piece.start], piece.segment.stops[piece.stop]
+        del piece.segment.stops[piece.start], piece.segment.starts[piece.stop]
 
 
 _order = attrgetter("order")
