@@ -19,6 +19,25 @@ Shape = tuple[int | None, int | None, int]  # (H, W, C); None means any size
 # An image: numbers (H, W) or (H, W, C), or the name of a picture file.
 ImageLike = np.ndarray | Sequence[Sequence[Any]] | str | os.PathLike[str]
 
+class Preprocessing(NamedTuple):
+    """The conversion of pixels 0..255 to a net's input: pixels * scale + offset, per channel. bgr: whether the channels
+    are first reversed to blue, green, red.
+    """
+
+    scale: float | tuple[float, ...] = 1.0
+    offset: float | tuple[float, ...] = 0.0
+    bgr: bool = False
+
+
+# The modes of Keras's `imagenet_utils.preprocess_input`, and the ranges 0..1 and 0..255.
+PREPROCESSING = {
+    "torch": Preprocessing((1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
+                           (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225)),
+    "tf": Preprocessing(1 / 127.5, -1.0),
+    "caffe": Preprocessing(1.0, (-103.939, -116.779, -123.68), bgr=True),
+    "unit": Preprocessing(1 / 255),
+    "none": Preprocessing()}
+
 DIGITS = tuple("0123456789")
 BRIGHT = 128  # a border with at least this mean is a bright background
 

@@ -11,10 +11,25 @@ import click
 
 from ... import __version__, datasets, models, nets, utils
 from ... import optimizers as optim
+from ...callbacks import History
 from ...engine.ranks import Ranks
 from ...files.json_text import JsonObject
 from ...kernels import device as devices
-from . import data, distributed, lines, options, photos, result_files, resuming, run_states, runs, signals
+from ...pictures.reading import PREPROCESSING
+from . import (
+    data,
+    distributed,
+    fine_tuning,
+    lines,
+    options,
+    photos,
+    result_files,
+    resuming,
+    run_files,
+    run_states,
+    runs,
+    signals,
+)
 from .clock import Stopwatch, seconds_since_start
 from .lines import echo
 
@@ -72,6 +87,20 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               "zoomed digits; sprint: 99% accuracy on MNIST in about a second, with a small net.")
 @click.option("--model", type=options.Name("net", nets.NETS), help="The built-in net to train.",
               show_default="lecture; photos for a folder; best if best, sprint if sprint")
+@click.option("--from", "source", type=options.FILE, metavar="RUN|MODEL", help="Fine-tune a trained net instead of "
+              "training a new one: replace its last classifier by one for the new classes, train this head with all "
+              "other layers frozen, then train all layers. RUN is the folder of an earlier training. MODEL is a "
+              ".keras, .h5 or .safetensors file. Pictures of FOLDER are resized to the net's input size.")
+@click.option("--unfreeze-after", type=click.IntRange(min=0), metavar="EPOCHS", show_default="half of --epochs",
+              help="With --from, the number of epochs in which only the head is trained.")
+@click.option("--unfreeze-lr", type=click.FloatRange(min=0, min_open=True), callback=_finite,
+              show_default="a hundredth of --lr",
+              help="With --from, the highest learning rate when all layers are trained.")
+@click.option("--preprocessing", type=options.Name("preprocessing", PREPROCESSING), metavar="|".join(PREPROCESSING),
+              show_default="none for a MODEL with a Rescaling or Normalization layer",
+              help="With --from MODEL, conversion of pixels to MODEL's input. torch: to 0..1, minus ImageNet's mean, "
+              "divided by its standard deviation; tf: to -1..1; caffe: to blue, green, red, minus ImageNet's mean; "
+              "unit: to 0..1; none: 0..255. torch, tf and caffe are the modes of Keras's preprocess_input.")
 @click.option("--augment", is_flag=True, help="Randomly mirror (except digits), rotate and zoom "
                                               "each image in every epoch.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Number of passes over the training images.",
@@ -81,7 +110,7 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @click.option("--optimizer", type=options.Name("optimizer", optim.BY_NAME),
               show_default="rmsprop; adam for a folder, or if best or sprint")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite,
-              show_default="the optimizer's own; 0.005 if fast, 0.006 if best, 0.012 if sprint",
+              show_default="the optimizer's own, times 10 with --from; 0.005 if fast, 0.006 if best, 0.012 if sprint",
               help="The highest learning rate during training.")
 @click.option("--schedule", type=options.Name("schedule", SCHEDULES),
               show_default="cosine; one-cycle if fast, best or sprint",
@@ -122,9 +151,11 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: int | None,
           out: Path | None, json_file: Path | None, quiet: bool, data_dir: Path | None,
           limit: int | None, image_size: tuple[int, int] | None, validation_split: float | None,
-          strict: bool, seed: int | None, model: str, batch_size: int,
+          strict: bool, seed: int | None, model: str, batch_size: int, source: Path | None,
+          preprocessing: str | None, unfreeze_after: int | None, unfreeze_lr: float | None,
           resume: resuming.Standing | None, checkpoint_every: tuple[str, int], **rest: Any) -> None:
     rest.pop("distributed"), rest.pop("timeout")  # resuming.py has used both to create the ranks
+    fine_tuning.check_options(ctx, source, "model" in RECIPES[rest["recipe"]])
     _check_keys(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
         "--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
     ranks: Ranks = ctx.meta[resuming.RANKS]
@@ -134,20 +165,29 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
     result_files.check_writable(json_file)
     silent = json_file == result_files.STDOUT or ranks.rank > 0
     target_out = None if ranks.rank else out  # only the first rank writes the run
+    plan, shape = None, (*(image_size or nets.NETS[model].input_shape[:2]), 3)
+    if source is not None:
+        utils.set_random_seed(seed)
+        body = fine_tuning.load(source, target, preprocessing)
+        model, shape = run_files.FINE_TUNED, body.image_shape(image_size)
+        unfreeze_after = -(-rest["epochs"] // 2) if unfreeze_after is None else unfreeze_after
+        plan = fine_tuning.Plan(body, unfreeze_after, unfreeze_lr, resume)
     with signals.install_handler() as stop:
         with runs.reserve(target_out) as place:
-            images, reason = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2],
-                                   validation_split, seed, strict, ranks)
+            images, reason = _data(dataset, data_dir, limit, shape, validation_split, seed, strict, ranks)
             _say(quiet or silent, f"data   {images.describe()}" + (f"\n       {reason}" if reason else ""))
             feeds = images.feeds(model, batch_size)
-            states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed}, stop)
+            states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed,
+                                          "unfreeze_after": unfreeze_after}, stop)
             if resume is not None:
                 _say(quiet or silent, resuming.describe(resume, rest["epochs"], -(-images.counts[0] // batch_size)))
             with run_states.save_on_signal(out, states, stop, ranks):
                 net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent
-                                            else 1, model, batch_size, seed, states, **rest)
+                                            else 1, model, batch_size, seed, states, plan, **rest)
             folder = None if data_dir is None else str(data_dir.absolute())
             results.update(limit=limit, data_dir=folder, validation_split=validation_split)
+            if source is not None:
+                results.update({"from": str(source.absolute()), "preprocessing": preprocessing})
             if target_out is not None and states is not None:
                 results["checkpoint"] = run_states.latest(states)
                 _write(target_out, place, net, history, results)  # the test may fail
@@ -183,11 +223,11 @@ def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json
 
 
 def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
-          image_size: tuple[int, int], share: float | None, seed: int, strict: bool,
+          image_shape: tuple[int, int, int], share: float | None, seed: int, strict: bool,
           ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
     """Returns the training data and the reason for choosing it, which is "" if the user named it."""
     if isinstance(dataset, Path):
-        return photos.load(dataset, image_size, share, seed, strict), ""
+        return photos.load(dataset, image_shape, share, seed, strict), ""
     name, reason = (dataset, "") if dataset else distributed.run_once(ranks, data.choose, data_dir)
     return distributed.run_staggered(ranks, data.load, name, data_dir, limit), reason
 
@@ -203,43 +243,71 @@ def _check_keys(folder: Path | None, set_options: JsonObject, folder_options: Js
 
 def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device,
         ranks: Ranks, verbose: int, model: str, batch_size: int, seed: int,
-        states: run_states.RunStates | None, augment: bool, epochs: int, optimizer: str,
+        states: run_states.RunStates | None, plan: fine_tuning.Plan | None, augment: bool, epochs: int, optimizer: str,
         lr: float | None, scale_lr: bool, recipe: str, schedule: str,
-        label_smoothing: float) -> tuple[models.Sequential, dict[str, list[float]], JsonObject]:
+        label_smoothing: float) -> tuple[models.Model, dict[str, list[float]], JsonObject]:
     """Builds and trains a net. Returns the net, its history, and its entries for run.json."""
     utils.set_random_seed(seed)
     try:
         mirror = not set(images.classes) <= set("0123456789")  # not for digits, whose mirror images are not digits
-        net = nets.build_for_pixels(model, feeds.input_shape, len(images.classes), augment, mirror)
+        tuned = None if plan is None else plan.body.add_head(feeds.input_shape, len(images.classes),
+                                                             nets.augmentation(mirror) if augment else [])
+        net = tuned.net if tuned else nets.build_for_pixels(model, feeds.input_shape, len(images.classes), augment,
+                                                            mirror)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     defaults = {**(PHOTOS if isinstance(images, photos.Photos) else SETS), **RECIPES[recipe]}
     base = float(optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr})).learning_rate)
-    highest_rate = base * (batch_size / defaults["batch_size"] if scale_lr else 1)
-    rate = _make_schedule(schedule, highest_rate, epochs, -(-images.counts[0] // batch_size), base)
-    optimizing = optim.BY_NAME[optimizer](learning_rate=rate)
+    base *= fine_tuning.HEAD_RATE if plan is not None and lr is None else 1
+    factor = batch_size / defaults["batch_size"] if scale_lr else 1
+
     net.class_names = tuple(images.classes)
     net.to(device.name).distribute(ranks)
-    runs.compile_net(net, model, optimizing, label_smoothing)
     threads = f"threads: {device.get_num_threads()}, " if device.get_num_threads() else ""
     processes = f"{ranks.size} processes, each with " if ranks.size > 1 and threads else ""
-    _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, "
+    _say(not verbose, f"net    {plan.body.source if plan else model}{' with a new classifier' if plan else ''}"
+         f"{' with augmentation' if augment else ''}, "
          f"{net.count_params():,} parameters, on {device}, {processes}{threads}seed: {seed}")
-    watch = Stopwatch()
-    history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=[watch, *([states] if states else [])])
+    watch, history = Stopwatch(), History()
+
+    def train_part(part: models.Model, feeds: data.Feeds, rate: float, begin: int, end: int) -> None:
+        steps = -(-images.counts[0] // batch_size)
+        course = _make_schedule(schedule, rate * factor, max(1, end - begin), steps, rate)
+        runs.compile_net(part, model, optim.BY_NAME[optimizer](learning_rate=course), label_smoothing)
+        if begin < end:
+            part.fit(**feeds.train, initial_epoch=begin, epochs=end, verbose=verbose,
+                     callbacks=[watch, history, *([states] if states else [])])
+
+    first, rate = 0, base
+    if plan is not None and tuned is not None:
+        first, rate = min(plan.unfreeze_after, epochs), plan.unfreeze_lr or base * fine_tuning.BODY_RATE
+        if plan.trains_head(first):
+            tuned.body.distribute(ranks)  # each process computes a part of the features
+            part, part_feeds, description = tuned.freeze(feeds)
+            _say(not verbose, f"head   epochs 1 to {first} train the new classifier on {description}")
+            train_part(part.to(device.name).distribute(ranks), part_feeds, base, 0, first)
+            if isinstance(images, photos.Photos):
+                images.train.epoch = first  # the orders of the next epochs, also if `part_feeds` was a copy
+            if states is not None:
+                states.anew = True  # the next fit is another training with its own states
+        tuned.body.trainable = True
+        if first < epochs:
+            _say(not verbose, f"all    epochs {first + 1} to {epochs} train all layers")
+    train_part(net, feeds, rate, first, epochs)
     if ranks.rank:
         return net, history.history, {}  # only the first rank returns results
     train_images = images.counts[0]
-    epoch_s = watch.median_epoch()
+    epoch_s = watch.median_epoch(first)
     return net, history.history, {
         "dataset": images.name, "train_images": train_images, "epochs": epochs, "batch_size": batch_size,
-        "optimizer": optimizer, "learning_rate": highest_rate, "recipe": recipe, "schedule": schedule,
+        "optimizer": optimizer, "learning_rate": base * factor, "recipe": recipe, "schedule": schedule,
         "label_smoothing": label_smoothing, "model": model, "augment": augment, "params": net.count_params(),
         "classes": list(images.classes), "takes": runs.PIXELS,
         "device": device.name, "threads": devices.get_num_threads(), "ranks": ranks.size, "seed": seed,
         "train_images_per_s": train_images / epoch_s, "ms_per_step": 1e3 * epoch_s / -(-train_images // batch_size),
         "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": watch.compile_s,
         "versions": versions(), **({"graph": net.graph_report().get("train")} if device.captures_graphs else {}),
+        **({"unfreeze_after": plan.unfreeze_after, "unfreeze_lr": rate * factor} if plan else {}),
         **images.run_entries(),
     }
 
@@ -256,7 +324,7 @@ def _make_schedule(schedule: str, rate: float, epochs: int, steps: int, start: f
     return optim.schedules.WarmUp(start, after, climb) if climb else after
 
 
-def _evaluate(net: models.Sequential, model: str, images: data.Images | photos.Photos,
+def _evaluate(net: models.Model, model: str, images: data.Images | photos.Photos,
               feeds: data.Feeds, out: Path | None) -> JsonObject:
     """Returns the results of testing the net. If the test fails, raises a ClickException that
     states where the net is saved.
