@@ -71,19 +71,18 @@ class ImageDataset:
         """The shape of one image: (height, width, channels)."""
         return *self._decoding.size, CHANNELS[self._decoding.color_mode]
 
-    def cache(self, function: Callable[[np.ndarray], np.ndarray]) -> "ImageDataset":
-        """Returns a copy of this dataset that yields `function(images)` instead of images, in the same batches. The
-        function is called now, once per file, with images (N, height, width, channels). Its results are kept in memory.
+    def cache(self, predict: Callable[["ImageDataset"], np.ndarray]) -> "ImageDataset":
+        """Returns a copy of this dataset that yields a model's outputs instead of images, in the same batches.
+
+        `predict` is called once, with a dataset of all images in a fixed order, and returns an array (N, ...), such as
+        a frozen model's `predict`. The array is kept in memory.
         """
-        numbers = [i for i, path in enumerate(self.file_paths) if path not in self.skipped_files]
-        size = self.batch_size or PIECE * self.workers
-        batches = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+        ordered = copy.copy(self)
+        ordered._shuffle, ordered._labels = False, None
+        outputs = predict(ordered)
         dataset = copy.copy(self)
-        for images, rows in self._decode_batches(batches, self._skip):
-            results = function(images)
-            if dataset._cached is None:
-                dataset._cached = np.zeros((len(self.file_paths), *results.shape[1:]), results.dtype)
-            dataset._cached[rows] = results
+        dataset._cached = np.zeros((len(self.file_paths), *outputs.shape[1:]), outputs.dtype)
+        dataset._cached[[path not in ordered.skipped_files for path in self.file_paths]] = outputs
         return dataset
 
     def __iter__(self) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from photo_files import make, make_turned
 
 from autoconv import layers, models, utils
-from autoconv.programs.cli import fine_tuning, main
+from autoconv.programs.cli import fine_tuning, main, run_states
 from autoconv.utils import image_dataset_from_directory
 
 QUICK = ("--seed", "1", "--batch-size", "16")
@@ -95,7 +95,7 @@ def test_features_that_are_computed_once_give_the_bits_of_features_computed_in_e
     else:
         autoconv_("train", "digits", "--recipe", "best", "--limit", 64, "--epochs", 1, *QUICK, "--out", tmp_path / "b")
         arguments = ("digits", "--limit", 200, *QUICK, "--from", tmp_path / "b")
-    for name, limit, text in (("once", fine_tuning.CACHE, "has computed once"), ("each", 100, "computes in every epoch")):
+    for name, limit, text in (("once", fine_tuning.CACHE, "computes once"), ("each", 100, "computes in every epoch")):
         monkeypatch.setattr(fine_tuning, "CACHE", limit)
         out = autoconv_("train", *arguments, "--epochs", 4, "--unfreeze-after", 3, "--out", tmp_path / name).stdout
         assert text in out
@@ -103,18 +103,38 @@ def test_features_that_are_computed_once_give_the_bits_of_features_computed_in_e
 
 
 @pytest.mark.parametrize("augment", [(), ("--augment",)], ids=["cached", "augmented"])
-@pytest.mark.parametrize("first", [1, 2, 3])
-def test_a_resumed_run_ends_with_the_same_bytes(first, augment, photos, body, tmp_path):
-    """It is interrupted after an epoch of the head's, at the end of these, and after an epoch of all layers'."""
-    arguments = ("train", photos, *QUICK, "--schedule", "constant", "--from", body, "--unfreeze-after", 2, *augment)
-    autoconv_(*arguments, "--epochs", 4, "--out", tmp_path / "whole")
-    autoconv_(*arguments, "--epochs", first, "--out", tmp_path / "run")
-    autoconv_("train", "--epochs", 4, "--out", tmp_path / "run", "--resume")
+@pytest.mark.parametrize("step", [3, 10, 13])
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(step, augment, photos, body, tmp_path, monkeypatch):
+    """It stops while the head is trained, at its end, and while all layers are trained, in epochs of 5 steps."""
+    arguments = ("train", photos, *QUICK, "--from", body, "--epochs", 4, *augment)
+    autoconv_(*arguments, "--out", tmp_path / "whole")
+    is_due, steps = run_states.RunStates.is_due, iter(range(1, 100))
+
+    def stop(self, *args):
+        if next(steps) == step:
+            self.request_stop()
+        return is_due(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_states.RunStates, "is_due", stop)
+        stopped = autoconv_(*arguments, "--out", tmp_path / "run", code=130)
+    assert f"contains the training up to step {step}." in stopped.stderr
+    autoconv_("train", "--out", tmp_path / "run", "--resume")
     assert sha256(tmp_path / "run") == sha256(tmp_path / "whole")
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
     assert "is finished: 4 epochs" in autoconv_("train", "--out", tmp_path / "run", "--resume").stdout
-    assert "was trained with --unfreeze-after 2" in autoconv_(
-        "train", "--out", tmp_path / "run", "--resume", "--unfreeze-after", 3, code=2).output
+
+
+def test_epochs_are_added_by_resuming(photos, body, tmp_path):
+    """The first run ends before its body is unfrozen."""
+    arguments = ("train", photos, *QUICK, "--schedule", "constant", "--from", body, "--unfreeze-after", 2)
+    for name, epochs in (("whole", 3), ("run", 1)):
+        autoconv_(*arguments, "--epochs", epochs, "--out", tmp_path / name)
+    autoconv_("train", "--epochs", 3, "--out", tmp_path / "run", "--resume")
+    assert sha256(tmp_path / "run") == sha256(tmp_path / "whole")
+    for option, text in ((("--unfreeze-after", 3), "was trained with --unfreeze-after 2"),
+                         (("--from", tmp_path / "whole"), f"was trained with --from {body}")):
+        assert text in autoconv_("train", "--out", tmp_path / "run", "--resume", *option, code=2).stderr
 
 
 def test_the_run_can_be_used_as_any_other(body, photos, tmp_path):
@@ -145,10 +165,12 @@ def test_a_related_body_learns_more_in_the_same_epochs(tmp_path):
                 source.rename(tmp_path / name / part / each)
     for path in (tmp_path / "other" / "train").glob("*/[1-9]?.png"):
         path.unlink()
-    autoconv_("train", tmp_path / "known", *QUICK, "--image-size", 32, "--augment", "--epochs", 12, "--out", tmp_path / "b")
-    losses = [json.loads(autoconv_("train", tmp_path / "other", *QUICK, "--epochs", 8, *source, "--json", "-").stdout)[
-        "test_loss"] for source in (("--from", tmp_path / "b"), ("--image-size", 32))]
-    assert losses[0] < losses[1]
+    size, run = ("--image-size", 32), tmp_path / "run"
+    autoconv_("train", tmp_path / "known", *QUICK, *size, "--augment", "--epochs", 12, "--out", run)
+    arguments = ("train", tmp_path / "other", *QUICK, "--epochs", 8, "--json", "-")
+    tuned, new = (json.loads(autoconv_(*arguments, *source).stdout) for source in (("--from", run), size))
+    assert tuned["test_loss"] < new["test_loss"]
+    assert tuned["test_accuracy"] > new["test_accuracy"]
 
 
 def classifier(*last, shape=(32, 32, 3)):
@@ -157,7 +179,7 @@ def classifier(*last, shape=(32, 32, 3)):
 
 @pytest.mark.parametrize("last", [
     (layers.Conv2D(5, 1), layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Softmax()),  # as in SqueezeNet
-    (layers.GlobalAveragePooling2D(keepdims=True), layers.Dropout(0.1), layers.Conv2D(5, 1), layers.Flatten()),  # MobileNet
+    (layers.GlobalAveragePooling2D(keepdims=True), layers.Dropout(0.1), layers.Conv2D(5, 1), layers.Flatten()),
     (layers.Flatten(), layers.Dense(5), layers.Activation("softmax")),
 ], ids=["convolution", "convolution-after-pooling", "dense"])
 @pytest.mark.parametrize("shape", [(32, 32, 3), (24, 20, 1)])

@@ -1,5 +1,6 @@
 """`train --from`: replaces the last classifier of a trained net, to train the net for other classes."""
 
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,9 @@ from ...kernels.device import Device
 from ...layers import Conv2D, Dense, Dropout, GlobalAveragePooling2D, Input, Layer, Normalization, Rescaling
 from ...models import Model, Sequential
 from ...pictures.reading import PREPROCESSING
-from . import runs
+from . import lines, runs
 from .data import Feeds
+from .lines import echo
 from .resuming import Standing
 
 HEAD_RATE = 10  # default learning rate of the head, as a multiple of the optimizer's own
@@ -76,23 +78,23 @@ class Tuned(NamedTuple):
     net: Model
     is_augmented: bool
 
-    def freeze(self, feeds: Feeds) -> tuple[Model, Feeds, str]:
-        """Freezes the body. Returns the model to train, its data, and a description of them. If the body's features fit
-        in memory, they are computed once and are the data of `head`. Otherwise `frozen` computes them in every epoch.
+    def freeze(self, feeds: Feeds, epochs: int, verbose: int) -> tuple[Model, Feeds]:
+        """Freezes the body. Returns the model that trains the head, and its data. If the body's features fit in memory,
+        they are computed now and are the data of `head`. Otherwise `frozen` computes them in every epoch.
         """
         self.body.trainable = False
         images = feeds.train["x"]
         count = len(images.file_paths) if isinstance(images, utils.ImageDataset) else len(images)
         size = prod(self.body.output_shape[1:])
-        if self.is_augmented or count * size * np.dtype(self.body.dtype).itemsize > CACHE:
-            return self.frozen, feeds, f"{size:,} features per image, which the frozen body computes in every epoch"
-
-        def compute(x: np.ndarray) -> np.ndarray:
-            return self.body.predict(x, feeds.train.get("batch_size"), verbose=0)
-
-        features = images.cache(compute) if isinstance(images, utils.ImageDataset) else compute(images)
-        return (self.head, feeds._replace(train={**feeds.train, "x": features}),
-                f"{size:,} features per image, which the frozen body has computed once")
+        is_cached = not self.is_augmented and count * size * np.dtype(self.body.dtype).itemsize <= CACHE
+        if verbose:
+            echo(lines.wrap(f"head   epochs 1 to {epochs} train the new classifier on {size:,} features per image, "
+                            f"which the frozen body computes {'once' if is_cached else 'in every epoch'}"))
+        if not is_cached:
+            return self.frozen, feeds
+        predict = partial(self.body.predict, batch_size=feeds.train.get("batch_size"), verbose=verbose)
+        features = images.cache(predict) if isinstance(images, utils.ImageDataset) else predict(images)
+        return self.head, feeds._replace(train={**feeds.train, "x": features})
 
 
 class Plan(NamedTuple):

@@ -272,6 +272,8 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
 
     def train_part(part: models.Model, feeds: data.Feeds, rate: float, begin: int, end: int) -> None:
         steps = -(-images.counts[0] // batch_size)
+        if states is not None:
+            states.earlier_steps = begin * steps
         course = _make_schedule(schedule, rate * factor, max(1, end - begin), steps, rate)
         runs.compile_net(part, model, optim.BY_NAME[optimizer](learning_rate=course), label_smoothing)
         if begin < end:
@@ -283,11 +285,10 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
         first, rate = min(plan.unfreeze_after, epochs), plan.unfreeze_lr or base * fine_tuning.BODY_RATE
         if plan.trains_head(first):
             tuned.body.distribute(ranks)  # each process computes a part of the features
-            part, part_feeds, description = tuned.freeze(feeds)
-            _say(not verbose, f"head   epochs 1 to {first} train the new classifier on {description}")
-            train_part(part.to(device.name).distribute(ranks), part_feeds, base, 0, first)
+            head, head_feeds = tuned.freeze(feeds, first, verbose)
+            train_part(head.to(device.name).distribute(ranks), head_feeds, base, 0, first)
             if isinstance(images, photos.Photos):
-                images.train.epoch = first  # the orders of the next epochs, also if `part_feeds` was a copy
+                images.train.epoch = first  # also if `head_feeds` has a copy
             if states is not None:
                 states.anew = True  # the next fit is another training with its own states
         tuned.body.trainable = True
