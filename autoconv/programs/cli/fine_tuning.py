@@ -16,9 +16,9 @@ from ...kernels.device import Device
 from ...layers import Conv2D, Dense, Dropout, GlobalAveragePooling2D, Input, Layer, Normalization, Rescaling
 from ...models import Model, Sequential
 from ...pictures.reading import PREPROCESSING
-from . import lines, runs
+from . import runs
 from .data import Feeds
-from .lines import echo
+from .lines import echo, wrap
 from .resuming import Standing
 
 HEAD_RATE = 10  # default learning rate of the head, as a multiple of the optimizer's own
@@ -88,8 +88,8 @@ class Tuned(NamedTuple):
         size = prod(self.body.output_shape[1:])
         is_cached = not self.is_augmented and count * size * np.dtype(self.body.dtype).itemsize <= CACHE
         if verbose:
-            echo(lines.wrap(f"head   epochs 1 to {epochs} train the new classifier on {size:,} features per image, "
-                            f"which the frozen body computes {'once' if is_cached else 'in every epoch'}"))
+            echo(wrap(f"head   epochs 1 to {epochs} train the new classifier on {size:,} features per image, "
+                      f"which the frozen body computes {'once' if is_cached else 'in every epoch'}"))
         if not is_cached:
             return self.frozen, feeds
         predict = partial(self.body.predict, batch_size=feeds.train.get("batch_size"), verbose=verbose)
