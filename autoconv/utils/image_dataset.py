@@ -78,7 +78,8 @@ class ImageDataset:
         a frozen model's `predict`. The array is kept in memory.
         """
         ordered = copy.copy(self)
-        ordered._shuffle, ordered._labels = False, None
+        ordered._shuffle = False
+        ordered._labels = None
         outputs = predict(ordered)
         dataset = copy.copy(self)
         dataset._cached = np.zeros((len(self.file_paths), *outputs.shape[1:]), outputs.dtype)

@@ -66,10 +66,16 @@ def body(tmp_path_factory):
     return folder / "net.keras"
 
 
-def test_the_body_is_frozen_until_it_is_unfrozen(body, photos, tmp_path):
+@pytest.mark.parametrize("augment", [(), ("--augment",)], ids=["cached", "augmented"])
+def test_the_body_is_frozen_while_the_head_is_trained(augment, body, photos, tmp_path):
     before = weights(body)
-    autoconv_("train", photos, *QUICK, "--from", body, "--epochs", 3, "--unfreeze-after", 3, "--out", tmp_path / "head")
+    autoconv_("train", photos, *QUICK, "--from", body, "--epochs", 2, "--unfreeze-after", 3, *augment,
+              "--out", tmp_path / "head")
     assert all(same(before, weights(tmp_path / "head")))
+
+
+def test_all_layers_are_trained_after_that(body, photos, tmp_path):
+    before = weights(body)
     out = autoconv_("train", photos, *QUICK, "--from", body, "--epochs", 3, "--unfreeze-after", 2,
                     "--out", tmp_path / "all").stdout
     assert not any(same(before, weights(tmp_path / "all")))  # neither weights nor running averages
@@ -132,6 +138,10 @@ def test_epochs_are_added_by_resuming(photos, body, tmp_path):
         autoconv_(*arguments, "--epochs", epochs, "--out", tmp_path / name)
     autoconv_("train", "--epochs", 3, "--out", tmp_path / "run", "--resume")
     assert sha256(tmp_path / "run") == sha256(tmp_path / "whole")
+    run = tmp_path / "default"
+    autoconv_("train", photos, *QUICK, "--from", body, "--epochs", 2, "--out", run)
+    autoconv_("train", "--epochs", 3, "--out", run, "--resume")
+    assert json.loads((run / "run.json").read_text())["unfreeze_after"] == 1  # half of the first run's epochs
     for option, text in ((("--unfreeze-after", 3), "was trained with --unfreeze-after 2"),
                          (("--from", tmp_path / "whole"), f"was trained with --from {body}")):
         assert text in autoconv_("train", "--out", tmp_path / "run", "--resume", *option, code=2).stderr

@@ -1,5 +1,6 @@
 """`train --from`: replaces the last classifier of a trained net, to train the net for other classes."""
 
+from collections.abc import Callable
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -10,16 +11,19 @@ import numpy as np
 from click.core import ParameterSource
 
 from ... import models, nets, utils
+from ...callbacks import Callback
 from ...engine.symbolic import SymbolicTensor
 from ...files import suffixes
+from ...files.json_text import JsonObject
 from ...kernels.device import Device
 from ...layers import Conv2D, Dense, Dropout, GlobalAveragePooling2D, Input, Layer, Normalization, Rescaling
 from ...models import Model, Sequential
 from ...pictures.reading import PREPROCESSING
-from . import runs
+from . import options, runs
 from .data import Feeds
 from .lines import echo, wrap
 from .resuming import Standing
+from .run_states import RunStates
 
 HEAD_RATE = 10  # default learning rate of the head, as a multiple of the optimizer's own
 BODY_RATE = 0.01  # default learning rate of all layers after unfreezing, as a multiple of the head's
@@ -97,36 +101,102 @@ class Tuned(NamedTuple):
         return self.head, feeds._replace(train={**feeds.train, "x": features})
 
 
-class Plan(NamedTuple):
-    """A net to fine-tune, and how: the epochs in which only the head is trained, the learning rate after them, and the
-    progress of the run that is resumed.
+class FineTuning:
+    """The two stages of `train --from`. `unfreeze_lr` is the highest learning rate of the second stage, if given, and
+    `resume` the progress of a resumed run.
     """
 
-    body: Body
-    unfreeze_after: int
-    unfreeze_lr: float | None
-    resume: Standing | None
+    def __init__(self, body: Body, preprocessing: str | None, unfreeze_after: int, unfreeze_lr: float | None,
+                 resume: Standing | None) -> None:
+        self.body = body
+        self.preprocessing = preprocessing
+        self.unfreeze_after = unfreeze_after
+        self.unfreeze_lr = unfreeze_lr
+        self.resume = resume
 
-    def trains_head(self, epochs: int) -> bool:
-        """Whether a part of the head's epochs remains to be trained."""
-        return epochs > 0 and (self.resume is None or self.resume <= (epochs, 0))
+    def build(self, shape: tuple[int, int, int], classes: int, augmentation: list[Layer]) -> Model:
+        """Returns the net to train, with a new classifier."""
+        self._tuned = self.body.add_head(shape, classes, augmentation)
+        return self._tuned.net
+
+    def train_head(self, feeds: Feeds, epochs: int, compile_net: Callable[..., None], callbacks: list[Callback],
+                   verbose: int) -> int:
+        """Trains the head, unless the resumed run has done this, and unfreezes the body. `epochs` counts both stages.
+        Returns the number of epochs after which all layers are trained.
+        """
+        tuned = self._tuned
+        images = feeds.train["x"]
+        count = min(self.unfreeze_after, epochs)
+        if count and (self.resume is None or self.resume <= (count, 0)):
+            tuned.body.distribute(tuned.net.ranks)  # each process computes a fraction of the features
+            head, head_feeds = tuned.freeze(feeds, count, verbose)
+            compile_net(head.to(tuned.net.device.name).distribute(tuned.net.ranks), epochs=count)
+            head.fit(**head_feeds.train, epochs=count, verbose=verbose, callbacks=callbacks)
+            if isinstance(images, utils.ImageDataset):
+                images.epoch = count  # also if `head_feeds` contains a copy
+            for callback in callbacks:
+                if isinstance(callback, RunStates):
+                    callback.anew = True  # the second stage has its own states
+        tuned.body.trainable = True
+        if verbose and count < epochs:
+            echo(f"all    epochs {count + 1} to {epochs} train all layers")
+        return count
+
+    def run_entries(self) -> JsonObject:
+        """Returns the entries of fine-tuning in run.json."""
+        return {"from": str(self.body.source.absolute()), "preprocessing": self.preprocessing,
+                "unfreeze_after": self.unfreeze_after}
 
 
-def check_options(ctx: click.Context, source: Path | None, is_named: bool) -> None:
-    """Raises a UsageError if options contradict --from. `is_named`: whether --recipe chooses a built-in net."""
+def fine_tuning_options(command: Callable) -> Callable:
+    """Adds the options that `prepare` reads."""
+    for option in (
+        click.option("--preprocessing", type=options.Name("preprocessing", PREPROCESSING),
+                     metavar="|".join(PREPROCESSING),
+                     show_default="none for a MODEL with a Rescaling or Normalization layer",
+                     help="With --from MODEL, conversion of pixels to MODEL's input. torch: to 0..1, minus ImageNet's "
+                     "mean, divided by its standard deviation; tf: to -1..1; caffe: to blue, green, red, minus "
+                     "ImageNet's mean; unit: to 0..1; none: 0..255. torch, tf and caffe are the modes of Keras's "
+                     "preprocess_input."),
+        click.option("--unfreeze-lr", type=click.FloatRange(min=0, min_open=True), callback=options.check_finite,
+                     show_default="a hundredth of --lr",
+                     help="With --from, the highest learning rate when all layers are trained."),
+        click.option("--unfreeze-after", type=click.IntRange(min=0), metavar="EPOCHS", show_default="half of --epochs",
+                     help="With --from, the number of epochs in which only the head is trained."),
+        click.option("--from", "source", type=options.FILE, metavar="RUN|MODEL",
+                     help="Fine-tune a trained net instead of training a new one: replace its last classifier by a new "
+                     "one, the head, train the head with all other layers frozen, then train all layers. RUN is the "
+                     "folder of an earlier training. MODEL is a .keras, .h5 or .safetensors file. Pictures of FOLDER "
+                     "are resized to the net's input size."),
+    ):
+        command = option(command)
+    return command
+
+
+def prepare(ctx: click.Context, rest: JsonObject, is_named: bool, device: Device, seed: int) -> FineTuning | None:
+    """Removes the options of fine-tuning from `rest`, and loads the net. Returns None without --from. Raises a
+    UsageError if options contradict --from. `is_named`: whether --recipe chooses a built-in net.
+    """
+    source, *values = [rest.pop(name) for name in ("source", "preprocessing", "unfreeze_after", "unfreeze_lr")]
     if source is None:
-        for name in ("unfreeze_after", "unfreeze_lr", "preprocessing"):
-            if ctx.params[name] is not None:
-                option = f"--{name.replace('_', '-')}"
+        for option, value in zip(("--preprocessing", "--unfreeze-after", "--unfreeze-lr"), values):
+            if value is not None:
                 raise click.UsageError(f"{option} applies only to fine-tuning. Received: {option} without --from. "
                                        f"Add --from RUN or --from MODEL, or leave out {option}.")
-    elif is_named or ctx.get_parameter_source("model") is not ParameterSource.DEFAULT_MAP:
+        return None
+    if is_named or ctx.get_parameter_source("model") is not ParameterSource.DEFAULT_MAP:
         option = f"--recipe {ctx.params['recipe']}" if is_named else f"--model {ctx.params['model']}"
         raise click.UsageError(f"--from trains the net that it names. Received: --from {source} with {option}, which "
                                f"chooses a built-in net. Leave out {option.split()[0]} or --from.")
-    elif ctx.params["out"] is not None and ctx.params["out"].resolve() == source.resolve():
+    if ctx.params["out"] is not None and ctx.params["out"].resolve() == source.resolve():
         raise click.UsageError("--out must be another folder than the run in --from, which it would replace. Received: "
                                f"{source} for both. Choose another folder for --out.")
+    utils.set_random_seed(seed)
+    preprocessing, unfreeze_after, unfreeze_lr = values
+    if unfreeze_after is None:  # the number that is chosen now also applies if epochs are added by --resume
+        unfreeze_after = ctx.params["unfreeze_after"] = -(-rest["epochs"] // 2)
+    return FineTuning(load(source, device, preprocessing), preprocessing, unfreeze_after, unfreeze_lr,
+                      ctx.params["resume"])
 
 
 def load(source: Path, device: Device, preprocessing: str | None) -> Body:

@@ -66,7 +66,8 @@ def load(folder: Path, image_shape: tuple[int, int, int], share: float | None, s
     they exist. Otherwise a random `share` of the pictures, by default a fifth, is held out for the
     test. Raises a ClickException for an unusable folder, and with `strict` for an unreadable file.
     """
-    size, channels = image_shape[:2], image_shape[2]
+    size = image_shape[:2]
+    channels = image_shape[2]
     own = next((name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), None)
     if own is None and (folder / "train").is_dir() and list_classes(folder / "train"):
         raise click.ClickException(f"{folder} has a train/ folder but no test folder. Add a test folder with one of "
