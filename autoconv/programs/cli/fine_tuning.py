@@ -19,7 +19,7 @@ from ...kernels.device import Device
 from ...layers import Conv2D, Dense, Dropout, GlobalAveragePooling2D, Input, Layer, Normalization, Rescaling
 from ...models import Model, Sequential
 from ...pictures.reading import PREPROCESSING
-from . import options, runs
+from . import options, run_files, runs
 from .data import Feeds
 from .lines import echo, wrap
 from .resuming import Standing
@@ -173,9 +173,12 @@ def fine_tuning_options(command: Callable) -> Callable:
     return command
 
 
-def prepare(ctx: click.Context, rest: JsonObject, is_named: bool, device: Device, seed: int) -> FineTuning | None:
-    """Removes the options of fine-tuning from `rest`, and loads the net. Returns None without --from. Raises a
-    UsageError if options contradict --from. `is_named`: whether --recipe chooses a built-in net.
+def prepare(ctx: click.Context, rest: JsonObject, model: str, is_named: bool, device: Device,
+            seed: int) -> tuple[str, FineTuning | None]:
+    """Removes the options of fine-tuning from `rest`, and loads the net. Returns "model" for run.json and the
+    `FineTuning`; without --from, `model` and None. Raises a UsageError if options contradict --from.
+
+    `is_named`: whether --recipe chooses a built-in net.
     """
     source, *values = [rest.pop(name) for name in ("source", "preprocessing", "unfreeze_after", "unfreeze_lr")]
     if source is None:
@@ -183,9 +186,9 @@ def prepare(ctx: click.Context, rest: JsonObject, is_named: bool, device: Device
             if value is not None:
                 raise click.UsageError(f"{option} applies only to fine-tuning. Received: {option} without --from. "
                                        f"Add --from RUN or --from MODEL, or leave out {option}.")
-        return None
+        return model, None
     if is_named or ctx.get_parameter_source("model") is not ParameterSource.DEFAULT_MAP:
-        option = f"--recipe {ctx.params['recipe']}" if is_named else f"--model {ctx.params['model']}"
+        option = f"--recipe {ctx.params['recipe']}" if is_named else f"--model {model}"
         raise click.UsageError(f"--from trains the net that it names. Received: --from {source} with {option}, which "
                                f"chooses a built-in net. Leave out {option.split()[0]} or --from.")
     if ctx.params["out"] is not None and ctx.params["out"].resolve() == source.resolve():
@@ -195,8 +198,8 @@ def prepare(ctx: click.Context, rest: JsonObject, is_named: bool, device: Device
     preprocessing, unfreeze_after, unfreeze_lr = values
     if unfreeze_after is None:  # the number that is chosen now also applies if epochs are added by --resume
         unfreeze_after = ctx.params["unfreeze_after"] = -(-rest["epochs"] // 2)
-    return FineTuning(load(source, device, preprocessing), preprocessing, unfreeze_after, unfreeze_lr,
-                      ctx.params["resume"])
+    body = load(source, device, preprocessing)
+    return run_files.FINE_TUNED, FineTuning(body, preprocessing, unfreeze_after, unfreeze_lr, ctx.params["resume"])
 
 
 def load(source: Path, device: Device, preprocessing: str | None) -> Body:

@@ -15,20 +15,7 @@ from ...callbacks import History
 from ...engine.ranks import Ranks
 from ...files.json_text import JsonObject
 from ...kernels import device as devices
-from . import (
-    data,
-    distributed,
-    fine_tuning,
-    lines,
-    options,
-    photos,
-    result_files,
-    resuming,
-    run_files,
-    run_states,
-    runs,
-    signals,
-)
+from . import data, distributed, fine_tuning, lines, options, photos, result_files, resuming, run_states, runs, signals
 from .clock import Stopwatch, seconds_since_start
 from .lines import echo
 
@@ -142,12 +129,11 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
     result_files.check_writable(json_file)
     silent = json_file == result_files.STDOUT or ranks.rank > 0
     target_out = None if ranks.rank else out  # only the first rank writes the run
-    tuning = fine_tuning.prepare(ctx, rest, "model" in RECIPES[rest["recipe"]], target, seed)
-    model = run_files.FINE_TUNED if tuning else model
-    shape = tuning.body.image_shape(image_size) if tuning else (*(image_size or nets.NETS[model].input_shape[:2]), 3)
+    model, tuning = fine_tuning.prepare(ctx, rest, model, "model" in RECIPES[rest["recipe"]], target, seed)
     with signals.install_handler() as stop:
         with runs.reserve(target_out) as place:
-            images, reason = _data(dataset, data_dir, limit, shape, validation_split, seed, strict, ranks)
+            images, reason = _data(dataset, data_dir, limit, tuning or model, image_size, validation_split, seed,
+                                   strict, ranks)
             _say(quiet or silent, f"data   {images.describe()}" + (f"\n       {reason}" if reason else ""))
             feeds = images.feeds(model, batch_size)
             states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed}, stop)
@@ -156,7 +142,8 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
             with run_states.save_on_signal(out, states, stop, ranks):
                 net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent
                                             else 1, model, batch_size, seed, states, tuning, **rest)
-            results.update(limit=limit, data_dir=resuming.plain("data_dir", data_dir), validation_split=validation_split)
+            folder = None if data_dir is None else str(data_dir.absolute())
+            results.update(limit=limit, data_dir=folder, validation_split=validation_split)
             if target_out is not None and states is not None:
                 results["checkpoint"] = run_states.latest(states)
                 _write(target_out, place, net, history, results)  # the test may fail
@@ -192,11 +179,13 @@ def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json
 
 
 def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
-          image_shape: tuple[int, int, int], share: float | None, seed: int, strict: bool,
-          ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
+          net: fine_tuning.FineTuning | str, image_size: tuple[int, int] | None,
+          share: float | None, seed: int, strict: bool, ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
     """Returns the training data and the reason for choosing it, which is "" if the user named it."""
     if isinstance(dataset, Path):
-        return photos.load(dataset, image_shape, share, seed, strict), ""
+        shape = (*(image_size or nets.NETS[net].input_shape[:2]), 3) if isinstance(net, str) else (
+            net.body.image_shape(image_size))
+        return photos.load(dataset, shape, share, seed, strict), ""
     name, reason = (dataset, "") if dataset else distributed.run_once(ranks, data.choose, data_dir)
     return distributed.run_staggered(ranks, data.load, name, data_dir, limit), reason
 
