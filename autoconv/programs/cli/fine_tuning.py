@@ -25,8 +25,8 @@ from .lines import echo, wrap
 from .resuming import Standing
 from .run_states import RunStates
 
-HEAD_RATE = 10  # default learning rate of the head, as a multiple of the optimizer's own
-BODY_RATE = 0.01  # default learning rate of all layers after unfreezing, as a multiple of the head's
+HEAD_RATE = 3  # default learning rate of the head, as a multiple of the optimizer's own
+BODY_RATE = 0.1  # default learning rate of all layers after unfreezing, as a multiple of the head's
 CACHE = 2**31  # maximum bytes of features that are computed once and kept while only the head trains
 
 
@@ -159,7 +159,7 @@ def fine_tuning_options(command: Callable) -> Callable:
                      "ImageNet's mean; unit: to 0..1; none: 0..255. torch, tf and caffe are the modes of Keras's "
                      "preprocess_input."),
         click.option("--unfreeze-lr", type=click.FloatRange(min=0, min_open=True), callback=options.check_finite,
-                     show_default="a hundredth of --lr",
+                     show_default="a tenth of --lr",
                      help="With --from, the highest learning rate when all layers are trained."),
         click.option("--unfreeze-after", type=click.IntRange(min=0), metavar="EPOCHS", show_default="half of --epochs",
                      help="With --from, the number of epochs in which only the head is trained."),

@@ -76,7 +76,7 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @click.option("--optimizer", type=options.Name("optimizer", optim.BY_NAME),
               show_default="rmsprop; adam for a folder, or if best or sprint")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=options.check_finite,
-              show_default="the optimizer's own, times 10 with --from; 0.005 if fast, 0.006 if best, 0.012 if sprint",
+              show_default="the optimizer's own, times 3 with --from; 0.005 if fast, 0.006 if best, 0.012 if sprint",
               help="The highest learning rate during training.")
 @click.option("--schedule", type=options.Name("schedule", SCHEDULES),
               show_default="cosine; one-cycle if fast, best or sprint",
