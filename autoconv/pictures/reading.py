@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arguments.extras import ExtraError
 from ..files import npy, regular
-from ..layers import Rescaling
+from ..layers import Lambda, Layer, Rescaling
 from ..models import Model
 from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow, read_whole
 from .digit import as_mnist
@@ -19,6 +19,7 @@ Shape = tuple[int | None, int | None, int]  # (H, W, C); None means any size
 # An image: numbers (H, W) or (H, W, C), or the name of a picture file.
 ImageLike = np.ndarray | Sequence[Sequence[Any]] | str | os.PathLike[str]
 
+
 class Preprocessing(NamedTuple):
     """The conversion of pixels 0..255 to a net's input: pixels * scale + offset, per channel. bgr: whether the channels
     are first reversed to blue, green, red.
@@ -27,6 +28,10 @@ class Preprocessing(NamedTuple):
     scale: float | tuple[float, ...] = 1.0
     offset: float | tuple[float, ...] = 0.0
     bgr: bool = False
+
+    def layers(self) -> list[Layer]:
+        """Returns the layers that convert images (N, H, W, C) of pixels 0..255."""
+        return [*[Lambda(lambda x: x[..., ::-1])] * self.bgr, Rescaling(self.scale, self.offset)]
 
 
 # The modes of Keras's `imagenet_utils.preprocess_input`, and the ranges 0..1 and 0..255.
