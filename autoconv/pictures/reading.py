@@ -74,8 +74,8 @@ def read_for_model(model: Model, path: Path) -> np.ndarray:
 
 
 def factor(model: Model) -> float:
-    """Returns a scale for pixels 0..255: 1 if the model has a Rescaling layer, else 1 / 255."""
-    return 1.0 if any(isinstance(layer, Rescaling) for layer in model.layers) else 1 / 255
+    """Returns a scale for pixels 0..255: 1 if the model has a Rescaling layer, also a nested one, else 1 / 255."""
+    return 1.0 if any(isinstance(layer, Rescaling) for layer in model._walk()) else 1 / 255
 
 
 def picture_kind(shape: Shape, classes: Sequence[str], photo_net: bool = False) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
@@ -16,10 +16,10 @@ from ...engine.symbolic import SymbolicTensor
 from ...files import suffixes
 from ...files.json_text import JsonObject
 from ...kernels.device import Device
-from ...layers import Conv2D, Dense, Dropout, GlobalAveragePooling2D, Input, Layer, Normalization, Rescaling
+from ...layers import Conv2D, Dense, Dropout, GlobalAveragePooling2D, Input, Layer
 from ...models import Model, Sequential
-from ...pictures.reading import PREPROCESSING
-from . import options, run_files, runs
+from ...pictures import reading
+from . import options, run_files, runs, trained_net
 from .data import Feeds
 from .lines import echo, wrap
 from .resuming import Standing
@@ -30,134 +30,108 @@ BODY_RATE = 0.1  # default learning rate of all layers after unfreezing, as a mu
 CACHE = 2**31  # maximum bytes of features that are computed once and kept while only the head trains
 
 
-class Body(NamedTuple):
-    """A trained net without its last classifier. `net` converts images with pixels 0..255 to features (N, channels).
-    `dropout` lists the dropout layers before the classifier, and `source` is the net's file or run.
-    """
-
-    net: Model
-    dropout: list[Layer]
-    source: Path
-
-    def image_shape(self, image_size: tuple[int, int] | None) -> tuple[int, int, int]:
-        """Returns the shape (height, width, channels) of the pictures. Raises a ClickException if it is not the net's.
-        """
-        height, width, channels = self.net.input_shape[1:]
-        if image_size and any(n not in (None, chosen) for n, chosen in zip((height, width), image_size)):
-            raise click.ClickException(f"--image-size must be the input size of the net in {self.source}, {height}x"
-                                       f"{width}. Received: {'x'.join(map(str, image_size))}. Leave out --image-size.")
-        if channels not in (1, 3):
-            raise click.ClickException("--from needs a net for pictures with 1 or 3 channels. Received: the net in "
-                                       f"{self.source} with input shape {self.net.input_shape}. Pass another net.")
-        size = image_size or nets.NETS["photos"].input_shape[:2]
-        return (height or size[0], width or size[1], channels)
-
-    def add_head(self, shape: tuple[int, int, int], classes: int, augmentation: list[Layer]) -> "Tuned":
-        """Returns the net with a new classifier, for images of this shape. `augmentation` are layers before the body.
-        """
-        if any(n not in (None, size) for n, size in zip(self.net.input_shape[1:], shape)):
-            raise click.ClickException(f"The images must have the input shape of the net in {self.source}, "
-                                       f"{self.net.input_shape[1:]}. Received: images of shape {shape}. Pass a folder "
-                                       "of pictures, which are resized, or another net.")
-        head = Sequential([Input(self.net.output_shape[1:]), *self.dropout, Dense(classes, activation="softmax")])
-        images = Input(shape)
-        augmented: Any = images
-        for layer in augmentation:
-            augmented = layer(augmented)
-        result = _apply(self.net, augmented)
-        for layer in head.layers:
-            result = layer(result)
-        frozen = Model(images, head(self.net(augmented, training=False)))
-        return Tuned(self.net, head, frozen, Model(images, result, "fine_tuned"), bool(augmentation))
-
-
-class Tuned(NamedTuple):
-    """A net with a new head. `net` is the graph of all layers; `frozen` is the same net, whose body is in inference
-    mode. All four models share their layers.
-    """
-
-    body: Model
-    head: Model
-    frozen: Model
-    net: Model
-    is_augmented: bool
-
-    def freeze(self, feeds: Feeds, epochs: int, verbose: int) -> tuple[Model, Feeds]:
-        """Freezes the body. Returns the model that trains the head, and its data. If the body's features fit in memory,
-        they are computed now and are the data of `head`. Otherwise `frozen` computes them in every epoch.
-        """
-        self.body.trainable = False
-        images = feeds.train["x"]
-        count = len(images.file_paths) if isinstance(images, utils.ImageDataset) else len(images)
-        size = prod(self.body.output_shape[1:])
-        is_cached = not self.is_augmented and count * size * np.dtype(self.body.dtype).itemsize <= CACHE
-        if verbose:
-            echo(wrap(f"head   epochs 1 to {epochs} train the new classifier on {size:,} features per image, "
-                      f"which the frozen body computes {'once' if is_cached else 'in every epoch'}"))
-        if not is_cached:
-            return self.frozen, feeds
-        predict = partial(self.body.predict, batch_size=feeds.train.get("batch_size"), verbose=verbose)
-        features = images.cache(predict) if isinstance(images, utils.ImageDataset) else predict(images)
-        return self.head, feeds._replace(train={**feeds.train, "x": features})
-
-
 class FineTuning:
-    """The two stages of `train --from`. `unfreeze_lr` is the highest learning rate of the second stage, if given, and
-    `resume` the progress of a resumed run.
+    """The two stages of `train --from`: first only the new classifier, the head, is trained, then all layers.
+
+    source: file or run of the trained net. body: this net without its last classifier; it converts images with pixels
+    0..255 to features (N, channels). dropout: the dropout layers before the classifier. unfreeze_lr: the highest
+    learning rate of the second stage, if given. resume: the progress of a resumed run.
     """
 
-    def __init__(self, body: Body, preprocessing: str | None, unfreeze_after: int, unfreeze_lr: float | None,
-                 resume: Standing | None) -> None:
-        self.body = body
+    def __init__(self, source: Path, device: Device, preprocessing: str | None, unfreeze_after: int,
+                 unfreeze_lr: float | None, resume: Standing | None) -> None:
+        self.source = source
+        self.body, self.dropout = load(source, device, preprocessing)
         self.preprocessing = preprocessing
         self.unfreeze_after = unfreeze_after
         self.unfreeze_lr = unfreeze_lr
         self.resume = resume
 
+    def image_shape(self, image_size: tuple[int, int] | None) -> tuple[int, int, int]:
+        """Returns the shape (height, width, channels) of the pictures. Raises a ClickException if it is not the net's.
+        """
+        height, width, channels = self.body.input_shape[1:]
+        if channels not in (1, 3):
+            raise click.ClickException("--from needs a net for pictures with 1 or 3 channels. Received: the net in "
+                                       f"{self.source} with input shape {self.body.input_shape}. Pass another net.")
+        default = nets.NETS["photos"].input_shape
+        height, width = trained_net.choose_size(self.source, (height, width), image_size)
+        return height or default[0], width or default[1], channels
+
     def build(self, shape: tuple[int, int, int], classes: int, augmentation: list[Layer]) -> Model:
-        """Returns the net to train, with a new classifier."""
-        self._tuned = self.body.add_head(shape, classes, augmentation)
-        return self._tuned.net
+        """Returns the net with a new classifier, for images of this shape. `augmentation` are layers before the body.
+        """
+        if any(n not in (None, size) for n, size in zip(self.body.input_shape[1:], shape)):
+            raise click.ClickException(f"The images must have the input shape of the net in {self.source}, "
+                                       f"{self.body.input_shape[1:]}. Received: images of shape {shape}. Pass a folder "
+                                       "of pictures, which are resized, or another net.")
+        self._head = Sequential([Input(self.body.output_shape[1:]), *self.dropout,
+                                 Dense(classes, activation="softmax")])
+        images = Input(shape)
+        augmented: Any = images
+        for layer in augmentation:
+            augmented = layer(augmented)
+        result = _apply(self.body, augmented)
+        for layer in self._head.layers:
+            result = layer(result)
+        # the same layers, with the body in inference mode
+        self._frozen = Model(images, self._head(self.body(augmented, training=False)))
+        self._net = Model(images, result, "fine_tuned")
+        self._is_augmented = bool(augmentation)
+        return self._net
 
     def train_head(self, feeds: Feeds, epochs: int, compile_net: Callable[..., None], callbacks: list[Callback],
                    verbose: int) -> int:
         """Trains the head, unless the resumed run has done this, and unfreezes the body. `epochs` counts both stages.
         Returns the number of epochs after which all layers are trained.
         """
-        tuned = self._tuned
         images = feeds.train["x"]
         count = min(self.unfreeze_after, epochs)
         if count and (self.resume is None or self.resume <= (count, 0)):
-            tuned.body.distribute(tuned.net.ranks)  # each process computes a fraction of the features
-            head, head_feeds = tuned.freeze(feeds, count, verbose)
-            compile_net(head.to(tuned.net.device.name).distribute(tuned.net.ranks), epochs=count)
-            head.fit(**head_feeds.train, epochs=count, verbose=verbose, callbacks=callbacks)
+            self.body.distribute(self._net.ranks)  # each process computes a fraction of the features
+            net, net_feeds = self._freeze(feeds, count, verbose)
+            compile_net(net.to(self._net.device.name).distribute(self._net.ranks), epochs=count)
+            net.fit(**net_feeds.train, epochs=count, verbose=verbose, callbacks=callbacks)
             if isinstance(images, utils.ImageDataset):
-                images.epoch = count  # also if `head_feeds` contains a copy
+                images.epoch = count  # also if `net_feeds` contains a copy
             for callback in callbacks:
                 if isinstance(callback, RunStates):
                     callback.anew = True  # the second stage has its own states
-        tuned.body.trainable = True
+        self.body.trainable = True
         if verbose and count < epochs:
             echo(f"all    epochs {count + 1} to {epochs} train all layers")
         return count
 
+    def _freeze(self, feeds: Feeds, epochs: int, verbose: int) -> tuple[Model, Feeds]:
+        """Freezes the body. Returns the model that trains the head, and its data: the head itself with the body's
+        features, which are computed now, or if they do not fit in memory, the whole net with the images.
+        """
+        self.body.trainable = False
+        images = feeds.train["x"]
+        count = len(images.file_paths) if isinstance(images, utils.ImageDataset) else len(images)
+        size = prod(self.body.output_shape[1:])
+        is_cached = not self._is_augmented and count * size * np.dtype(self.body.dtype).itemsize <= CACHE
+        if verbose:
+            echo(wrap(f"head   epochs 1 to {epochs} train the new classifier on {size:,} features per image, "
+                      f"which the frozen body computes {'once' if is_cached else 'in every epoch'}"))
+        if not is_cached:
+            return self._frozen, feeds
+        predict = partial(self.body.predict, batch_size=feeds.train.get("batch_size"), verbose=verbose)
+        features = images.cache(predict) if isinstance(images, utils.ImageDataset) else predict(images)
+        return self._head, feeds._replace(train={**feeds.train, "x": features})
+
     def run_entries(self) -> JsonObject:
         """Returns the entries of fine-tuning in run.json."""
-        return {"from": str(self.body.source.absolute()), "preprocessing": self.preprocessing,
+        return {"from": str(self.source.absolute()), "preprocessing": self.preprocessing,
                 "unfreeze_after": self.unfreeze_after}
 
 
 def fine_tuning_options(command: Callable) -> Callable:
     """Adds the options that `prepare` reads."""
     for option in (
-        click.option("--preprocessing", type=options.Name("preprocessing", PREPROCESSING),
-                     metavar="|".join(PREPROCESSING),
-                     show_default="none for a MODEL with a Rescaling or Normalization layer",
-                     help="With --from MODEL, conversion of pixels to MODEL's input. torch: to 0..1, minus ImageNet's "
-                     "mean, divided by its standard deviation; tf: to -1..1; caffe: to blue, green, red, minus "
-                     "ImageNet's mean; unit: to 0..1; none: 0..255. torch, tf and caffe are the modes of Keras's "
-                     "preprocess_input."),
+        click.option("--preprocessing", type=options.Name("preprocessing", reading.PREPROCESSING),
+                     metavar="|".join(reading.PREPROCESSING), show_default="none for a MODEL with a Rescaling layer",
+                     help=f"With --from MODEL, conversion of pixels to MODEL's input. {trained_net.CONVERSIONS}"),
         click.option("--unfreeze-lr", type=click.FloatRange(min=0, min_open=True), callback=options.check_finite,
                      show_default="a tenth of --lr",
                      help="With --from, the highest learning rate when all layers are trained."),
@@ -198,37 +172,36 @@ def prepare(ctx: click.Context, rest: JsonObject, model: str, is_named: bool, de
     preprocessing, unfreeze_after, unfreeze_lr = values
     if unfreeze_after is None:  # the number that is chosen now also applies if epochs are added by --resume
         unfreeze_after = ctx.params["unfreeze_after"] = -(-rest["epochs"] // 2)
-    body = load(source, device, preprocessing)
-    return run_files.FINE_TUNED, FineTuning(body, preprocessing, unfreeze_after, unfreeze_lr, ctx.params["resume"])
+    return run_files.FINE_TUNED, FineTuning(source, device, preprocessing, unfreeze_after, unfreeze_lr,
+                                            ctx.params["resume"])
 
 
-def load(source: Path, device: Device, preprocessing: str | None) -> Body:
-    """Loads a run or a model file, and removes its last classifier. Raises a ClickException if this is not possible.
+def load(source: Path, device: Device, preprocessing: str | None) -> tuple[Model, list[Layer]]:
+    """Loads a run or a model file. Returns the net for pixels 0..255 without its last classifier, and the dropout
+    layers before the classifier. Raises a ClickException if this is not possible.
 
-    A run's net and a net with a Rescaling or Normalization layer receive pixels 0..255. For any other net,
-    `preprocessing` must be the name of the conversion of pixels.
+    A run's net and a net with a Rescaling layer receive pixels 0..255. For any other net, `preprocessing` must be the
+    name of the conversion of pixels.
     """
-    if source.suffix == ".onnx":
+    if source.suffix == trained_net.ONNX:
         raise click.ClickException(f"--from needs a net that consists of layers. Received: {source}, an ONNX graph. "
                                    "Pass a .keras, .h5 or .safetensors file, or a run.")
     if source.is_dir() or source.suffix not in suffixes.SUFFIXES:
         if preprocessing is not None:
             raise click.UsageError("--preprocessing applies only to model files, because a run stores it. Received: "
                                    f"the run {source}. Leave out --preprocessing.")
-        net, _ = runs.load_run(source, device)
-    else:
-        try:
-            net = models.load_model(source, compile=False).to(device.name)
-        except (OSError, TypeError, ValueError) as error:
-            raise click.ClickException(f"The model in {source} cannot be read: {error}") from error
-        if preprocessing is None and not any(isinstance(layer, Rescaling | Normalization) for layer in net._walk()):
-            raise click.ClickException(f"The net in {source} must have a Rescaling or Normalization layer, or the "
-                                       "conversion of pixels 0..255 to its input must be named. Received: neither. "
-                                       f"Pass --preprocessing with one of {', '.join(PREPROCESSING)}.")
+        return _remove_classifier(runs.load_run(source, device)[0], source)
+    net = trained_net.read_model(source, device)
+    if preprocessing is None and reading.factor(net) != 1:
+        raise click.ClickException(f"The net in {source} must have a Rescaling layer, or the conversion of pixels "
+                                   "0..255 to its input must be named. Received: neither. Pass the conversion of its "
+                                   f"training as --preprocessing. {trained_net.CONVERSIONS}")
     features, dropout = _remove_classifier(net, source)
-    if preprocessing not in (None, "none"):
-        features = _convert_pixels(features, preprocessing)
-    return Body(features, dropout, source)
+    if preprocessing is not None:
+        images = Input(features.input_shape[1:])
+        converted = trained_net.convert_pixels(images, reading.PREPROCESSING[preprocessing])
+        features = Model(images, _apply(features, converted))
+    return features, dropout
 
 
 def _remove_classifier(net: Model, source: Path) -> tuple[Model, list[Layer]]:
@@ -259,17 +232,6 @@ def _remove_classifier(net: Model, source: Path) -> tuple[Model, list[Layer]]:
         dropout.insert(0, tensor.node.operation)
         tensor = graph.resolve(tensor.node.inputs[0])
     return Model(net.inputs[0], GlobalAveragePooling2D()(tensor) if is_convolution else tensor), dropout
-
-
-def _convert_pixels(net: Model, name: str) -> Model:
-    """Returns the net with a named preprocessing before it. Raises a ClickException if it needs other channels."""
-    preprocessing = PREPROCESSING[name]
-    images = Input(net.input_shape[1:])
-    if max(np.size(preprocessing.scale), np.size(preprocessing.offset)) not in (1, images.shape[3]):
-        raise click.ClickException("The values torch and caffe of --preprocessing need a net for images with 3 "
-                                   f"channels. Received: a net for {images.shape[3]} channels. Use unit, tf or none.")
-    pixels = images[..., ::-1] if preprocessing.bgr else images
-    return Model(images, _apply(net, Rescaling(preprocessing.scale, preprocessing.offset)(pixels)))
 
 
 def _apply(net: Model, tensor: SymbolicTensor) -> SymbolicTensor:

@@ -184,7 +184,7 @@ def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
     """Returns the training data and the reason for choosing it, which is "" if the user named it."""
     if isinstance(dataset, Path):
         shape = (*(image_size or nets.NETS[net].input_shape[:2]), 3) if isinstance(net, str) else (
-            net.body.image_shape(image_size))
+            net.image_shape(image_size))
         return photos.load(dataset, shape, share, seed, strict), ""
     name, reason = (dataset, "") if dataset else distributed.run_once(ranks, data.choose, data_dir)
     return distributed.run_staggered(ranks, data.load, name, data_dir, limit), reason
@@ -227,7 +227,7 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
     net.to(device.name).distribute(ranks)
     threads = f"threads: {device.get_num_threads()}, " if device.get_num_threads() else ""
     processes = f"{ranks.size} processes, each with " if ranks.size > 1 and threads else ""
-    name = f"{tuning.body.source} with a new classifier" if tuning else model
+    name = f"{tuning.source} with a new classifier" if tuning else model
     _say(not verbose, f"net    {name}{' with augmentation' if augment else ''}, "
          f"{net.count_params():,} parameters, on {device}, {processes}{threads}seed: {seed}")
     watch = Stopwatch()

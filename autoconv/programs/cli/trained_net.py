@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 ONNX = ".onnx"
 LABEL_BYTES = 2**24  # maximum size of a file of labels
-CHOICES = ("torch (0..1, minus ImageNet's mean, divided by its standard deviation; the usual choice for PyTorch), unit "
-           "(0..1), tf (-1..1), caffe (blue, green, red, minus ImageNet's mean) or none (0..255)")
+CONVERSIONS = ("torch: to 0..1, minus ImageNet's mean, divided by its standard deviation, as for most classifiers from "
+               "PyTorch; tf: to -1..1; caffe: to blue, green, red, minus ImageNet's mean; unit: to 0..1; none: 0..255. "
+               "torch, tf and caffe are the modes of Keras's preprocess_input.")
 # values of ONNX's metadata entry Image.NominalPixelRange
 _RANGES = {"nominalrange_0_255": "none", "normalized_0_1": "unit", "normalized_1_1": "tf"}
 
@@ -173,7 +174,7 @@ def _stated_preprocessing(path: Path, net: "OnnxModel") -> Preprocessing:
         name = "unit"
     if name is None:
         raise click.ClickException(f"The file {path} must specify how pixels are converted to the net's input. Pass "
-                                   f"the conversion of its training as --preprocessing: {CHOICES}.")
+                                   f"the conversion of its training as --preprocessing. {CONVERSIONS}")
     return PREPROCESSING[name]._replace(bgr=metadata.get("image.bitmappixelformat", "").startswith("bgr"))
 
 
