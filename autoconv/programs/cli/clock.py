@@ -64,6 +64,5 @@ class Stopwatch(Callback):
         self._epoch_start = time.perf_counter() - state["under_way"]
 
     def median_epoch(self, first: int) -> float:
-        """Returns the median over the epochs from number `first`, counted from 0, or over all epochs if there are none.
-        """
+        """Returns the median seconds of an epoch, without the first `first` epochs unless there are no others."""
         return statistics.median(self.epoch_seconds[first:] or self.epoch_seconds)
