@@ -3,7 +3,7 @@ and seed, in rotation.
 
 MobileNetV2 for images of 96 x 96 pixels first learns waves in 12 directions, with autoconv. Then
 `autoconv train photos/ --from net.safetensors` and the other frameworks (fine_tuning_peers.py) fine-tune
-the net, from the same weights, on pictures of stars with 2 to 11 points.
+the net, from the same weights, on pictures of stars.
 
 The first epoch with the frozen body includes the time in which autoconv computes the body's outputs. A
 framework's first epochs also include compiling, so the medians are taken over the later epochs.
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("--pictures", 5000, "number of training pictures; a fifth as many are test pictures"),
         ("--head-epochs", 5, "number of epochs with the frozen body, at least 2"),
         ("--all-epochs", 3, "number of epochs that train all layers, at least 2"),
-        ("--body-epochs", 5, "number of epochs that train the body on waves"),
+        ("--body-epochs", 10, "number of epochs that train the body on waves"),
         ("--seeds", 3, "number of seeds: 0, 1, ..."),
         ("--threads", machine.processors(), "number of threads"),
     ):
@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def make_stars(folder: Path, count: int) -> None:
-    """Writes JPEG files of stars with 2 to 11 points: each number of points is a class with `count`
-    training and `count` // 5 test files.
+    """Writes JPEG files of stars: 2 to 6 points, in reddish and bluish colours, give 10 classes with `count`
+    training and `count` // 5 test files each.
     """
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:SIZE, :SIZE]
@@ -74,11 +74,12 @@ def make_stars(folder: Path, count: int) -> None:
         for part, total in (("train", count), ("test", count // 5)):
             (folder / part / f"class_{c}").mkdir(parents=True)
             for i in range(total):
-                size = rng.uniform(0.2, 0.4) * SIZE
+                size = rng.uniform(0.3, 0.45) * SIZE
                 dx, dy = (axis - rng.uniform(size, SIZE - size) for axis in (x, y))
-                edge = size * (0.7 + 0.3 * np.cos((c + 2) * (np.arctan2(dy, dx) + rng.uniform(0, 2 * np.pi))))
-                star, ground = rng.uniform(0, 255, (2, 3))
-                image = np.where((np.hypot(dx, dy) < edge)[..., None], star, ground)
+                angle = np.arctan2(dy, dx) + rng.uniform(0, 2 * np.pi)
+                inside = np.hypot(dx, dy) < size * (0.6 + 0.4 * np.cos((c // 2 + 2) * angle))
+                color = rng.uniform(60, 200, 3) + 55 * np.array([[1, 0, -1], [-1, 0, 1]][c % 2])
+                image = np.where(inside[..., None], color, rng.uniform(0, 255, 3))
                 image += rng.normal(0, 25, image.shape)
                 utils.save_img(folder / part / f"class_{c}" / f"{i:04d}.jpg", image.clip(0, 255), scale=False)
 

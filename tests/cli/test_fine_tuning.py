@@ -223,6 +223,18 @@ def test_a_named_preprocessing_is_part_of_the_net(name, photos, tmp_path):
     np.testing.assert_allclose(seen, wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_a_net_with_nested_layers_is_frozen_and_receives_pixels(photos, tmp_path):
+    """No conversion of pixels must be named if a nested model has a Rescaling layer."""
+    nested = classifier(layers.BatchNormalization(), layers.GlobalAveragePooling2D())
+    models.Sequential([layers.Input((32, 32, 3)), nested, layers.Dense(2)]).save(tmp_path / "net.keras")
+    arguments = ("train", photos, *QUICK, "--from", tmp_path / "net.keras", "--epochs", 1, "--unfreeze-after")
+    autoconv_(*arguments, 1, "--out", tmp_path / "head")
+    autoconv_(*arguments, 0, "--out", tmp_path / "all")
+    before = weights(tmp_path / "net.keras")
+    assert all(same(before, weights(tmp_path / "head")))
+    assert not any(same(before, weights(tmp_path / "all")))
+
+
 def test_a_net_for_images_of_any_size_takes_the_size_that_is_given(photos, tmp_path):
     classifier(layers.GlobalAveragePooling2D(), layers.Dense(2), shape=(None, None, 3)).save(tmp_path / "net.keras")
     out = autoconv_("train", photos, *QUICK, "--from", tmp_path / "net.keras", "--epochs", 1, "--image-size", "16x20")
