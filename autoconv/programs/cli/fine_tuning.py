@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -41,7 +40,7 @@ class FineTuning:
     def __init__(self, source: Path, device: Device, preprocessing: str | None, unfreeze_after: int,
                  unfreeze_lr: float | None, resume: Standing | None) -> None:
         self.source = source
-        self.body, self.dropout = load(source, device, preprocessing)
+        self.body, self.dropout = load_body(source, device, preprocessing)
         self.preprocessing = preprocessing
         self.unfreeze_after = unfreeze_after
         self.unfreeze_lr = unfreeze_lr
@@ -68,7 +67,7 @@ class FineTuning:
         self._head = Sequential([Input(self.body.output_shape[1:]), *self.dropout,
                                  Dense(classes, activation="softmax")])
         images = Input(shape)
-        augmented: Any = images
+        augmented = images
         for layer in augmentation:
             augmented = layer(augmented)
         result = _apply(self.body, augmented)
@@ -176,7 +175,7 @@ def prepare(ctx: click.Context, rest: JsonObject, model: str, is_named: bool, de
                                             ctx.params["resume"])
 
 
-def load(source: Path, device: Device, preprocessing: str | None) -> tuple[Model, list[Layer]]:
+def load_body(source: Path, device: Device, preprocessing: str | None) -> tuple[Model, list[Layer]]:
     """Loads a run or a model file. Returns the net for pixels 0..255 without its last classifier, and the dropout
     layers before the classifier. Raises a ClickException if this is not possible.
 
