@@ -74,8 +74,8 @@ class ImageDataset:
     def cache(self, predict: Callable[["ImageDataset"], np.ndarray]) -> "ImageDataset":
         """Returns a copy of this dataset that yields a model's outputs instead of images, in the same batches.
 
-        `predict` is called once, with a dataset of all images in a fixed order, and returns an array (N, ...), such as
-        a frozen model's `predict`. The array is kept in memory.
+        `predict`, for example the `predict` of a frozen model, is called once, with a dataset of all images in a fixed
+        order. It returns an array (N, ...), which is kept in memory.
         """
         ordered = copy.copy(self)
         ordered._shuffle = False
