@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments.extras import ExtraError
+from ..engine.symbolic import SymbolicTensor
 from ..files import npy, regular
-from ..layers import Lambda, Layer, Rescaling
+from ..layers import Rescaling
 from ..models import Model
 from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow, read_whole
 from .digit import as_mnist
@@ -29,9 +30,9 @@ class Preprocessing(NamedTuple):
     offset: float | tuple[float, ...] = 0.0
     bgr: bool = False
 
-    def layers(self) -> list[Layer]:
-        """Returns the layers that convert images (N, H, W, C) of pixels 0..255."""
-        return [*[Lambda(lambda x: x[..., ::-1])] * self.bgr, Rescaling(self.scale, self.offset)]
+    def convert(self, images: SymbolicTensor) -> SymbolicTensor:
+        """Converts images (N, H, W, C) of pixels 0..255."""
+        return Rescaling(self.scale, self.offset)(images[..., ::-1] if self.bgr else images)
 
 
 # The modes of Keras's `imagenet_utils.preprocess_input`, and the ranges 0..1 and 0..255.
@@ -73,8 +74,8 @@ def read_for_model(model: Model, path: Path) -> np.ndarray:
 
 
 def factor(model: Model) -> float:
-    """Returns a scale for pixels 0..255: 1 if the model has a Rescaling layer, else 1 / 255."""
-    return 1.0 if any(isinstance(layer, Rescaling) for layer in model.layers) else 1 / 255
+    """Returns a scale for pixels 0..255: 1 if the model has a Rescaling layer, also a nested one, else 1 / 255."""
+    return 1.0 if any(isinstance(layer, Rescaling) for layer in model._walk()) else 1 / 255
 
 
 def picture_kind(shape: Shape, classes: Sequence[str], photo_net: bool = False) -> str:

@@ -1,5 +1,6 @@
 """Loads batches of pictures from folders. Threads decode the pictures in advance."""
 
+import copy
 import os
 import sys
 import zlib
@@ -48,6 +49,7 @@ class ImageDataset:
         self.skipped_files: dict[str, str] = {}
         self.on_unreadable: Callable[[str, str], None] | None = None
         self._decoding = decoding
+        self._cached: np.ndarray | None = None  # one sample per file, yielded instead of the decoded image
         self._shuffle = shuffle
         self._seed = seed
         self._labels = None if label_mode is None else np.asarray(files.labels)
@@ -68,6 +70,21 @@ class ImageDataset:
     def image_shape(self) -> tuple[int, int, int]:
         """The shape of one image: (height, width, channels)."""
         return *self._decoding.size, CHANNELS[self._decoding.color_mode]
+
+    def cache(self, predict: Callable[["ImageDataset"], np.ndarray]) -> "ImageDataset":
+        """Returns a copy of this dataset that yields a model's outputs instead of images, in the same batches.
+
+        `predict`, for example the `predict` of a frozen model, is called once, with a dataset of all images in a fixed
+        order. It returns an array (N, ...), which is kept in memory.
+        """
+        ordered = copy.copy(self)
+        ordered._shuffle = False
+        ordered._labels = None
+        outputs = predict(ordered)
+        dataset = copy.copy(self)
+        dataset._cached = np.zeros((len(self.file_paths), *outputs.shape[1:]), outputs.dtype)
+        dataset._cached[[path not in ordered.skipped_files for path in self.file_paths]] = outputs
+        return dataset
 
     def __iter__(self) -> Iterator[Any]:
         position, rows, size = *self._begin(), self.batch_size or PIECE * self.workers
@@ -223,7 +240,8 @@ class ImageDataset:
         try:
             while True:
                 while len(running) <= AHEAD and (rows := next(pending, None)):
-                    images = np.empty((len(rows), *self.image_shape), np.float32)
+                    images = np.empty((len(rows), *self.image_shape), np.float32) if self._cached is None else (
+                        np.empty((len(rows), *self._cached.shape[1:]), self._cached.dtype))
                     pieces = [slice(i, i + PIECE) for i in range(0, len(rows), PIECE)]
                     running.append((rows, images, [pool.submit(self._read, rows[p], images[p]) for p in pieces]))
                 if not running:
@@ -244,7 +262,7 @@ class ImageDataset:
         errors: list[UnreadableImage | None] = []
         for i, image in zip(rows, images):
             try:
-                image[...] = self._decoding.read(self.file_paths[i])
+                image[...] = self._decoding.read(self.file_paths[i]) if self._cached is None else self._cached[i]
                 errors.append(None)
             except UnreadableImage as error:
                 errors.append(error)

@@ -367,3 +367,23 @@ def test_without_pillow_the_extra_is_named(folder, monkeypatch):
                      lambda: utils.array_to_img(np.zeros((2, 2, 3)))):
         with pytest.raises(ImportError, match=r"autoconv\[images\]"):
             function()
+
+
+def test_cached_outputs_replace_the_images_in_the_same_batches(spoiled):
+    """They are computed once, also if files cannot be read."""
+    images, other = (dataset(spoiled, batch_size=7) for _ in range(2))
+    calls = []
+
+    def predict(data):
+        calls.append(data)
+        return np.concatenate([batch.mean((1, 2)) for batch in data])
+
+    for each in (images, other):
+        each.on_unreadable = lambda path, reason: None
+    cached = other.cache(predict)
+    for _ in range(2):
+        for (x, y), (means, labels) in zip(images, cached, strict=True):
+            np.testing.assert_array_equal(x.mean((1, 2)), means)
+            np.testing.assert_array_equal(y, labels)
+    assert len(calls) == 1
+    assert next(iter(other))[0].shape == (7, *SIZE, 3)

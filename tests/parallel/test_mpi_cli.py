@@ -110,6 +110,19 @@ def test_two_processes_train_as_one_and_the_first_speaks(alone, tmp_path):
     assert (code, text.count("is finished")) == (0, 1)
 
 
+@pytest.mark.parametrize("data", ["digits", "photos"])
+def test_two_processes_fine_tune_as_one(data, alone, tmp_path):
+    """Each computes the frozen layers' outputs for its part of the images."""
+    words = ("digits", "--limit", "320") if data == "digits" else (
+        pytest.importorskip("photo_files").make_turned(tmp_path / data, train=20, test=8),)
+    for ranks in (1, 2):
+        code, text = run(ranks, "train", *words, "--from", alone, "--seed", 3, "--optimizer", "sgd", "--lr", 0.01,
+                         "--epochs", 4, "--out", tmp_path / str(ranks))
+        assert code == 0, text
+        assert text.count("which the frozen body computes once") == text.count("epochs 3 to 4 train all layers") == 1
+    assert apart(tmp_path / "1", tmp_path / "2") < NEAR
+
+
 def killed_somewhere(alone, folder, seed):
     """A rank is killed at a random moment, while all start or train; others go on. Returns how long all took to end."""
     draw, out = random.Random(seed), folder / "run"

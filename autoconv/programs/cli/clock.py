@@ -39,7 +39,8 @@ class Stopwatch(Callback):
         self._creation_time = time.perf_counter()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.compile_s = time.perf_counter() - self._creation_time
+        if not self.epoch_seconds:  # not in a second call of fit
+            self.compile_s = time.perf_counter() - self._creation_time
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch_start = time.perf_counter()
@@ -62,5 +63,6 @@ class Stopwatch(Callback):
         self.epoch_seconds = list(state["epoch_seconds"])
         self._epoch_start = time.perf_counter() - state["under_way"]
 
-    def median_epoch(self) -> float:
-        return statistics.median(self.epoch_seconds)
+    def median_epoch(self, first: int) -> float:
+        """Returns the median seconds of an epoch, without the first `first` epochs unless there are no others."""
+        return statistics.median(self.epoch_seconds[first:] or self.epoch_seconds)

@@ -1,5 +1,6 @@
 """Options and option types that several commands share."""
 
+import math
 import os
 import re
 from collections.abc import Callable
@@ -95,6 +96,13 @@ class Duration(click.ParamType):
         if not match or not int(match[1]):
             self.fail(f"{value!r} is not a time. Examples: 10m, 30s, 1h.", param, ctx)
         return float(int(match[1]) * UNITS[match[2]])
+
+
+def check_finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Returns `value`. Raises BadParameter for NaN and infinity, which FloatRange accepts."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def device_options(command: Callable) -> Callable:

@@ -56,15 +56,18 @@ class Photos(NamedTuple):
         files = [Path(path).relative_to(self.tests).as_posix() for path in self.test.file_paths]
         return {"folder": str(self.folder.absolute()), "split": self.split,
                 "held_out": {"in": self.tests.relative_to(self.folder).as_posix(), "files": files},
-                "image_size": list(self.train.image_shape[:2]), "skipped": skipped_files(self.train, self.test)}
+                "image_size": list(self.train.image_shape[:2]), "channels": self.train.image_shape[2],
+                "skipped": skipped_files(self.train, self.test)}
 
 
-def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: int,
+def load(folder: Path, image_shape: tuple[int, int, int], share: float | None, seed: int,
          strict: bool) -> Photos:
     """Returns the photos of a folder. Uses its train/ and test/ (or val/, valid/, validation/) if
     they exist. Otherwise a random `share` of the pictures, by default a fifth, is held out for the
     test. Raises a ClickException for an unusable folder, and with `strict` for an unreadable file.
     """
+    size = image_shape[:2]
+    channels = image_shape[2]
     own = next((name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), None)
     if own is None and (folder / "train").is_dir() and list_classes(folder / "train"):
         raise click.ClickException(f"{folder} has a train/ folder but no test folder. Add a test folder with one of "
@@ -72,7 +75,7 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     if own is None:
         share = 0.2 if share is None else share
         classes = _classes(folder)
-        train, test = _datasets(folder, image_size, 3, classes, seed, share)
+        train, test = _datasets(folder, size, channels, classes, seed, share)
         split = f"{share:.0%} of the pictures, drawn by the seed, held out for the test (--validation-split)"
     elif share is not None:
         raise click.UsageError(f"--validation-split applies only to folders that are not already split. {folder} has "
@@ -80,8 +83,8 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     else:
         classes = _classes(folder / "train")
         _check_classes(folder / own, classes)
-        train, = _datasets(folder / "train", image_size, 3, classes, seed)
-        test, = _datasets(folder / own, image_size, 3, classes, seed, shuffle=False)
+        train, = _datasets(folder / "train", size, channels, classes, seed)
+        test, = _datasets(folder / own, size, channels, classes, seed, shuffle=False)
         split = f"trained on train/, tested on {own}/"
     _prepare(folder, {"train": train, "test": test}, strict)
     return Photos(folder, split, folder / (own or ""), train, test)
@@ -95,15 +98,16 @@ def held_out(results: JsonObject) -> ImageDataset:
     folder = Path(results["folder"])
     share = results["validation_split"]
     size = tuple(results["image_size"])
+    channels = results.get("channels", 3)  # older runs do not state it
     if not folder.is_dir():
         raise click.ClickException(f"The folder {folder}, which the run was trained on, does not "
                                    "exist. Pass another folder of photos to test on.")
     if "held_out" in results:
         files = _existing_files(folder, results["held_out"], results["classes"])
-        dataset = _dataset(files, size, 3, False, results["seed"])
+        dataset = _dataset(files, size, channels, False, results["seed"])
         _prepare(folder, {"test": dataset}, strict=False)
         return dataset
-    photos = load(folder, size, share, results["seed"], strict=False)
+    photos = load(folder, (*size, channels), share, results["seed"], strict=False)
     now = len(photos.train.file_paths) + len(photos.test.file_paths)
     then = results["train_images"] + results.get("test_images", 0) + len(results["skipped"])
     if "test_images" in results and now != then:

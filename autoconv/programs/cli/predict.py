@@ -27,11 +27,8 @@ INK = " .:-=+*#%@"
 @click.option("--preprocessing", type=options.Name("preprocessing", reading.PREPROCESSING),
               metavar="|".join(reading.PREPROCESSING),
               show_default="as MODEL specifies; unit for a .safetensors or Keras file without a Rescaling layer",
-              help="Conversion of pixels to MODEL's input. torch: to 0..1, minus ImageNet's mean, divided by its "
-                   "standard deviation, as for most classifiers from PyTorch; tf: to -1..1; caffe: to blue, green, "
-                   "red, minus ImageNet's mean; unit: to 0..1; none: 0..255. torch, tf and caffe are the modes of "
-                   "Keras's preprocess_input. The option is required if an .onnx file does not specify the "
-                   "conversion in its metadata or its first nodes.")
+              help=f"Conversion of pixels to MODEL's input. {trained_net.CONVERSIONS} The option is required if an "
+                   ".onnx file does not specify the conversion in its metadata or its first nodes.")
 @click.option("--image-size", type=options.Size(), metavar="HEIGHTxWIDTH", show_default="the net's own",
               help="Size to which the pictures are scaled, such as 224. Only for a MODEL that accepts images of any "
                    "size.")

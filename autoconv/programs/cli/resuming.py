@@ -18,9 +18,10 @@ from .lines import echo
 FREE = ("out", "json_file", "quiet", "threads", "strict", "resume", "checkpoint_every", "distributed", "timeout")
 PER_RANK = ("device", "data_dir", "threads")  # options whose values may differ between ranks
 RESULT_KEYS = {  # keys in run.json, by option; used for runs without a saved state
-    "dataset": "dataset", "lr": "learning_rate", "image_size": "image_size", "data_dir": "data_dir",
+    "dataset": "dataset", "lr": "learning_rate", "source": "from", "image_size": "image_size", "data_dir": "data_dir",
     **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
-                               "augment", "seed", "limit", "validation_split")}}
+                               "augment", "seed", "limit", "validation_split", "unfreeze_after", "unfreeze_lr",
+                               "preprocessing")}}
 RESUMES = f"{__name__}.resumes"  # key in click's Context.meta: whether --resume was given
 RANKS = f"{__name__}.ranks"  # key in click's Context.meta: the ranks that train together
 

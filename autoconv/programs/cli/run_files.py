@@ -12,6 +12,7 @@ from ...files import json_text, regular
 from ...files.json_text import JsonObject
 from ...models import Model
 
+FINE_TUNED = "fine-tuned"  # value of "model" in the run.json of `train --from`; its net receives pixels 0..255
 LARGEST_SIDE = 10_000  # maximum height and width of images in pixels, as for --image-size
 
 Check = tuple[Callable[[Any], bool], str]  # a test of a value, and a description of valid values
@@ -59,7 +60,8 @@ _SPLIT: dict[str, Check] = {  # needed by runs of version 0.1, which do not list
     "validation_split": _or_null((lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")),
 }
 _OPTIONAL: dict[str, Check] = {
-    "takes": _TEXT, "train_images": _COUNT, "test_images": _COUNT, "skipped": _TEXTS,
+    "takes": _TEXT, "channels": (lambda value: value in (1, 3), "1 or 3"),
+    "train_images": _COUNT, "test_images": _COUNT, "skipped": _TEXTS,
     "held_out": (lambda value: isinstance(value, dict) and _is_subpath(value.get("in")) and _list_check(_is_subpath)(
         value.get("files")), "an object with a folder 'in' and a list 'files' of paths in it"),
     "epoch_seconds": (_list_check(_is_number), "a list of numbers"),
@@ -88,7 +90,7 @@ def results(file: Path) -> JsonObject:
     for name, (check, valid) in {**_OPTIONAL, **required}.items():
         if name in found and not check(found[name]):
             raise ValueError(f"{name} in {file.name} must be {valid}. Received: {json.dumps(found[name])[:80]}")
-    names.lookup("net", found["model"], nets.NETS)
+    names.lookup("net", found["model"], {**nets.NETS, FINE_TUNED: None})
     if "folder" not in found:
         names.lookup("dataset", found["dataset"], dict.fromkeys(datasets.NAMES))
     classes = found["classes"]

@@ -29,6 +29,7 @@ class RunStates(BackupAndRestore):
         self._seconds = number if unit == "seconds" else None
         self.anew = anew
         self.belongs_to = {"arguments": arguments}
+        self.earlier_steps = 0  # steps of the head's training in `train --from`, which has its own states
         self._stop = stop
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -76,8 +77,8 @@ def save_on_signal(out: Path | None, states: RunStates | None, stop: signals.Sto
             raise
         steps = [steps for number, steps, _ in checkpoint.files(states.backup_dir) if number == states.training]
         if steps:
-            echo(f"{out} contains the training up to step {steps[0]:,}. Run the same command with "
-                 "--resume to continue.", err=True)
+            echo(f"{out} contains the training up to step {states.earlier_steps + steps[0]:,}. Run the same command "
+                 "with --resume to continue.", err=True)
         raise
     except BlockingIOError as error:
         raise click.ClickException(str(error.strerror)) from error

@@ -84,8 +84,8 @@ def read_run(folder: Path) -> Run:
 def _read_once(folder: Path) -> Run:
     if folder.is_file():
         raise click.ClickException(f"{folder} is a file, but a run must be a folder. Pass a folder "
-                                   "that `autoconv train --out RUN` wrote. Only `autoconv "
-                                   "predict` and `autoconv summary` also accept model files.")
+                                   "that `autoconv train --out RUN` wrote. Only `autoconv predict`, "
+                                   "`autoconv summary` and `autoconv train --from` also accept model files.")
     model = folders.place(folder, MODEL)
     file = folders.place(folder, RESULTS)
     if not (model.is_file() and file.is_file()) and (folder / CHECKPOINTS).is_dir():
@@ -114,17 +114,18 @@ def history(folder: Path) -> dict[str, list[float]]:
 
 def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0,
                 extra_metrics: Sequence[Metric] = ()) -> None:
-    """Compiles the built-in net `name` with the loss of `autoconv train`, the accuracy, and the
-    extra metrics.
+    """Compiles the net whose entry "model" in run.json is `name` with the loss of `autoconv train`,
+    the accuracy, and the extra metrics.
     """
-    loss = losses.CategoricalCrossentropy(nets.NETS[name].from_logits, label_smoothing)
+    from_logits = name != run_files.FINE_TUNED and nets.NETS[name].from_logits
+    loss = losses.CategoricalCrossentropy(from_logits, label_smoothing)
     net.compile(optimizer, loss, metrics=["accuracy", *extra_metrics])
 
 
 def load_run(folder: Path, device: Device) -> tuple[Model, JsonObject]:
     """Returns a run's model for pixels 0..255, on `device`, and the contents of its run.json."""
     net, results = read_run(folder)
-    divide_by = nets.NETS[results["model"]].divide_by
+    divide_by = 1 if results["model"] == run_files.FINE_TUNED else nets.NETS[results["model"]].divide_by
     if results.get("takes") != PIXELS and divide_by != 1:
         net = Sequential([Input(net.input_shape[1:]), Rescaling(1 / divide_by), *net.layers])
     net.to(device.name)

@@ -1,8 +1,8 @@
 """`autoconv train`: trains a net on a data set, tests it and saves it."""
 
-import math
 import platform
 import secrets
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import click
 
 from ... import __version__, datasets, models, nets, utils
 from ... import optimizers as optim
+from ...callbacks import History
 from ...engine.ranks import Ranks
 from ...files.json_text import JsonObject
 from ...kernels import device as devices
-from . import data, distributed, lines, options, photos, result_files, resuming, run_states, runs, signals
+from . import data, distributed, fine_tuning, lines, options, photos, result_files, resuming, run_states, runs, signals
 from .clock import Stopwatch, seconds_since_start
 from .lines import echo
 
@@ -30,13 +31,6 @@ RECIPES: dict[str, JsonObject] = {  # option values that replace the defaults, b
                "schedule": "one-cycle", "label_smoothing": 0.1},
 }
 SCHEDULES = ("cosine", "one-cycle", "constant")
-
-
-def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Returns `value`. Raises BadParameter for NaN and infinity, which FloatRange accepts."""
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
 
 
 def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
@@ -72,6 +66,7 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               "zoomed digits; sprint: 99% accuracy on MNIST in about a second, with a small net.")
 @click.option("--model", type=options.Name("net", nets.NETS), help="The built-in net to train.",
               show_default="lecture; photos for a folder; best if best, sprint if sprint")
+@fine_tuning.fine_tuning_options
 @click.option("--augment", is_flag=True, help="Randomly mirror (except digits), rotate and zoom "
                                               "each image in every epoch.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Number of passes over the training images.",
@@ -80,15 +75,15 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               help="Number of images per step.")
 @click.option("--optimizer", type=options.Name("optimizer", optim.BY_NAME),
               show_default="rmsprop; adam for a folder, or if best or sprint")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite,
-              show_default="the optimizer's own; 0.005 if fast, 0.006 if best, 0.012 if sprint",
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=options.check_finite,
+              show_default="the optimizer's own, times 3 with --from; 0.005 if fast, 0.006 if best, 0.012 if sprint",
               help="The highest learning rate during training.")
 @click.option("--schedule", type=options.Name("schedule", SCHEDULES),
               show_default="cosine; one-cycle if fast, best or sprint",
               help="Course of the learning rate. cosine: lowers the rate to 0 by the last step; one-cycle: first "
               "raises and then lowers the rate; constant: keeps the rate fixed, as in the lectures.")
-@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), callback=_finite, metavar="SHARE",
-              default=0.0, show_default="0; 0.05 if best, 0.1 if sprint",
+@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), callback=options.check_finite,
+              metavar="SHARE", default=0.0, show_default="0; 0.05 if best, 0.1 if sprint",
               help="Fraction of each training target that is spread over all classes, which makes "
                    "the net less overconfident.")
 @click.option("--scale-lr", is_flag=True, help="Multiply the learning rate by --batch-size divided by the recipe's "
@@ -101,9 +96,10 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @options.data_options
 @click.option("--image-size", type=options.Size(), metavar="HEIGHTxWIDTH", show_default="the net's own",
               help="Size to which the pictures of FOLDER are resized.")
-@click.option("--validation-split", type=click.FloatRange(0, 1, min_open=True, max_open=True), callback=_finite,
-              metavar="SHARE", show_default="0.2", help="Fraction of FOLDER's pictures that is held out for the test, "
-              "if FOLDER has no train/ and test/ (or val/).")
+@click.option("--validation-split", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+              callback=options.check_finite, metavar="SHARE", show_default="0.2",
+              help="Fraction of FOLDER's pictures that is held out for the test, if FOLDER has no train/ and test/ "
+              "(or val/).")
 @click.option("--strict", is_flag=True, help="Stop before training if a picture of FOLDER cannot "
               "be read. Without --strict, such a picture is reported and skipped.")
 @click.option("--out", type=options.FILE, metavar="RUN",
@@ -119,11 +115,10 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @options.json_option
 @options.quiet_option
 @click.pass_context
-def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: int | None,
-          out: Path | None, json_file: Path | None, quiet: bool, data_dir: Path | None,
-          limit: int | None, image_size: tuple[int, int] | None, validation_split: float | None,
-          strict: bool, seed: int | None, model: str, batch_size: int,
-          resume: resuming.Standing | None, checkpoint_every: tuple[str, int], **rest: Any) -> None:
+def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: int | None, out: Path | None,
+          json_file: Path | None, quiet: bool, data_dir: Path | None, limit: int | None, strict: bool,
+          image_size: tuple[int, int] | None, validation_split: float | None, seed: int | None, model: str,
+          batch_size: int, resume: resuming.Standing | None, checkpoint_every: tuple[str, int], **rest: Any) -> None:
     rest.pop("distributed"), rest.pop("timeout")  # resuming.py has used both to create the ranks
     _check_keys(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
         "--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
@@ -134,10 +129,11 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
     result_files.check_writable(json_file)
     silent = json_file == result_files.STDOUT or ranks.rank > 0
     target_out = None if ranks.rank else out  # only the first rank writes the run
+    model, tuning = fine_tuning.prepare(ctx, rest, model, "model" in RECIPES[rest["recipe"]], target, seed)
     with signals.install_handler() as stop:
         with runs.reserve(target_out) as place:
-            images, reason = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2],
-                                   validation_split, seed, strict, ranks)
+            images, reason = _data(dataset, data_dir, limit, tuning or model, image_size, validation_split, seed,
+                                   strict, ranks)
             _say(quiet or silent, f"data   {images.describe()}" + (f"\n       {reason}" if reason else ""))
             feeds = images.feeds(model, batch_size)
             states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed}, stop)
@@ -145,7 +141,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
                 _say(quiet or silent, resuming.describe(resume, rest["epochs"], -(-images.counts[0] // batch_size)))
             with run_states.save_on_signal(out, states, stop, ranks):
                 net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent
-                                            else 1, model, batch_size, seed, states, **rest)
+                                            else 1, model, batch_size, seed, states, tuning, **rest)
             folder = None if data_dir is None else str(data_dir.absolute())
             results.update(limit=limit, data_dir=folder, validation_split=validation_split)
             if target_out is not None and states is not None:
@@ -183,11 +179,13 @@ def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json
 
 
 def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
-          image_size: tuple[int, int], share: float | None, seed: int, strict: bool,
-          ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
+          net: fine_tuning.FineTuning | str, image_size: tuple[int, int] | None,
+          share: float | None, seed: int, strict: bool, ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
     """Returns the training data and the reason for choosing it, which is "" if the user named it."""
     if isinstance(dataset, Path):
-        return photos.load(dataset, image_size, share, seed, strict), ""
+        shape = (*(image_size or nets.NETS[net].input_shape[:2]), 3) if isinstance(net, str) else (
+            net.image_shape(image_size))
+        return photos.load(dataset, shape, share, seed, strict), ""
     name, reason = (dataset, "") if dataset else distributed.run_once(ranks, data.choose, data_dir)
     return distributed.run_staggered(ranks, data.load, name, data_dir, limit), reason
 
@@ -203,44 +201,59 @@ def _check_keys(folder: Path | None, set_options: JsonObject, folder_options: Js
 
 def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device,
         ranks: Ranks, verbose: int, model: str, batch_size: int, seed: int,
-        states: run_states.RunStates | None, augment: bool, epochs: int, optimizer: str,
-        lr: float | None, scale_lr: bool, recipe: str, schedule: str,
-        label_smoothing: float) -> tuple[models.Sequential, dict[str, list[float]], JsonObject]:
+        states: run_states.RunStates | None, tuning: fine_tuning.FineTuning | None, augment: bool, epochs: int,
+        optimizer: str, lr: float | None, scale_lr: bool, recipe: str, schedule: str,
+        label_smoothing: float) -> tuple[models.Model, dict[str, list[float]], JsonObject]:
     """Builds and trains a net. Returns the net, its history, and its entries for run.json."""
     utils.set_random_seed(seed)
     try:
         mirror = not set(images.classes) <= set("0123456789")  # not for digits, whose mirror images are not digits
-        net = nets.build_for_pixels(model, feeds.input_shape, len(images.classes), augment, mirror)
+        classes = len(images.classes)
+        net = nets.build_for_pixels(model, feeds.input_shape, classes, augment, mirror) if tuning is None else (
+            tuning.build(feeds.input_shape, classes, nets.augmentation(mirror) if augment else []))
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     defaults = {**(PHOTOS if isinstance(images, photos.Photos) else SETS), **RECIPES[recipe]}
     base = float(optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr})).learning_rate)
-    highest_rate = base * (batch_size / defaults["batch_size"] if scale_lr else 1)
-    rate = _make_schedule(schedule, highest_rate, epochs, -(-images.counts[0] // batch_size), base)
-    optimizing = optim.BY_NAME[optimizer](learning_rate=rate)
+    base *= fine_tuning.HEAD_RATE if tuning is not None and lr is None else 1
+    factor = batch_size / defaults["batch_size"] if scale_lr else 1
+    steps = -(-images.counts[0] // batch_size)
+
+    def compile_net(part: models.Model, rate: float, epochs: int) -> None:
+        course = _make_schedule(schedule, rate * factor, epochs, steps, rate)
+        runs.compile_net(part, model, optim.BY_NAME[optimizer](learning_rate=course), label_smoothing)
+
     net.class_names = tuple(images.classes)
     net.to(device.name).distribute(ranks)
-    runs.compile_net(net, model, optimizing, label_smoothing)
     threads = f"threads: {device.get_num_threads()}, " if device.get_num_threads() else ""
     processes = f"{ranks.size} processes, each with " if ranks.size > 1 and threads else ""
-    _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, "
+    name = f"{tuning.source} with a new classifier" if tuning else model
+    _say(not verbose, f"net    {name}{' with augmentation' if augment else ''}, "
          f"{net.count_params():,} parameters, on {device}, {processes}{threads}seed: {seed}")
     watch = Stopwatch()
-    history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=[watch, *([states] if states else [])])
+    history = History()
+    callbacks = [watch, history, *([states] if states else [])]
+    first = tuning.train_head(feeds, epochs, partial(compile_net, rate=base), callbacks, verbose) if tuning else 0
+    if states is not None:
+        states.earlier_steps = first * steps
+    rate = base if tuning is None else tuning.unfreeze_lr or base * fine_tuning.BODY_RATE
+    compile_net(net, rate, max(1, epochs - first))
+    if first < epochs:
+        net.fit(**feeds.train, initial_epoch=first, epochs=epochs, verbose=verbose, callbacks=callbacks)
     if ranks.rank:
         return net, history.history, {}  # only the first rank returns results
     train_images = images.counts[0]
-    epoch_s = watch.median_epoch()
+    epoch_s = watch.median_epoch(first)
     return net, history.history, {
         "dataset": images.name, "train_images": train_images, "epochs": epochs, "batch_size": batch_size,
-        "optimizer": optimizer, "learning_rate": highest_rate, "recipe": recipe, "schedule": schedule,
+        "optimizer": optimizer, "learning_rate": base * factor, "recipe": recipe, "schedule": schedule,
         "label_smoothing": label_smoothing, "model": model, "augment": augment, "params": net.count_params(),
         "classes": list(images.classes), "takes": runs.PIXELS,
         "device": device.name, "threads": devices.get_num_threads(), "ranks": ranks.size, "seed": seed,
-        "train_images_per_s": train_images / epoch_s, "ms_per_step": 1e3 * epoch_s / -(-train_images // batch_size),
+        "train_images_per_s": train_images / epoch_s, "ms_per_step": 1e3 * epoch_s / steps,
         "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": watch.compile_s,
         "versions": versions(), **({"graph": net.graph_report().get("train")} if device.captures_graphs else {}),
-        **images.run_entries(),
+        **({**tuning.run_entries(), "unfreeze_lr": rate * factor} if tuning else {}), **images.run_entries(),
     }
 
 
@@ -256,7 +269,7 @@ def _make_schedule(schedule: str, rate: float, epochs: int, steps: int, start: f
     return optim.schedules.WarmUp(start, after, climb) if climb else after
 
 
-def _evaluate(net: models.Sequential, model: str, images: data.Images | photos.Photos,
+def _evaluate(net: models.Model, model: str, images: data.Images | photos.Photos,
               feeds: data.Feeds, out: Path | None) -> JsonObject:
     """Returns the results of testing the net. If the test fails, raises a ClickException that
     states where the net is saved.

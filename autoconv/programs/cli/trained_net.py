@@ -9,11 +9,12 @@ import click
 import numpy as np
 
 from ... import models
+from ...engine.symbolic import SymbolicTensor
 from ...files import regular, suffixes
 from ...files.json_text import JsonObject
 from ...kernels.device import Device
-from ...layers import Flatten, Input, Layer, Permute
-from ...models import Model, Sequential
+from ...layers import Flatten, Input, Permute
+from ...models import Model
 from ...pictures import reading
 from ...pictures.inside import class_scores
 from ...pictures.reading import PREPROCESSING, Preprocessing
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 ONNX = ".onnx"
 LABEL_BYTES = 2**24  # maximum size of a file of labels
-CHOICES = ("torch (0..1, minus ImageNet's mean, divided by its standard deviation; the usual choice for PyTorch), unit "
-           "(0..1), tf (-1..1), caffe (blue, green, red, minus ImageNet's mean) or none (0..255)")
+CONVERSIONS = ("torch: to 0..1, minus ImageNet's mean, divided by its standard deviation, as for most classifiers from "
+               "PyTorch; tf: to -1..1; caffe: to blue, green, red, minus ImageNet's mean; unit: to 0..1; none: 0..255. "
+               "torch, tf and caffe are the modes of Keras's preprocess_input.")
 # values of ONNX's metadata entry Image.NominalPixelRange
 _RANGES = {"nominalrange_0_255": "none", "normalized_0_1": "unit", "normalized_1_1": "tf"}
 
@@ -111,8 +113,8 @@ def _for_pixels(path: Path, net: Model, name: str | None, image_size: Size) -> M
         name = "unit"
         echo(f"note: the net in {path} has no Rescaling layer, so it receives pixels 0..1. If it was trained on other "
              "values, pass --preprocessing.", err=True)
-    size = _choose_size(path, (height, width), image_size)
-    return Sequential([Input((*size, channels)), *_layers(PREPROCESSING[name or "none"], channels), net])
+    images = Input((*choose_size(path, (height, width), image_size), channels))
+    return Model(images, net(convert_pixels(images, PREPROCESSING[name or "none"])))
 
 
 def _onnx_for_pixels(path: Path, net: "OnnxModel", name: str | None, image_size: Size) -> Model:
@@ -122,27 +124,26 @@ def _onnx_for_pixels(path: Path, net: "OnnxModel", name: str | None, image_size:
     stated = re.findall(r"\d{1,4}", net.metadata.get("imgsz", ""))  # Ultralytics: [224, 224]
     if None in (height, width) and image_size is None and len(stated) == 2:
         image_size = int(stated[0]), int(stated[1])
-    size = _choose_size(path, (height, width), image_size)
+    size = choose_size(path, (height, width), image_size)
     if None in (*size, channels):
         remedy = ("Export the net with a known number of channels." if channels is None else
                   "Pass the size of its training images, such as --image-size 224.")
         raise click.ClickException(f"The input shape of the net in {path} must be known. Received: {net.input_shape}. "
                                    f"{remedy}")
-    steps = _layers(PREPROCESSING[name] if name else _stated_preprocessing(path, net), channels)
+    images = Input((*size, channels), batch_size=1 if net.batch_size == 1 else None)
+    converted = convert_pixels(images, PREPROCESSING[name] if name else _stated_preprocessing(path, net))
     try:
-        wrapped = Sequential([Input((*size, channels), batch_size=1 if net.batch_size == 1 else None), *steps,
-                              *[Permute((3, 1, 2))] * net.channels_first, net])
+        scores = net(Permute((3, 1, 2))(converted) if net.channels_first else converted)
     except ValueError as error:
         remedy = ("Pass the size of its training images with --image-size." if image_size else
                   "Export the net for a batch of one image.")
         raise click.ClickException(f"The net in {path} cannot run on one image of {size[0]}x{size[1]} pixels. {error} "
                                    f"{remedy}") from error
-    if _is_shape(wrapped.output_shape, 4) and wrapped.output_shape[2:] == (1, 1):
-        wrapped.add(Flatten())
-    return wrapped
+    is_map = _is_shape(getattr(scores, "shape", None), 4) and scores.shape[2:] == (1, 1)
+    return Model(images, Flatten()(scores) if is_map else scores)
 
 
-def _choose_size(path: Path, size: tuple[int | None, int | None], image_size: Size) -> tuple[int | None, int | None]:
+def choose_size(path: Path, size: tuple[int | None, int | None], image_size: Size) -> tuple[int | None, int | None]:
     """Returns the value of --image-size, or `size`, the net's own. Raises a ClickException if they differ."""
     if image_size and any(n not in (None, chosen) for n, chosen in zip(size, image_size)):
         raise click.ClickException(f"--image-size must be the input size of the net in {path}, {size[0]}x{size[1]}. "
@@ -150,12 +151,13 @@ def _choose_size(path: Path, size: tuple[int | None, int | None], image_size: Si
     return image_size or size
 
 
-def _layers(preprocessing: Preprocessing, channels: int) -> list[Layer]:
-    """Returns the layers of a preprocessing. Raises a ClickException if it needs another number of channels."""
+def convert_pixels(images: SymbolicTensor, preprocessing: Preprocessing) -> SymbolicTensor:
+    """Converts pixels 0..255. Raises a ClickException if the preprocessing needs another number of channels."""
+    channels = images.shape[-1]
     if max(np.size(preprocessing.scale), np.size(preprocessing.offset)) not in (1, channels):
         raise click.ClickException("The values torch and caffe of --preprocessing need a net for images with 3 "
                                    f"channels. Received: a net for {channels} channels. Use unit, tf or none.")
-    return preprocessing.layers()
+    return preprocessing.convert(images)
 
 
 def _stated_preprocessing(path: Path, net: "OnnxModel") -> Preprocessing:
@@ -172,7 +174,7 @@ def _stated_preprocessing(path: Path, net: "OnnxModel") -> Preprocessing:
         name = "unit"
     if name is None:
         raise click.ClickException(f"The file {path} must specify how pixels are converted to the net's input. Pass "
-                                   f"the conversion of its training as --preprocessing: {CHOICES}.")
+                                   f"the conversion of its training as --preprocessing. {CONVERSIONS}")
     return PREPROCESSING[name]._replace(bgr=metadata.get("image.bitmappixelformat", "").startswith("bgr"))
 
 
