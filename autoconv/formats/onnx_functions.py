@@ -351,6 +351,8 @@ FUNCTIONS: dict[str, Emitter] = {
     **{name: _make_reduction(op) for name, op in {
         "sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax"}.items()},
     "hard_sigmoid": _make_unary("HardSigmoid", alpha=1 / 6, beta=0.5),
+    "relu6": lambda b, x: relu(b, x, max_value=6.0),
+    "silu": lambda b, x: x.like(b.node("Mul", x.name, b.node("Sigmoid", x.name))),
     "selu": _make_unary("Selu", alpha=SELU_ALPHA, gamma=SELU_SCALE),
     "global_avg_pool2d": _global("GlobalAveragePool"), "global_max_pool2d": _global("GlobalMaxPool"),
     "celu": lambda b, x, alpha=1.0: x.like(b.node("Celu", x.name, alpha=float(alpha))),

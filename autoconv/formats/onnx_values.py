@@ -74,22 +74,25 @@ def cast(x: Tensor, dtype: DTypeLike) -> Tensor:
 
 
 class LimitedPool(buffers.Pool):
-    """A pool that allocates arrays of at most `most` elements, from the current pool if any."""
+    """A pool that allocates arrays of at most `most` elements, from another pool if it is not None."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, pool: buffers.Pool | None) -> None:
         super().__init__()
         self.most = most
-        self._pool = buffers.current_pool()
+        self._pool = pool
 
     def empty(self, device: Device, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         check_size(shape, self.most)
         return device.fresh(shape, dtype) if self._pool is None else self._pool.empty(device, shape, dtype)
 
+    def outside_recordings(self) -> "LimitedPool":
+        return LimitedPool(self.most, None if self._pool is None else self._pool.outside_recordings())
+
 
 @contextmanager
 def limit_arrays(most: int) -> Iterator[None]:
     """Raises ValueError if an array of more than `most` elements is allocated inside the block."""
-    with buffers.reusing(LimitedPool(most)):
+    with buffers.reusing(LimitedPool(most, buffers.current_pool())):
         yield
 
 

@@ -186,11 +186,8 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
     if training and not x.size:
         raise ValueError("batch_norm in training needs the mean of the batch, so the batch must "
                          f"not be empty. Received: x of shape {x.shape}.")
-    if activation not in norm.ACTIVATIONS:
-        raise ValueError(f"activation of batch_norm must be one of {', '.join(norm.ACTIVATIONS)}. Received: "
-                         f"{activation!r}. Call another activation function on the result of batch_norm.")
     together = training and ranks.size > 1
-    _check_pass(x, other, activation if training else None, pool, together)
+    _check_pass(x, other, activation, training, pool, together)
     statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
     given: dict[str, Any] = {"mean": statistics[0], "variance": statistics[1], "epsilon": epsilon}
     if pool:
@@ -207,17 +204,22 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
     return y
 
 
-def _check_pass(x: Tensor, other: Tensor | None, activation: str | None, pool: bool, together: bool) -> None:
+def _check_pass(x: Tensor, other: Tensor | None, activation: str, training: bool, pool: bool,
+                together: bool) -> None:
     """Raises ValueError if the arguments of `batch_norm` cannot be combined."""
     shape = None if other is None else other.shape
-    received = (f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, activation={activation!r} "
-                "(always None outside training).")
-    if other is not None and (shape != x.shape or pool or activation != "relu"):
+    received = (f"Received: x of shape {x.shape}, other of shape {shape}, training={training}, pool={pool}, "
+                f"activation={activation!r}.")
+    if activation not in norm.ACTIVATIONS:
+        raise ValueError(f"activation of batch_norm must be one of {', '.join(norm.ACTIVATIONS)}. Received: "
+                         f"{activation!r}. Call another activation function on the result of batch_norm.")
+    relu = training and activation == "relu"
+    if other is not None and (shape != x.shape or pool or not relu):
         raise ValueError("batch_norm supports the argument `other` only in training, with "
                          f"activation='relu' and pool=False. `other` must have the shape of x. {received}")
     if together and (pool or other is not None):
         raise ValueError(f"batch_norm over several processes does not support the arguments pool and other. {received}")
-    if pool and (activation != "relu" or x.ndim != 4 or min(x.shape[1:3]) < 2):
+    if pool and (not relu or x.ndim != 4 or min(x.shape[1:3]) < 2):
         raise ValueError("batch_norm supports pool=True only in training, with activation='relu', for "
                          f"images (N, H, W, C) of at least 2 x 2 pixels. {received}")
 

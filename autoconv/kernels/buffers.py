@@ -28,21 +28,20 @@ KEPT = 16
 SEGMENT = 1 << 22  # minimum number of bytes that a pool for recorded work allocates at a time
 
 
-@lru_cache(maxsize=256)
-def _buffer_class(size: int) -> Any:
+@lru_cache(maxsize=4096)
+def buffer_class(size: int) -> Any:
     """Returns the ctypes class of buffers of `size` bytes."""
     attributes = {"_type_": ctypes.c_uint8, "_length_": size, "__slots__": ("__weakref__", "loan")}
     return type("Buffer", (ctypes.Array,), attributes)
 
 
 class Idle(list):
-    """A list of the free memory blocks of one size. `kind` is the buffers' ctypes class."""
+    """A list of the free memory blocks of one size."""
 
-    __slots__ = ("__weakref__", "itself", "kind", "step")
+    __slots__ = ("__weakref__", "itself", "step")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.kind = _buffer_class(size)
         self.itself = weakref.ref(self)
         self.step = 0
 
@@ -64,7 +63,7 @@ class Memory:
             idle.append(self)
 
 
-class Part:
+class ArenaBlock:
     """A memory block that is a piece of an arena's segment."""
 
     __slots__ = ("_arena", "_piece", "block")
@@ -85,25 +84,24 @@ class Loan(weakref.ref):
     Only the buffer refers to its loan, so the callback runs exactly once, when the last reference
     to the buffer is deleted. If the buffer is in a reference cycle, Python's garbage collector does
     not run the callback, because a `__del__` method in the cycle may revive the buffer. The memory
-    of such a buffer is returned to the system instead, once that is safe.
+    of such a buffer is returned to the system instead, once that is safe; an arena's, with its pool.
     """
 
     __slots__ = ("memory",)
 
-    memory: Memory | Part
+    memory: Memory | ArenaBlock
+
+    def give_back(self) -> None:
+        """Returns the memory to its pool. Python may call this method in any thread and at any point, so it
+        acquires no lock. It needs none, because `list.append` is atomic.
+        """
+        self.memory.give_back()
 
 
-def _give_back(loan: Loan) -> None:
-    """Returns a loan's memory to its pool. Python may call this function in any thread and at any
-    point, so the function acquires no lock. It needs none, because `list.append` is atomic.
-    """
-    loan.memory.give_back()
-
-
-def _lend(memory: Memory | Part, kind: Any, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    """Returns an array in this memory. `kind` is the ctypes class of its buffer."""
-    buffer = kind.from_address(memory.block.__array_interface__["data"][0])
-    buffer.loan = loan = Loan(buffer, _give_back)
+def _lend(memory: Memory | ArenaBlock, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """Returns an array in this memory."""
+    buffer = buffer_class(memory.block.size).from_address(memory.block.__array_interface__["data"][0])
+    buffer.loan = loan = Loan(buffer, Loan.give_back)
     loan.memory = memory
     return np.ndarray(shape, dtype, buffer)
 
@@ -133,10 +131,10 @@ class Pool:
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         """Returns an uninitialised C-contiguous array in the host's memory."""
-        size = prod(shape) * np.dtype(dtype).itemsize + ALIGNMENT - 1 & -ALIGNMENT
+        size = int(max(1, prod(shape) * np.dtype(dtype).itemsize) + ALIGNMENT - 1 & -ALIGNMENT)
         idle = self._sizes.get(size)
         if idle is None:
-            idle = self._sizes.setdefault(size, Idle(int(size)))
+            idle = self._sizes.setdefault(size, Idle())
         idle.step = self._step
         try:
             memory = idle.pop()
@@ -145,7 +143,11 @@ class Pool:
                 if blocks.step < self._step - KEPT:
                     self._sizes.pop(old_size, None)
             memory = Memory(size, idle.itself)
-        return _lend(memory, idle.kind, shape, dtype)
+        return _lend(memory, shape, dtype)
+
+    def outside_recordings(self) -> "Pool | None":
+        """Returns the pool for arrays that are not part of a recording."""
+        return self
 
     def begin_step(self) -> None:
         """Notifies the pool that a new step begins."""
@@ -163,7 +165,10 @@ class RecordingPool(Pool):
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         size = max(1, prod(shape) * np.dtype(dtype).itemsize)
-        return _lend(Part(int(size), self._arena), _buffer_class(int(size)), shape, dtype)
+        return _lend(ArenaBlock(int(size), self._arena), shape, dtype)
+
+    def outside_recordings(self) -> None:
+        return None
 
 
 _pool: ContextVar[Pool | None] = ContextVar("pool", default=None)

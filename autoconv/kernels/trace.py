@@ -52,9 +52,10 @@ def stop(reason: str) -> None:
 @contextmanager
 def suspend_recording() -> Iterator[None]:
     """Suspends recording inside the `with` block. Arrays created in the block are constants, which
-    replays use but do not compute again. So their memory is not from the step's pool.
+    replays use but do not compute again. So their memory is not from the pool of the recorded work.
     """
-    with _use_recorder(None), buffers.reusing(None):
+    pool = buffers.current_pool()
+    with _use_recorder(None), buffers.reusing(None if pool is None else pool.outside_recordings()):
         yield
 
 

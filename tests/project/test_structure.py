@@ -7,13 +7,13 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 53_585,
-    "lines without kernels, commands and ONNX": 27_396,
+    "lines": 54_356,
+    "lines without kernels, commands and ONNX": 27_469,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 52,
-    "lines over 100 columns": 3_294,
-    "assignments of a tuple to a tuple": 930,
+    "lines over 100 columns": 3_446,
+    "assignments of a tuple to a tuple": 926,
     "Any": 2_178,
     "classes that override __setattr__": 2,
     "classes that change their subclasses": 0,

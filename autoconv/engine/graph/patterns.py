@@ -104,21 +104,14 @@ def _add_activation(word: str, layer: Any) -> Words:
     return word, name
 
 
-def _relu(layer: ReLU) -> Words:
-    if layer.negative_slope or layer.threshold:
-        return ()
-    if layer.max_value is None:
-        return ("relu",)
-    return ("relu6",) if layer.max_value == 6 else ()
-
-
 _WORDS: dict[type, Any] = {
     Conv2D: lambda layer: _add_activation("conv" if layer.groups == 1 else "grouped", layer),
     DepthwiseConv2D: lambda layer: _add_activation("depthwise", layer),
     Dense: lambda layer: _add_activation("dense", layer),
     BatchNormalization: lambda layer: ("norm",),
     Add: lambda layer: ("add",),
-    ReLU: _relu,
+    ReLU: lambda layer: () if layer.negative_slope or layer.threshold else (
+        ("relu",) if layer.max_value is None else ("relu6",) if layer.max_value == 6 else ()),
     Activation: lambda layer: _add_activation("", layer)[1:],
     MaxPooling2D: lambda layer: ("pool",) if layer.padding == "valid" and _hashable(
         (layer.pool_size, layer.strides)) == ((2, 2), (2, 2)) else (),  # only 2 x 2 windows that do not overlap

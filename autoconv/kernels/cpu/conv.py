@@ -157,7 +157,8 @@ def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, borde
     n, _, _, c = x.shape
     map_size, filters = y.shape[1] * y.shape[2], b.size
     group_f = filters // groups
-    chunks, early = (n + samples - 1) // samples, tile_activation(addend, activation)
+    chunks = (n + samples - 1) // samples
+    early = tile_activation(addend, activation)
     for task in prange(chunks * pieces):
         first = task // pieces * samples
         count = min(samples, n - first)
@@ -385,7 +386,8 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     else:
         p = plan(*x.shape, dw.shape[2], window)
         parts = tasks.parts(len(x), dy.size // f, dw.size)
-        partial, partial_b = scratch((parts, dw.size), x.dtype), scratch((parts, f), x.dtype)
+        partial = scratch((parts, dw.size), x.dtype)
+        partial_b = scratch((parts, f), x.dtype)
         _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border,
                          tasks.pieces(parts, -(-p.taps.size // tasks.BLOCK)))
         add_parts(partial, dw.reshape(-1))

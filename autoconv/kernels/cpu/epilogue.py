@@ -1,5 +1,5 @@
-"""What follows the sums of a convolution, a dense layer or a normalization before the next layer reads them: the
-addition of another array, and an activation.
+"""Adds another array to the results of a convolution or dense layer, and applies an activation, in the pass that
+computes the results. Normalizations apply the same activations.
 
 Kernels receive an activation as a number from `CODES`. ReLUs cost little, so they are applied to tiles in
 registers (`simd.clip`). A task applies everything else to its part of the result when this part is complete,

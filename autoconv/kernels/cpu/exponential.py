@@ -133,7 +133,8 @@ def _exp_vector(builder, row, x):
 
 
 def _sigmoid_vector(builder, row, x):
-    one, zero = ir.Constant(x.type, [1.0] * row.lanes), ir.Constant(x.type, None)
+    one = ir.Constant(x.type, [1.0] * row.lanes)
+    zero = ir.Constant(x.type, None)
     size = simd._call(builder, f"llvm.fabs.{simd._suffix(row)}", x.type, [x])
     e = _exp_vector(builder, row, builder.fneg(size))
     return builder.fdiv(builder.select(builder.fcmp_ordered("<", x, zero), e, one), builder.fadd(one, e))
@@ -150,7 +151,8 @@ def silu_slope(typingctx, a):
     """Returns the derivative of a sigmoid(a), for a row a."""
 
     def combine(builder, x):
-        s, one = _sigmoid_vector(builder, a, x), ir.Constant(x.type, [1.0] * a.lanes)
+        s = _sigmoid_vector(builder, a, x)
+        one = ir.Constant(x.type, [1.0] * a.lanes)
         return builder.fmul(s, builder.fadd(one, builder.fmul(x, builder.fsub(one, s))))
 
     return rowwise._item_by_item(combine, a)

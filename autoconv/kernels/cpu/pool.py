@@ -166,7 +166,8 @@ def avg_pool2d_grad(dy, dx, window: Window) -> None:
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     size = _size(dx, dy, window)
     if size == 0:
-        dy, window_dy = scratch(dy.shape, dy.dtype), dy
+        window_dy = dy
+        dy = scratch(dy.shape, dy.dtype)
         divide(window_dy, _sizes(*dx.shape[1:3], *dy.shape[1:3], window, dy.dtype), dy)
     stencil(dy, *_unit_weights(dy), dx, backward_axis(kh, sh, dh, top, dx.shape[1], has_w=False),
             backward_axis(kw, sw, dw, left, dx.shape[2], has_w=False), size or 1, simd.LINEAR)

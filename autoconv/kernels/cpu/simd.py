@@ -410,7 +410,8 @@ def clip(typingctx, acc, activation):
     """Returns max(acc, 0) for RELU, min(max(acc, 0), 6) for RELU6, and acc for other activations. NaN stays NaN."""
 
     def codegen(context, builder, signature, args):
-        total, item = args[0], args[0].type.element.element
+        total = args[0]
+        item = total.type.element.element
         low, high = (_splat(builder, limit, acc.lanes)
                      for limit in clip_limits(builder, item, args[1], (-float("inf"), float("inf"))))
         for i in range(acc.rows * acc.vectors):

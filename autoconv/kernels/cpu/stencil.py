@@ -187,7 +187,7 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, activation):
     """
     _, high, wide, channels = x.shape
     n, oh, ow, _ = y.shape
-    flat_x, flat_w, flat_y, nothing = flatten(x), flatten(w), flatten(y), b[:0]
+    flat_x, flat_w, flat_y = flatten(x), flatten(w), flatten(y)
     tile, single = simd.zeros(x, PIXELS, 1), simd.zeros(x, 1, EDGE)
     for task in prange(n * oh):
         s, p = task // oh, task % oh
@@ -229,4 +229,4 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, activation):
                 j = w0 + (tap + low * tap_gap) * channels
                 _pixels(single, 1, flat_x, k, x_step, 1, flat_w, j, window, b, flat_y, y0 + q * y_step, y_step, end,
                         ow * channels)
-        finish(flat_y, nothing, task * ow * channels, ow * channels, activation)
+        finish(flat_y, b[:0], task * ow * channels, ow * channels, activation)

@@ -158,7 +158,8 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """Computes dw (3,3,C,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F). See conv.py."""
     c, f = x.shape[3], db.size
     parts = tasks.parts(len(x), dy.size // f, 12 * c * f)
-    partial, partial_b = scratch((parts, 12 * c * f), x.dtype), scratch((parts, f), x.dtype)
+    partial = scratch((parts, 12 * c * f), x.dtype)
+    partial_b = scratch((parts, f), x.dtype)
     ranges = winograd_ranges.empty(parts, c, x.dtype), winograd_ranges.empty(parts, f, x.dtype)
     _sums(x, dy, partial, partial_b, *ranges, window.top, window.left, tasks.pieces(parts, c // CHANNELS))
     du = np.empty(12 * c * f, x.dtype)

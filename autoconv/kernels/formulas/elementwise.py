@@ -13,29 +13,6 @@ def _add_relu(a, b):
     return type(total)(0) if total < type(total)(0) else total
 
 
-def _relu6(x):
-    lowest, highest = type(x)(0), type(x)(6)
-    return lowest if x < lowest else highest if x > highest else x
-
-
-def _hard_sigmoid(x):
-    zero, one = type(x)(0), type(x)(1)
-    y = x * type(x)(1 / 6) + type(x)(0.5)
-    return zero if y < zero else one if y > one else y
-
-
-def _hard_silu(x):
-    zero, one = type(x)(0), type(x)(1)
-    y = x * type(x)(1 / 6) + type(x)(0.5)
-    return x * (zero if y < zero else one if y > one else y)
-
-
-def _hard_silu_grad(x, dy):
-    if x <= type(x)(-3):
-        return type(x)(0)
-    return dy if x >= type(x)(3) else dy * (x * type(x)(1 / 3) + type(x)(0.5))
-
-
 def sigmoid(x):
     """Returns 1 / (1 + exp(-x)), in a form in which exp never overflows."""
     one = type(x)(1)
@@ -98,7 +75,8 @@ def with_sigmoid(sigmoid: Callable) -> dict[str, Callable]:
     """Returns the formulas that contain a sigmoid, for a device's function `sigmoid`."""
 
     def silu_grad(x, dy):
-        s, one = sigmoid(x), type(x)(1)
+        s = sigmoid(x)
+        one = type(x)(1)
         return dy * (s * (one + x * (one - s)))
 
     return {"sigmoid": sigmoid, "silu": lambda x: x * sigmoid(x), "silu_grad": silu_grad}
@@ -111,12 +89,15 @@ ACTIVATIONS: dict[str, Callable] = {
     "relu_grad": lambda y, dy: type(y)(0) if y <= type(y)(0) else dy,
     "relu_grad_sum": lambda y, dy, second_dy: type(y)(0) if y <= type(y)(0) else dy + second_dy,
     "add_relu": _add_relu,
-    "relu6": _relu6,
+    "relu6": lambda x: type(x)(0) if x < type(x)(0) else type(x)(6) if x > type(x)(6) else x,
     "relu6_grad": lambda y, dy: type(y)(0) if y <= type(y)(0) or y >= type(y)(6) else dy,
-    "hard_sigmoid": _hard_sigmoid,
+    "hard_sigmoid": lambda x: (type(x)(0) if x <= type(x)(-3) else type(x)(1) if x >= type(x)(3)
+                               else x * type(x)(1 / 6) + type(x)(0.5)),
     "hard_sigmoid_grad": lambda x, dy: type(x)(0) if x <= type(x)(-3) or x >= type(x)(3) else dy * type(x)(1 / 6),
-    "hard_silu": _hard_silu,
-    "hard_silu_grad": _hard_silu_grad,
+    "hard_silu": lambda x: x * (type(x)(0) if x <= type(x)(-3) else type(x)(1) if x >= type(x)(3)
+                                else x * type(x)(1 / 6) + type(x)(0.5)),
+    "hard_silu_grad": lambda x, dy: (type(x)(0) if x <= type(x)(-3) else dy if x >= type(x)(3)
+                                     else dy * (x * type(x)(1 / 3) + type(x)(0.5))),
     "sigmoid_grad": lambda y, dy: dy * (y * (type(y)(1) - y)),
     "tanh": lambda x: math.tanh(x),
     "tanh_grad": lambda y, dy: dy * (type(y)(1) - y * y),
