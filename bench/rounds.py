@@ -43,6 +43,7 @@ def compare(
     net = workloads.WORKLOADS[workload]
     reference, label = Reference(net, batch_size, plan.tolerance), f"{workload} {batch_size} {mode}"
     versions: dict[str, dict[str, str]] = {}
+    base_memory: dict[str, int | None] = {}  # the peak memory before the net was created
     trained: dict[str, float] = {}
 
     def start(name: str) -> Process:
@@ -57,6 +58,7 @@ def compare(
         warm = process.ask("warm-up", clip_timeout(STARTING, plan.ready_by))
         check_trained(name, warm, mode)
         versions[name], trained[name] = answer["versions"], warm["trained"]
+        base_memory[name] = answer.get("base_memory")
 
     rounds_by_name, failed = run_rounds(names, start, ready, plan.rounds, plan.sitting, label, report,
                                         plan.start_together, plan.deadline)
@@ -77,7 +79,7 @@ def compare(
             "images_per_s": stats.spread([batch_size / s for s in seconds]),
             "ratio": stats.ratio(seconds, base, plan.sitting),  # type: ignore[arg-type]
             "loss_after_warm_up": trained[name], "flops_per_image": workloads.flops(net, mode),
-            "peak_memory": max(peaks, default=None),
+            "peak_memory": max(peaks, default=None), "base_memory": base_memory[name],
         }
     return {
         "workload": workload, "batch_size": batch_size, "mode": mode, "steps_per_round": plan.steps,

@@ -47,14 +47,20 @@ def _throughput(entries: dict[str, dict[str, Any]]) -> str:
     rows, sure = [], ""
     for name, f in entries.items():
         if f["status"] != "timed":
-            rows.append([peers.label(name), *_not_timed(f, 4)])
+            rows.append([peers.label(name), *_not_timed(f, 5)])
             continue
         speed, ratio = f["images_per_s"], f["ratio"]
         sure = interval_head(ratio)
         rows.append([peers.label(name), f"{speed['median']:,.0f}", f"{speed['low']:,.0f} .. {speed['high']:,.0f}",
-                     f"{ratio['median']:.2f}", interval(ratio)])
+                     f"{ratio['median']:.2f}", interval(ratio), net_memory(f)])
     first = next((peers.label(n) for n, f in entries.items() if f["status"] == "timed"), "the first")
-    return table(["", "images/s", "half the rounds", f"x time of {first}", sure], rows)
+    return table(["", "images/s", "half the rounds", f"x time of {first}", sure, "MB for the net"], rows)
+
+
+def net_memory(f: dict[str, Any]) -> str:
+    """Returns a peer's peak memory less the peak before its net was created, in MB, or "" if it is unknown."""
+    known = f.get("peak_memory") and f.get("base_memory")
+    return f"{(f['peak_memory'] - f['base_memory']) / 1e6:,.0f}" if known else ""
 
 
 def _start(entries: dict[str, dict[str, Any]]) -> str:

@@ -6,6 +6,7 @@ redirected to standard error.
 """
 
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -36,6 +37,8 @@ def main() -> None:
     job, talk = json.loads(sys.argv[1]), Talk()
     environment.confine(job["threads"])
     workload = workloads.WORKLOADS[job["workload"]]
+    importlib.import_module(job["factory"].partition(":")[0])
+    job["base_memory"] = peak_memory()
     peer = peers.create(job["factory"], workload, job["threads"], job["mode"], job["seed"])
     {"start": start, "accuracy": accuracy}.get(job["mode"], throughput)(peer, job, talk)
 
@@ -53,7 +56,7 @@ def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
     images, labels = workloads.data(peer.workload, steps * batch_size)
     peer.load(given)
     own = peer.weights()
-    talk.say("ready", versions=peer.versions(), parameters=int(sum(w.size for w in own)),
+    talk.say("ready", versions=peer.versions(), base_memory=job["base_memory"], parameters=int(sum(w.size for w in own)),
              loss=peer.loss(images[:checked], labels[:checked]), code=code_folder())
     peer.hold(images, labels, batch_size)
     for line in sys.stdin:
