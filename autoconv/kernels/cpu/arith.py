@@ -1,6 +1,6 @@
 """Computes arithmetic, reductions and copies, mostly with NumPy, because memory bandwidth is the
 limit and compiled loops would be no faster. Compiled kernels on all threads add large arrays,
-compute erf, and compute sums that keep the last axis, as in global pooling.
+compute erf, multiply channels, and compute sums that keep the last axis, as in global pooling.
 """
 
 import math
@@ -16,9 +16,11 @@ from .flat import flatten
 from .jit import kernel, record_calls
 from .products import N, add_rows
 from .simd import lanes
+from .tasks import loops, piece
 
 Array = np.ndarray
 FEW = 1 << 14  # number of elements that one thread sums while a second thread starts
+PIECES = 2  # number of tasks per image in which channels are multiplied
 LARGE = 1 << 20  # number of elements beyond a core's caches, which two cores add faster than one
 
 
@@ -50,6 +52,31 @@ def add(a: Array, b: Array, out: Array) -> None:
         _add(a.reshape(-1), b.reshape(-1), out.reshape(-1))
     else:
         _add_by_numpy(a, b, out)
+
+
+@kernel("(T[:,:,::1], T[:,::1], T[:,:,::1])", parallel=True)
+def _multiply_channels(a, factors, out):
+    (n, m, c), pieces = a.shape, loops(PIECES, a.size // a.shape[0], FEW)
+    for task in prange(n * pieces):
+        i = task // pieces
+        first, end = piece(m, task % pieces, pieces, 1)
+        for j in range(first, end):
+            for k in range(c):
+                out[i, j, k] = a[i, j, k] * factors[i, k]
+
+
+_multiply_by_numpy = _wrap_ufunc(np.multiply)
+
+
+def multiply(a: Array, b: Array, out: Array) -> None:
+    """out = a * b. A compiled kernel multiplies each channel of an image by a factor of its own."""
+    image, factors = (b, a) if isinstance(b, np.ndarray) and b.shape == out.shape else (a, b)
+    fits = _is_plain(image) and _is_plain(factors) and image.dtype == factors.dtype and image.ndim > 2
+    n, c = out.shape[0] if out.ndim else 1, out.shape[-1] if out.ndim else 1
+    if fits and image.size and image.shape == out.shape and factors.shape == (n, *[1] * (out.ndim - 2), c):
+        _multiply_channels(image.reshape(n, -1, c), factors.reshape(n, c), out.reshape(n, -1, c))
+    else:
+        _multiply_by_numpy(a, b, out)
 
 
 def _is_plain(a: Any) -> bool:
