@@ -7,7 +7,7 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 54_356,
+    "lines": 54_385,
     "lines without kernels, commands and ONNX": 27_469,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,

@@ -56,7 +56,8 @@ def add(a: Array, b: Array, out: Array) -> None:
 
 @kernel("(T[:,:,::1], T[:,::1], T[:,:,::1])", parallel=True)
 def _multiply_channels(a, factors, out):
-    (n, m, c), pieces = a.shape, loops(PIECES, a.size // a.shape[0], FEW)
+    n, m, c = a.shape
+    pieces = loops(PIECES, m * c, FEW)
     for task in prange(n * pieces):
         i = task // pieces
         first, end = piece(m, task % pieces, pieces, 1)
@@ -71,10 +72,11 @@ _multiply_by_numpy = _wrap_ufunc(np.multiply)
 def multiply(a: Array, b: Array, out: Array) -> None:
     """out = a * b. A compiled kernel multiplies each channel of an image by a factor of its own."""
     image, factors = (b, a) if isinstance(b, np.ndarray) and b.shape == out.shape else (a, b)
-    fits = _is_plain(image) and _is_plain(factors) and image.dtype == factors.dtype and image.ndim > 2
-    n, c = out.shape[0] if out.ndim else 1, out.shape[-1] if out.ndim else 1
-    if fits and image.size and image.shape == out.shape and factors.shape == (n, *[1] * (out.ndim - 2), c):
-        _multiply_channels(image.reshape(n, -1, c), factors.reshape(n, c), out.reshape(n, -1, c))
+    is_plain = _is_plain(image) and _is_plain(factors) and image.dtype == factors.dtype
+    if is_plain and image.size and image.shape == out.shape and out.ndim > 2 and (
+            factors.shape == (out.shape[0], *[1] * (out.ndim - 2), out.shape[-1])):
+        shape = out.shape[0], -1, out.shape[-1]
+        _multiply_channels(image.reshape(shape), factors.reshape(shape[::2]), out.reshape(shape))
     else:
         _multiply_by_numpy(a, b, out)
 

@@ -222,7 +222,7 @@ def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None) ->
         _pack(w, panels)
     tasks = max(1, -(-n // (ROWS * threads))) * threads
     # with more columns than rows, tasks that divide the columns read less memory
-    pieces = tasks if tasks == threads and filters > max(n, 2 * columns) else 1
+    pieces = tasks if tasks == threads and filters > max(n, 2 * columns) and not panels.size else 1
     scale = zeros(x.dtype, 0) if scale is None else scale
     addend = zeros(x.dtype, 0) if addend is None else addend.reshape(-1)
     _multiply(x, w, panels, scale, b, y, addend, row_offsets(-(-n // (tasks // pieces)) + M, c), ONE_RUN, tasks,
