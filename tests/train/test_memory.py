@@ -1,5 +1,6 @@
 """How much memory recorded steps need."""
 
+import gc
 import tracemalloc
 
 import numpy as np
@@ -15,12 +16,12 @@ def deep_net(depth):
     return models.Sequential([layers.Input((32, 32, 16)), *convolutions])
 
 
-def peak_of(work, repeats=3):
-    """The greatest number of bytes allocated at once while `work` runs several times."""
+def peak_of(work):
+    """The greatest number of bytes allocated at once while `work` runs."""
     work()  # compiles
+    gc.collect()  # deleted models are in reference cycles
     tracemalloc.start()
-    for _ in range(repeats):
-        work()
+    work()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak
