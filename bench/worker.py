@@ -56,7 +56,7 @@ def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
     images, labels = workloads.data(peer.workload, steps * batch_size)
     peer.load(given)
     own = peer.weights()
-    talk.say("ready", versions=peer.versions(), base_memory=job["base_memory"],
+    talk.say("ready", versions=peer.versions(), base_memory=job.get("base_memory"),
              parameters=int(sum(w.size for w in own)), loss=peer.loss(images[:checked], labels[:checked]),
              code=code_folder())
     peer.hold(images, labels, batch_size)

@@ -237,7 +237,7 @@ def test_a_framework_alone_is_the_rival_and_one_process_gives_no_interval(confid
     line = overview.format_tables([result]).splitlines()[2]
     assert " ".join(line.split()) == " ".join(f"lecture, 64 infer 900 PyTorch 300 3.00 {cell}".split())
     lines = show.entry(result).splitlines()
-    assert lines[1].endswith(f"  {head}")
+    assert lines[1].endswith(f"  {head}  MB for the net")
     assert lines[-1].split("3.00")[1].strip() == cell
     assert any("all rounds ran in one process" in remark for remark in show.remarks([result])) == (not cell)
     assert ("0% interval" in page([{**results(), "results": [result]}])) is False
