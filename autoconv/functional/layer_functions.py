@@ -18,6 +18,7 @@ from ..engine.ranks import ALONE, Ranks
 from ..engine.symbolic import SymbolicTensor
 from ..engine.tensor import Tensor, apply, record_nodes, refuse_gradient, stack_all
 from ..kernels import device as devices
+from ..kernels.formulas.elementwise import IN_PASS
 from ..operators import arith, conv, elementwise, norm, pool
 from ..operators import dense as dense_ops
 from ..operators import dropout as dropout_ops
@@ -210,8 +211,8 @@ def _check_pass(x: Tensor, other: Tensor | None, activation: str, training: bool
     shape = None if other is None else other.shape
     received = (f"Received: x of shape {x.shape}, other of shape {shape}, training={training}, pool={pool}, "
                 f"activation={activation!r}.")
-    if activation not in norm.ACTIVATIONS:
-        raise ValueError(f"activation of batch_norm must be one of {', '.join(norm.ACTIVATIONS)}. Received: "
+    if activation not in ("linear", *IN_PASS):
+        raise ValueError(f"activation of batch_norm must be linear, {', '.join(IN_PASS)}. Received: "
                          f"{activation!r}. Call another activation function on the result of batch_norm.")
     relu = training and activation == "relu"
     if other is not None and (shape != x.shape or pool or not relu):

@@ -121,7 +121,7 @@ class Pool:
         self._step = 0
 
     def __reduce__(self) -> tuple:
-        return Pool, ()
+        return type(self), ()
 
     def empty(self, device: Any, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """Returns an uninitialised C-contiguous array on `device`. If the device reuses memory

@@ -37,40 +37,37 @@ def add_relu(k, a, b):
 @op(kernels="pointwise")
 def relu6(k, x):
     """y = min(max(x, 0), 6). Only elements with 0 < y < 6 pass the gradient on."""
-    y = _compute(k, k.relu6, x)
-    return y, _backward_from(k, y, _flat(k.relu6_grad))
+    return _elementwise(k, x, k.relu6, k.relu6_grad, keeps_result=True)
 
 
 @op(kernels="pointwise")
 def hard_sigmoid(k, x):
     """y = min(max(x / 6 + 1/2, 0), 1); dx = dy / 6 where -3 < x < 3, otherwise 0."""
-    return _compute(k, k.hard_sigmoid, x), _backward_from(k, x, _flat(k.hard_sigmoid_grad))
+    return _elementwise(k, x, k.hard_sigmoid, k.hard_sigmoid_grad, keeps_result=False)
 
 
 @op(kernels="pointwise")
 def hard_silu(k, x):
     """y = x hard_sigmoid(x); dx = dy (x / 3 + 1/2) where -3 < x < 3, dy above and 0 below."""
-    return _compute(k, k.hard_silu, x), _backward_from(k, x, _flat(k.hard_silu_grad))
+    return _elementwise(k, x, k.hard_silu, k.hard_silu_grad, keeps_result=False)
 
 
 @op(kernels="pointwise")
 def sigmoid(k, x):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
-    y = _compute(k, k.sigmoid, x)
-    return y, _backward_from(k, y, _flat(k.sigmoid_grad))
+    return _elementwise(k, x, k.sigmoid, k.sigmoid_grad, keeps_result=True)
 
 
 @op(kernels="pointwise")
 def silu(k, x):
     """y = x s, with s = sigmoid(x); dx = dy s (1 + x (1 - s))."""
-    return _compute(k, k.silu, x), _backward_from(k, x, _flat(k.silu_grad))
+    return _elementwise(k, x, k.silu, k.silu_grad, keeps_result=False)
 
 
 @op(kernels="pointwise")
 def tanh(k, x):
     """y = tanh(x); dx = dy (1 - y^2)."""
-    y = _compute(k, k.tanh, x)
-    return y, _backward_from(k, y, _flat(k.tanh_grad))
+    return _elementwise(k, x, k.tanh, k.tanh_grad, keeps_result=True)
 
 
 @op(kernels="pointwise")
@@ -99,16 +96,12 @@ def _propagate_relu(k, y, dy, dx):
         k.relu_grad(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
 
 
-def _flat(kernel):
-    """Returns a function that flattens its array arguments and calls the kernel on them."""
-    return lambda *arrays: kernel(*(array.reshape(-1) for array in arrays))
-
-
-def _compute(k, kernel, x):
-    """Returns the kernel's result for the flat array x, with the shape of x."""
+def _elementwise(k, x, function, gradient, keeps_result):
+    """Returns function(x) and the backward function. `gradient` computes dx from the result or from x, and dy."""
     y = k.empty(x.shape, x.dtype)
-    kernel(x.reshape(-1), y.reshape(-1))
-    return y
+    function(x.reshape(-1), y.reshape(-1))
+    return y, _backward_from(k, y if keeps_result else x,
+                             lambda *arrays: gradient(*(array.reshape(-1) for array in arrays)))
 
 
 def _backward_from(k, kept, gradient, *axis):

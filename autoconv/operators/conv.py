@@ -40,7 +40,7 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, activation: str = "linea
 @conv2d.without_gradients
 def _infer(k, x, w, b, other=None, *, window: Window, groups: int = 1, activation: str = "linear", scale=None):
     """Computes `conv2d` without gradients. `scale` (F,) multiplies w. `other`, an array of y's shape, is added
-    before the activation, which is one of those of `kernels.cpu.epilogue`.
+    before the activation, which may be any of `elementwise.IN_PASS`.
     """
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
     k.infer_conv2d(x, w, b, y, window, groups, activation, scale, other)

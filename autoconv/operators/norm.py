@@ -8,7 +8,6 @@ from .registry import gradient_buffer, op
 # maximum number of partial sums over the batch, and minimum number of elements in each; the actual
 # number depends only on the shape
 PARTS, PART = 32, 1 << 14
-ACTIVATIONS = "linear", "relu", "relu6", "hard_sigmoid", "hard_silu", "silu"
 
 
 @op(kernels="norm")

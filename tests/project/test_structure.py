@@ -7,11 +7,11 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 54_385,
-    "lines without kernels, commands and ONNX": 27_469,
+    "lines": 54_380,
+    "lines without kernels, commands and ONNX": 27_463,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
-    "private helpers of at most 6 lines that are called once": 52,
+    "private helpers of at most 6 lines that are called once": 51,
     "lines over 100 columns": 3_446,
     "assignments of a tuple to a tuple": 926,
     "Any": 2_178,

@@ -2,7 +2,7 @@
 
 Words describe a layer's computation: a Conv2D with a ReLU is "conv relu". A pattern is a sequence
 of words whose layers one op can compute. The longest pattern that matches is used. In a pattern, "act"
-stands for any activation of ACTIVATIONS.
+stands for any activation of IN_PASS.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from typing import Any
 
 from ... import activations, functional
 from ...arguments import shapes
+from ...kernels.formulas.elementwise import IN_PASS
 from ...layers import (
     Activation,
     Add,
@@ -29,10 +30,8 @@ from ..tensor import Tensor, apply, needs_gradients
 
 Words = tuple[str, ...]
 
-ACTIVATIONS = {functional.relu: "relu", functional.relu6: "relu6", functional.hard_sigmoid: "hard_sigmoid",
-               functional.hard_silu: "hard_silu", functional.silu: "silu"}
 PATTERNS: frozenset[Words] = frozenset(
-    tuple(sentence.replace("act", name).split()) for name in ACTIVATIONS.values() for sentence in (
+    tuple(sentence.replace("act", name).split()) for name in IN_PASS for sentence in (
         "conv act", "conv relu pool", "conv norm", "conv norm act", "conv norm relu pool",
         "grouped act", "grouped norm", "grouped norm act",
         "depthwise act", "depthwise norm", "depthwise norm act",
@@ -97,11 +96,13 @@ def find_pattern(layers: Sequence[Any]) -> Words:
     return pattern if all(layer_words) and pattern in PATTERNS else ()
 
 
+def _activation(function: Callable[..., Tensor]) -> Words:
+    return tuple(name for name in IN_PASS if getattr(functional, name) is function)
+
+
 def _add_activation(word: str, layer: Any) -> Words:
-    name = next((name for function, name in ACTIVATIONS.items() if function is layer.activation), None)
-    if name is None:
-        return (word,) if layer.activation is activations.linear else ()
-    return word, name
+    name = _activation(layer.activation)
+    return (word, *name) if name or layer.activation is activations.linear else ()
 
 
 _WORDS: dict[type, Any] = {
@@ -112,7 +113,7 @@ _WORDS: dict[type, Any] = {
     Add: lambda layer: ("add",),
     ReLU: lambda layer: () if layer.negative_slope or layer.threshold else (
         ("relu",) if layer.max_value is None else ("relu6",) if layer.max_value == 6 else ()),
-    Activation: lambda layer: _add_activation("", layer)[1:],
+    Activation: lambda layer: _activation(layer.activation),
     MaxPooling2D: lambda layer: ("pool",) if layer.padding == "valid" and _hashable(
         (layer.pool_size, layer.strides)) == ((2, 2), (2, 2)) else (),  # only 2 x 2 windows that do not overlap
 }
@@ -126,7 +127,7 @@ def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None,
     pattern = find_pattern(layers)
     if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or term is None or needs_gradients(x, term))):
         return None
-    activation = pattern[-1] if pattern[-1] in ACTIVATIONS.values() else "relu" if pattern[-1] == "pool" else "linear"
+    activation = next((word for word in pattern if word in IN_PASS), "linear")
     if pattern[0] == "add":
         return partial(apply, pointwise.add_relu, *x) if len(x) == 2 and _alike(*x) else None
     first = layers[0]

@@ -16,11 +16,10 @@ from .flat import flatten
 from .jit import kernel, record_calls
 from .products import N, add_rows
 from .simd import lanes
-from .tasks import loops, piece
+from .tasks import piece, pieces
 
 Array = np.ndarray
 FEW = 1 << 14  # number of elements that one thread sums while a second thread starts
-PIECES = 2  # number of tasks per image in which channels are multiplied
 LARGE = 1 << 20  # number of elements beyond a core's caches, which two cores add faster than one
 
 
@@ -54,10 +53,10 @@ def add(a: Array, b: Array, out: Array) -> None:
         _add_by_numpy(a, b, out)
 
 
-@kernel("(T[:,:,::1], T[:,::1], T[:,:,::1])", parallel=True)
-def _multiply_channels(a, factors, out):
+@kernel("(T[:,:,::1], T[:,::1], T[:,:,::1], int64)", parallel=True)
+def _multiply_channels(a, factors, out, pieces):
+    """Computes out (N,M,C) from a (N,M,C) and factors (N,C) in `pieces` tasks per image."""
     n, m, c = a.shape
-    pieces = loops(PIECES, m * c, FEW)
     for task in prange(n * pieces):
         i = task // pieces
         first, end = piece(m, task % pieces, pieces, 1)
@@ -75,8 +74,9 @@ def multiply(a: Array, b: Array, out: Array) -> None:
     is_plain = _is_plain(image) and _is_plain(factors) and image.dtype == factors.dtype
     if is_plain and image.size and image.shape == out.shape and out.ndim > 2 and (
             factors.shape == (out.shape[0], *[1] * (out.ndim - 2), out.shape[-1])):
-        shape = out.shape[0], -1, out.shape[-1]
-        _multiply_channels(image.reshape(shape), factors.reshape(shape[::2]), out.reshape(shape))
+        n, *_, c = factors.shape
+        count = pieces(n, out.size // (n * c)) if out.size > FEW else 1
+        _multiply_channels(image.reshape(n, -1, c), factors.reshape(n, c), out.reshape(n, -1, c), count)
     else:
         _multiply_by_numpy(a, b, out)
 

@@ -35,7 +35,7 @@ from . import (
     winograd_rows_grad,
 )
 from .arith import copy
-from .epilogue import CODES, end, finish, tile_activation
+from .epilogue import CODES, complete, finish, tile_activation
 from .flat import flatten
 from .jit import allocating, inline, kernel
 from .matrix import transpose
@@ -281,7 +281,7 @@ def _conv2d(x, w, b, y, window: Window, groups: int, activation: str, scale, add
     else:
         few_filters.conv2d(x, w.reshape(-1), b, y, window, relu, zeros(x.dtype, 0) if scale is None else scale)
     if not relu:
-        end(y, later, activation)
+        complete(y, later, activation)
 
 
 def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int, addend=None,

@@ -10,7 +10,7 @@ from numba import prange
 from ..buffers import scratch
 from ..threads import get_num_threads
 from . import matrix, pointwise, simd, tasks
-from .epilogue import CODES, end
+from .epilogue import CODES, complete
 from .flat import flatten
 from .jit import inline, kernel
 from .matrix import turn, width
@@ -110,7 +110,7 @@ def dense(x, w, b, y, activation: str = "linear") -> None:
         threads = get_num_threads() if w.size > FEW else 1
         columns = max(1, -(-filters // (tile * threads))) * tile  # one task per thread
         _multiply_row(x, w, bias(b, x.dtype, filters), y, ONE_RUN, columns, CODES[activation])
-        _end(y, activation)
+        _complete(y, activation)
         return
     if w.size > LARGE and c <= DEEP and matrix.pays(filters, w.dtype):
         matrix.multiply(x, w, bias(b, x.dtype, filters), y, activation)
@@ -118,13 +118,13 @@ def dense(x, w, b, y, activation: str = "linear") -> None:
     rows = _large_rows(n, filters, w.dtype) if w.size >= LARGE else ROWS if n * w.size > tasks.SMALL else n
     _multiply(x, w, bias(b, x.dtype, filters), y, row_offsets(min(rows, n), c), ONE_RUN, rows,
               CODES[activation])
-    _end(y, activation)
+    _complete(y, activation)
 
 
-def _end(y, activation: str) -> None:
+def _complete(y, activation: str) -> None:
     """Applies an activation that the tiles did not apply."""
     if CODES[activation] > simd.RELU6:
-        end(y, None, activation)
+        complete(y, None, activation)
 
 
 def _large_rows(n: int, filters: int, dtype: np.dtype) -> int:

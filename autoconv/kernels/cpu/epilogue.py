@@ -8,17 +8,15 @@ and still in a cache (`finish`).
 
 from numba import prange
 
+from ..formulas import elementwise
 from . import exponential, rowwise, simd
 from .jit import inline, kernel
 from .rowwise import VECTORS
-from .simd import LINEAR, RELU, RELU6
+from .simd import LINEAR, RELU6
 
-HARD_SIGMOID, HARD_SILU, SILU = range(RELU6 + 1, RELU6 + 4)
-CODES = {"linear": LINEAR, "relu": RELU, "relu6": RELU6, "hard_sigmoid": HARD_SIGMOID, "hard_silu": HARD_SILU,
-         "silu": SILU}
-
-
-STRETCH = 1 << 12  # number of elements per task of `end`
+CODES = {name: code for code, name in enumerate(("linear", *elementwise.IN_PASS))}
+HARD_SIGMOID, HARD_SILU, SILU = (CODES[name] for name in ("hard_sigmoid", "hard_silu", "silu"))
+STRETCH = 1 << 12  # number of elements per task of `complete`
 
 
 @inline
@@ -77,7 +75,7 @@ def _finish(y, addend, activation):
         _apply(y, addend, task * STRETCH, min(STRETCH, y.size - task * STRETCH), activation)
 
 
-def end(y, addend, activation: str) -> None:
+def complete(y, addend, activation: str) -> None:
     """y = activation(y + addend), after a kernel that did not call `finish`. `addend` may be None."""
     if addend is not None or activation != "linear":
         flat = y.reshape(-1)

@@ -37,7 +37,7 @@ else:
     VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 16, (6, 2), (9, 1), 4
 
 INDEX = ir.IntType(64)
-LINEAR, RELU, RELU6 = range(3)  # the activations of `clip`
+LINEAR, RELU, RELU6 = range(3)  # the activations of `clip`; see epilogue.py for all numbers of activations
 
 
 def lanes(dtype) -> int:

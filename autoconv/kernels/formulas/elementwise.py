@@ -1,11 +1,14 @@
 """Defines functions of one, two or three elements. Both devices have each one under its name.
 
-GPUs compile all formulas; the CPU compiles `ACTIVATIONS` and uses NumPy for almost all others.
+GPUs compile all formulas; the CPU compiles the activations and uses NumPy for almost all others.
 Constants in formulas have an argument's dtype, because 0.0 would be float64 on a GPU.
 """
 
 import math
 from collections.abc import Callable
+
+# the activations that convolutions, dense layers and normalizations compute in the pass that computes their argument
+IN_PASS = "relu", "relu6", "hard_sigmoid", "hard_silu", "silu"
 
 
 def _add_relu(a, b):
