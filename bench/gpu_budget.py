@@ -14,11 +14,12 @@ STEPS = (("lecture", "Lecture net", 64, 60), ("lecture", "Lecture net", 1024, No
 HEAD = """# A budget for a GPU
 
 This page estimates the time of a training step on an NVIDIA H200. The estimates were written down before any step had
-been measured: **every time on this page is computed, not measured.** `python -m bench.gpu_budget` generates the page
-without a GPU, from the kernel launches of a recorded step and from the constants below. A test fails if the page is out
-of date. `python -m bench.gpu_plan --workload NAME --batch N` prints the table of launches for any other net and batch
-size. On a machine with a GPU, `python -m bench.gpu_check` measures the real times and writes them to a JSON file in
-`bench/results/`.
+been measured: **every time on this page is computed, not measured.** The [measured
+times](performance-log.md#the-first-run-on-a-gpu) are 1.6 to 2.5 times as long, on an H100, whose memory is slower.
+`python -m bench.gpu_budget` generates the page without a GPU, from the kernel launches of a recorded step and from the
+constants below. A test fails if the page is out of date. `python -m bench.gpu_plan --workload NAME --batch N` prints
+the table of launches for any other net and batch size. On a machine with a GPU, `python -m bench.gpu_check` measures
+the real times and writes them to a JSON file in `bench/results/`.
 
 ## How the times are estimated
 

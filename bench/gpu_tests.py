@@ -16,8 +16,7 @@ from xml.etree import ElementTree
 
 from . import environment
 
-PLUGINS = {"xdist": "pytest-xdist", "pytest_timeout": "pytest-timeout", "pytest_benchmark": "pytest-benchmark",
-           "hypothesis": "hypothesis"}
+PLUGINS = {"xdist": "pytest-xdist", "pytest_timeout": "pytest-timeout", "hypothesis": "hypothesis"}
 SHOWN = 3  # number of failures whose text is kept in the result
 # The project's pytest settings that are used. The others belong to plugins that may be missing.
 SETTINGS = ("filterwarnings", "markers", "pythonpath")
@@ -69,7 +68,8 @@ def _pytest(folder: Path, root: Path) -> list[str]:
     settings = folder / "pytest.ini"
     settings.write_text(_settings(root), encoding="utf-8")
     return [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-c", str(settings), "--rootdir", str(root),
-            "-p", "no:cacheprovider", "-o", "junit_family=xunit1", "-o", f"faulthandler_timeout={STUCK}"]
+            "-p", "no:cacheprovider", "-p", "no:benchmark", "-o", "junit_family=xunit1",
+            "-o", f"faulthandler_timeout={STUCK}"]
 
 
 def _spread(workers: int) -> list[str]:

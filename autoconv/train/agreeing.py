@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import __version__
 from ..callbacks import STAGES, Callback, CallbackList
 from ..engine.ranks import ALONE, Ranks
 from . import settings, state
@@ -18,8 +19,8 @@ def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that training results depend on."""
     from importlib.metadata import version  # a slow import, because it loads the email package
 
-    return {"python": platform.python_version(),
-            **{package: version(package) for package in ("autoconv", "numpy", "numba", "llvmlite")}}
+    return {"python": platform.python_version(), "autoconv": __version__,
+            **{package: version(package) for package in ("numpy", "numba", "llvmlite")}}
 
 
 def share_random(ranks: Ranks) -> None:
@@ -41,10 +42,9 @@ def join(model: Model, arguments: Mapping[str, Any]) -> None:
     """Starts the same training run on all ranks of a model, with rank 0's weights. Raises ValueError
     on all ranks if a rank's settings differ from rank 0's; the error names the rank and the setting.
     """
-    begins = zlib.crc32(repr(arguments.get("begins")).encode())  # a hash, as this state may be any object
     first, *rest = model.ranks.exchange({
-        "version": versions(), **settings.settings(model, {}), **arguments, "begins": begins,
-        "architecture": settings.architecture(model)})
+        "version": versions(), **settings.settings(model, {}), "architecture": settings.architecture(model),
+        **arguments, "begins": zlib.crc32(repr(arguments.get("begins")).encode())})  # of any object
     for number, received in enumerate(rest, 1):
         for name, expected, actual in settings.differences(first, received):
             raise ValueError(f"Ranks that train together need the same data, arguments and versions. Rank 0 has {name} "

@@ -3,6 +3,7 @@ our own calls, captured graphs, memory, and what a user is told when the driver 
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -35,8 +36,8 @@ def there(tmp_path_factory):
         folder = standin.build(tmp_path_factory.mktemp("standin"))
     except standin.MissingError as error:
         pytest.skip(f"the stand-in driver cannot be compiled: {error}")
-    paths = {"PYTHONPATH": f"{ROOT}:{SUPPORT}", "NUMBA_NUM_THREADS": "1"}
-    return {**standin.environment(folder), **paths}
+    paths = os.pathsep.join(map(str, [ROOT, SUPPORT, *sys.path]))
+    return {**standin.environment(folder), "PYTHONPATH": paths, "NUMBA_NUM_THREADS": "1"}
 
 
 class Server:

@@ -67,7 +67,8 @@ def copy(tmp_path_factory):
 
 def run(copy, *command):
     """Runs Python in the copy; its output where it ends well."""
-    environment = {**os.environ, "PYTHONPATH": str(copy), "AUTOCONV_CACHE_DIR": str(copy / "cache")}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(copy), *sys.path]),
+                   "AUTOCONV_CACHE_DIR": str(copy / "cache")}
     done = subprocess.run([sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -298,7 +299,7 @@ def test_all_of_them_together(tmp_path):
     for path, how, _, text in BLOCKS:
         if not how:
             (tmp_path / path).write_text(text, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (printed,) = re.findall(r"^```python\n# train\.py\n.*?^```\n\n```text\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)

@@ -93,6 +93,6 @@ def test_no_launch_is_spent_on_a_relu_s_gradient(monkeypatch):
     x, a, b = (tensor(rng.normal(size=size), True, device="cuda") for size in sizes)
     conv(conv(x, a), b, False).sum().backward()
     assert any("input_gradient" in name for name in launched)
-    assert not any("relu_grad" in name for name in launched)
+    assert not [name for name in launched if "relu_grad" in name], launched
     conv(conv(x, a), b, True).sum().backward()  # what a sum gives is not 0 where the ReLU was
     assert any("relu_grad" in name for name in launched)

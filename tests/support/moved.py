@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import autoconv
@@ -15,4 +16,4 @@ def checkout(folder: Path) -> dict:
     shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in folder.rglob("*"):
         os.utime(path, (LONG_AGO, LONG_AGO))
-    return {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(folder)}}
+    return {"cwd": folder, "env": {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}}

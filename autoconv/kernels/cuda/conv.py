@@ -169,7 +169,7 @@ def _adding(shares: int, lanes: int) -> BlockKernel:
 # For each maximum number of partial sums: the kernel that adds them, and the number of elements of
 # the total that one block computes.
 _ADDING = {most: (_adding(shares, lanes), lanes) for most, shares, lanes in (
-    (4, 1, LANES * SHARES // 2), (128, SHARES, LANES), (math.inf, 4 * SHARES, LANES // 4))}
+    (8, 1, LANES * SHARES // 2), (128, SHARES, LANES), (math.inf, 4 * SHARES, LANES // 4))}
 _ADD_PARTS = tuple(kernel for kernel, _ in _ADDING.values())
 
 
