@@ -42,7 +42,7 @@ _REASONS = {
         DenseNet121 DenseNet169 DenseNet201 NASNetMobile EfficientNetB0 EfficientNetV2B0 ConvNeXtTiny""",
     "Other backends are out of scope: autoconv has only its own backend": """JaxLayer FlaxLayer TorchModuleWrapper
         TFSMLayer tree distribution jvp custom_gradient set_backend is_nnx_enabled StatelessScope SymbolicScope
-        RematScope remat Operation Function name_scope OrbaxCheckpoint get_source_inputs""",
+        Operation Function name_scope OrbaxCheckpoint get_source_inputs""",
     "Remote services are out of scope": "RemoteMonitor",
 }
 REASON = {name: reason for reason, names in _REASONS.items() for name in names.split()}
@@ -58,6 +58,7 @@ _INSTEAD = {
         adaptive_average_pool adaptive_max_pool""",
     "Write a custom layer that stores the wrapped layer in an attribute": "Wrapper SpectralNormalization",
     "Use the layers Dense, Permute and Reshape": "EinsumDense",
+    "Pass remat=True to compile": "RematScope remat",
     "autoconv's optimizers are SGD, RMSprop, Adam, AdamW, Nadam, Adamax, Adagrad, Adadelta, Lion and Ftrl":
         "Adafactor Lamb Muon ScheduleFreeAdamW",
     "Use the argument verbose of fit, evaluate and predict, which controls their progress line": """ProgbarLogger

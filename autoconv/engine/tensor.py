@@ -18,7 +18,7 @@ from ..operators.registry import Op
 from . import array_functions
 from .array_functions import FUNCTIONS, ArrayMethods, broadcasting, comparison
 from .symbolic import call_symbolic, is_symbolic
-from .tape import TapeNode, check_recording, walk_back
+from .tape import TapeNode, check_recording, current_part, walk_back
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 inside_layer: ContextVar[str | None] = ContextVar("inside_layer", default=None)  # the name of the running layer
@@ -343,6 +343,9 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
         return Tensor(y, device=device)
     out = Tensor(y, True, device)
     out._node = TapeNode(op, inputs, backward, parameters.get("activation") == "relu" and op.masks)
+    part = current_part.get()
+    if part is not None:
+        part.add(out, out._node, parameters)
     return out
 
 

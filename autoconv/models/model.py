@@ -234,9 +234,11 @@ class Model(Layer):
             self._cached_plan = fusion.fuse(self._graph)
         plan = self._cached_plan
         values = plan.begin(self._graph.match(x, self.name))
-        for call in plan.calls:
-            args, kwargs = call.arguments(values)
-            call.keep(values, call.operation(*args, **kwargs))
+        for context, part in plan.divide(values, self._trainer.remat):
+            with context:
+                for call in part:
+                    args, kwargs = call.arguments(values)
+                    call.keep(values, call.operation(*args, **kwargs))
         return self._graph.results([values[place] for place in plan.outputs])
 
     def _can_be_called(self) -> bool:
@@ -416,8 +418,7 @@ class Model(Layer):
         """Creates the model that `get_config` describes, with new weights."""
         if "output_layers" not in config:
             return super().from_config(config)  # type: ignore[return-value]
-        records = {**config, "layers": deserialize(config["layers"], custom_objects)}
-        graph = Graph.from_records(records)
+        graph = Graph.from_records({**config, "layers": deserialize(config["layers"], custom_objects)})
         return cls(graph.input_structure, graph.output_structure, config.get("name"), config.get("trainable", True))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -434,10 +435,8 @@ class Model(Layer):
             self._graph = Graph.from_records(state["_graph"])
 
     def _sublayers(self) -> list[Layer]:
-        layers = super()._sublayers()
-        if self._graph is None:
-            return layers
-        return list(dict.fromkeys([*self._graph.layers, *layers]))
+        in_graph = [] if self._graph is None else self._graph.layers
+        return list(dict.fromkeys([*in_graph, *super()._sublayers()]))
 
 
 def _formats() -> Any:

@@ -1,6 +1,7 @@
 """Synchronizes the settings, the initial weights and rank 0's callback decisions among ranks that train together."""
 
 import platform
+import sys
 import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..callbacks import STAGES, Callback, CallbackList
 from ..engine.ranks import ALONE, Ranks
 from . import settings, state
@@ -19,7 +19,7 @@ def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that training results depend on."""
     from importlib.metadata import version  # a slow import, because it loads the email package
 
-    return {"python": platform.python_version(), "autoconv": __version__,
+    return {"python": platform.python_version(), "autoconv": sys.modules["autoconv"].__version__,
             **{package: version(package) for package in ("numpy", "numba", "llvmlite")}}
 
 
@@ -44,7 +44,7 @@ def join(model: Model, arguments: Mapping[str, Any]) -> None:
     """
     first, *rest = model.ranks.exchange({
         "version": versions(), **settings.settings(model, {}), "architecture": settings.architecture(model),
-        **arguments, "begins": zlib.crc32(repr(arguments.get("begins")).encode())})  # of any object
+        **arguments, "begins": zlib.crc32(repr(arguments.get("begins")).encode())})
     for number, received in enumerate(rest, 1):
         for name, expected, actual in settings.differences(first, received):
             raise ValueError(f"Ranks that train together need the same data, arguments and versions. Rank 0 has {name} "

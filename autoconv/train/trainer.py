@@ -62,6 +62,7 @@ class Trainer:
         self.metrics: Any = None
         self.weighted_metrics: Any = None
         self.run_eagerly, self.jit_compile, self.steps_per_execution = False, True, 1
+        self.remat = False
         self.history: History | None = None
         self.stop_training = False  # callbacks set these three flags to end after the current batch
         self.stop_evaluating = self.stop_predicting = False
@@ -71,15 +72,17 @@ class Trainer:
     def compile(self, optimizer: str | optim.Optimizer = "rmsprop", loss: Any = None, loss_weights: Any = None,
                 metrics: Any = None, weighted_metrics: Any = None, run_eagerly: bool = False,
                 steps_per_execution: int = 1, jit_compile: str | bool = "auto", auto_scale_loss: bool = True,
-                **unknown: Any) -> None:
+                remat: bool = False, **unknown: Any) -> None:
         """Configures training with an optimizer, a loss and metrics, which are given by name or as objects.
 
         metrics is a list of names ("accuracy", "mse", ...), metrics, or functions `(y_true, y_pred)` of NumPy arrays.
         weighted_metrics are metrics that use the sample weights. For several outputs, loss, loss_weights (numbers)
         and metrics are lists, or dicts by the outputs' names; a single loss applies to each output. With run_eagerly,
-        steps run through Python and are never recorded. steps_per_execution, jit_compile and auto_scale_loss have no
-        effect: all steps are compiled and use 32-bit numbers. Raises ValueError for unknown names, and TypeError for
-        a class with its own make_train_function. The weights keep their trained values; the optimizer starts anew.
+        steps run through Python and are never recorded. With remat (rematerialization), training takes less memory and
+        more time: most layers' results are computed again in the backward pass. steps_per_execution, jit_compile and
+        auto_scale_loss have no effect: all steps are compiled and use 32-bit numbers. Raises ValueError for unknown
+        names, and TypeError for a class with its own make_train_function. The weights keep their trained values; the
+        optimizer starts anew.
         """
         refuse(self.model, "compile", unknown)
         for kind in ("train", "test", "predict"):
@@ -95,6 +98,7 @@ class Trainer:
             jit_compile = False
         self.jit_compile = not run_eagerly if jit_compile == "auto" else bool(jit_compile)
         self.optimizer, self.run_eagerly = optim.get(optimizer), bool(run_eagerly)
+        self.remat = bool(remat)
         self.metrics, self.weighted_metrics = map(compiled.check_metrics, (metrics, weighted_metrics))
         self.running.steps.forget()
         self.running, self.stop_training = Running(), False

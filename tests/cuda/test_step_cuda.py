@@ -328,6 +328,17 @@ def test_a_step_that_is_the_user_s_in_part_has_graphs_around_it(asked):
     assert (watch.seen[10] - watch.seen[9])["graphs"] == 3  # before the loss, behind it, and the update
 
 
+def test_rematerialization():
+    def deep():
+        hidden = [layer for _ in range(6) for layer in (layers.Dense(5, "tanh", dtype="float64"),
+                                                        layers.Dropout(0.2, dtype="float64"))]
+        model = net(extra=hidden)
+        model.compile("rmsprop", "sparse_categorical_crossentropy", remat=True)
+        return model
+
+    equal(*both(deep, recorded(fitted)))
+
+
 def test_gradients_that_are_reduced_in_parts(asked):
     """As several ranks share a step: a graph, then what sums the part, for each part."""
     def run(model):

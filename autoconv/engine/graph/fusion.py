@@ -3,12 +3,15 @@
 Results with and without fusion agree up to rounding. AUTOCONV_FUSION=0 in the environment turns fusion off.
 """
 
+import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ...layers import Add
 from ..symbolic import Node, SymbolicTensor, flatten
+from ..tape import DroppedPart
 from ..tensor import Tensor
 from .graph import Graph
 from .patterns import LONGEST, Fusion, find_pattern
@@ -81,6 +84,33 @@ class FusionPlan:
     def operations(self) -> list[Any]:
         """All operations of the plan in order: layers, functions, and fused operations."""
         return [call.operation for call in self.calls]
+
+    def divide(self, values: list[Tensor | None],
+               remat: bool) -> Iterator[tuple[AbstractContextManager, list[Call]]]:
+        """Yields parts of the calls, each with the context in which it runs. Without `remat`, there
+        is only one part. With it, there are about sqrt(n) parts of n calls, and the context drops
+        what only the backward pass needs; that pass begins with the last part, which drops nothing.
+
+        A part ends where later calls read few numbers. `values` are the values of the run.
+        """
+        if not remat:
+            yield nullcontext(), self.calls
+            return
+        live: dict[int, int] = {}  # the size, per sample, of each value that later calls read
+        sizes = []
+        for call in self.calls:
+            live.update(dict.fromkeys(call.outputs, math.prod(n or 1 for n in call.shape)))
+            for index in call.last_uses:
+                live.pop(index, None)
+            sizes.append(sum(live.values()))
+        first = 0
+        length = math.isqrt(len(self.calls)) + 1
+        while len(self.calls) - first > 2 * length:
+            candidates = range(first + length // 2, first + 3 * length // 2)
+            end = min(candidates, key=sizes.__getitem__) + 1
+            yield DroppedPart(values), self.calls[first:end]
+            first = end
+        yield nullcontext(), self.calls[first:]
 
     def begin(self, inputs: Iterable[Tensor]) -> list[Any]:
         """Returns the list of values before the first call of a run: the inputs, and None for all results."""
