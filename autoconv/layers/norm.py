@@ -108,6 +108,19 @@ class BatchNormalization(Layer):
         return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training, self.momentum,
                             self.epsilon, activation, pool, term, group)
 
+    def before(self, x: Tensor, training: bool, activation: str) -> tuple | None:
+        """Returns the center, scale, shift (C,) and activation with which the following convolution
+        can normalize x, activation((x - center) scale + shift). Returns None if the batch's mean or
+        gradients are needed.
+        """
+        vectors = (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        if self._order is not None or (training and self.trainable) or needs_gradients(x, *vectors):
+            return None
+        gamma, beta, mean, variance = (None if t is None else t.data for t in vectors)
+        center, _, scale, shift = norm.coefficients(
+            x.device.kernels("norm"), x.data, gamma, beta, mean, variance, self.epsilon)
+        return center, scale, shift, activation
+
     def _ranks(self) -> Ranks:
         """Returns the processes that share the normalized batch."""
         return ranks.current.get() if self.synchronized else ALONE

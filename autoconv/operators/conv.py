@@ -38,12 +38,14 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, activation: str = "linea
 
 
 @conv2d.without_gradients
-def _infer(k, x, w, b, other=None, *, window: Window, groups: int = 1, activation: str = "linear", scale=None):
+def _infer(k, x, w, b, other=None, *, window: Window, groups: int = 1, activation: str = "linear", scale=None,
+           before=None):
     """Computes `conv2d` without gradients. `scale` (F,) multiplies w. `other`, an array of y's shape, is added
-    before the activation, which may be any of `elementwise.IN_PASS`.
+    before the activation, which may be any of `elementwise.IN_PASS`. `before` = (center, scale, shift, activation)
+    is a normalization of x, see `norm.coefficients`.
     """
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
-    k.infer_conv2d(x, w, b, y, window, groups, activation, scale, other)
+    k.infer_conv2d(x, w, b, y, window, groups, activation, scale, other, before)
     return y
 
 

@@ -30,7 +30,7 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, activation=
         k.moments(rows, parts, mean, variance)
         if gather is not None:
             k.combine_moments(gather, len(rows), mean, variance, share)
-    center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
+    center, inverse, scale, shift = coefficients(k, x, gamma, beta, mean, variance, epsilon)
     y = k.empty(x.shape, x.dtype)
     k.normalize(rows, center, scale, shift, activation, y.reshape(-1, channels))
 
@@ -66,7 +66,7 @@ def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
     rows = x.reshape(-1, channels)
     parts = _parts(k, rows)
     k.moments(rows, parts, mean, variance)
-    center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
+    center, inverse, scale, shift = coefficients(k, x, gamma, beta, mean, variance, epsilon)
     pooled = n, h // 2, w // 2, channels
     y = k.empty(pooled, x.dtype)
     peak = k.empty(pooled, x.dtype)
@@ -96,7 +96,7 @@ def batch_norm_add_relu(k, x, gamma, beta, other, mean, variance, epsilon):
     rows = x.reshape(-1, channels)
     parts = _parts(k, rows)
     k.moments(rows, parts, mean, variance)
-    center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
+    center, inverse, scale, shift = coefficients(k, x, gamma, beta, mean, variance, epsilon)
     y = k.empty(x.shape, x.dtype)
     k.normalize(rows, center, scale, shift, "relu", y.reshape(-1, channels), other.reshape(-1, channels))
 
@@ -121,7 +121,7 @@ def _parts(k, rows):
     return k.empty((2, max(1, min(PARTS, rows.size // PART)), rows.shape[1]), np.float64)
 
 
-def _coefficients(k, x, gamma, beta, mean, variance, epsilon):
+def coefficients(k, x, gamma, beta, mean, variance, epsilon):
     """Returns center, inverse, scale and shift (C,), with y = (x - center) scale + shift. All four arrays
     are copies, because the moving averages and the parameters may change before the backward pass.
     """

@@ -87,6 +87,10 @@ STACKS = {
     "by tiles, no scale": (Conv2D(64, 3), Conv2D(64, 3), BatchNormalization(scale=False)),
     "one pixel": (Conv2D(165, 1), BatchNormalization(), ReLU(), Conv2D(64, 1, use_bias=False), BatchNormalization()),
     "one pixel, averaged": (Conv2D(45, 1), BatchNormalization(), ReLU(), GlobalAveragePooling2D(), Dense(9, "tanh")),
+    "before one pixel": (BatchNormalization(), ReLU(), Conv2D(165, 1), BatchNormalization(), ReLU(),
+                         Conv2D(7, 1)),
+    "before a window": (BatchNormalization(scale=False), Activation("silu"), Conv2D(9, 3),
+                        BatchNormalization()),
     "dropout between": (Conv2D(9, 3), Dropout(0.5), BatchNormalization(), ReLU()),
 }
 
@@ -111,6 +115,8 @@ def test_predictions_are_those_of_the_layers_one_by_one(what, dtype):
     ("pooling without relu", [("conv", "norm"), "MaxPooling2D"]),
     ("depthwise", [("depthwise", "norm", "relu"), ("conv", "norm", "relu")]),
     ("normalization first", [("norm", "relu", "pool")]),
+    ("before one pixel", [("norm", "relu", "conv", "norm", "relu"), "Conv2D"]),
+    ("before a window", [("norm", "silu", "conv", "norm")]),
     ("dense", ["Flatten", ("dense", "norm", "relu"), ("dense", "norm")]),
 ])
 def test_the_longest_pattern_is_taken(what, expected):

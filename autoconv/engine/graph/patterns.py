@@ -36,7 +36,7 @@ PATTERNS: frozenset[Words] = frozenset(
         "grouped act", "grouped norm", "grouped norm act",
         "depthwise act", "depthwise norm", "depthwise norm act",
         "dense act", "dense norm", "dense norm act",
-        "norm act", "norm relu pool",
+        "norm act", "norm relu pool", "norm act conv", "norm act conv norm", "norm act conv norm act",
         "add relu", "norm add relu",
         # These may run as several ops: as "conv" and "norm add relu" in training, and some of them as
         # "conv norm" and "add relu" in inference.
@@ -119,12 +119,17 @@ _WORDS: dict[type, Any] = {
 }
 
 
-def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None,
-                  training: bool) -> Callable[[], Tensor | None] | None:
+def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None, training: bool,
+                  **before: object) -> Callable[[], Tensor | None] | None:
     """Returns a function that computes the result of these layers for x (plus `term`, if they add it) with
     a single op; None if there is no such op. The function returns None if a normalization cannot use the op.
+    `before` is empty, or a normalization that a convolution's op computes first (`norm.before`).
     """
     pattern = find_pattern(layers)
+    if "conv" in pattern[1:]:
+        norm, _, *rest = layers
+        found = norm.before(x, training, pattern[1]) if norm.built and norm.dtype == x.dtype else None
+        return None if found is None else _find_op_call(rest, x, term, training, before=found)
     if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or term is None or needs_gradients(x, term))):
         return None
     activation = next((word for word in pattern if word in IN_PASS), "linear")
@@ -141,18 +146,18 @@ def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None,
         return partial(norm.normalize, x, training, activation, term=term) if fits else None
     if not _weights_fit(first, x):
         return None
-    w = first.kernel
-    b = first.bias
-    scale = None
+    weights: Any = first.kernel, first.bias, None
     if norm is not None:
         splits = pattern[0] == "conv" and not needs_gradients(x)
-        weights = norm.fold(w, b, training, splits) if norm.channels == _filters(first, w) else None
+        fits = norm.channels == _filters(first, first.kernel)
+        weights = norm.fold(first.kernel, first.bias, training, splits) if fits else None
         if weights is None:
             return None
-        w, b, scale = weights
-    if activation not in ("linear", "relu") and needs_gradients(x, w, b):
+    w, b, scale = weights
+    if (before or activation not in ("linear", "relu")) and needs_gradients(x, w, b):
         return None
-    return _product(pattern, first, x, w, b, {} if scale is None else {"scale": scale}, term, activation)
+    extra = before if scale is None else {"scale": scale, **before}
+    return _product(pattern, first, x, w, b, extra, term, activation)
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:

@@ -25,6 +25,7 @@ from . import (
     few_filters,
     first_layer,
     matrix,
+    norm,
     pointwise,
     simd,
     tasks,
@@ -253,20 +254,26 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, activation: str = "linea
 
 
 def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, activation: str = "linear", scale=None,
-                 addend=None) -> None:
-    """Computes `conv2d` if no gradient is needed, with larger Winograd tiles if that is faster."""
+                 addend=None, before=None) -> None:
+    """Computes `conv2d` if no gradient is needed, with larger Winograd tiles if that is faster. If
+    `before` = (center, scale, shift, activation) is given, x is first normalized.
+    """
     side = winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3])
-    _conv2d(x, w, b, y, window, groups, activation, scale, addend, side)
+    _conv2d(x, w, b, y, window, groups, activation, scale, addend, side, before)
 
 
-def _conv2d(x, w, b, y, window: Window, groups: int, activation: str, scale, addend, side: int) -> None:
+def _conv2d(x, w, b, y, window: Window, groups: int, activation: str, scale, addend, side: int, before=None) -> None:
     """Computes `conv2d`. `side`, 2 or 4, is the side of Winograd's tiles, for Way.SQUARES only."""
     c, f = x.shape[3], y.shape[3]
     way = ways.forward(c, f, y.shape[1:3], window, groups, x.dtype, side)
     b = bias(b, x.dtype, f)
     if way is Way.PIXELS:
-        matrix.multiply(x.reshape(-1, c), w.reshape(c, f), b, y.reshape(-1, f), activation, scale, addend)
+        matrix.multiply(x.reshape(-1, c), w.reshape(c, f), b, y.reshape(-1, f), activation, scale, addend, before)
         return
+    if before is not None:
+        normalized = scratch(x.shape, x.dtype)
+        norm.normalize(x.reshape(-1, c), *before, normalized.reshape(-1, c))
+        x = normalized
     if way is Way.WINDOWS:
         _gather(x, w, scale, b, y, window, w.shape[2], groups, addend, activation)
         return

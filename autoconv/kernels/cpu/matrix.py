@@ -16,7 +16,8 @@ from . import rowwise, simd, tasks, vectors
 from .arith import copy
 from .epilogue import CODES, finish, tile_activation
 from .flat import flatten
-from .jit import inline, kernel
+from .jit import allocating, inline, kernel
+from .norm import normalize_rows
 from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, add_parts, gathered_product, row_offsets, zeros
 from .stencil import prefetch
 from .tasks import piece
@@ -63,9 +64,10 @@ def _pack(w, panels):
 
 
 @inline
-def _panel(tile, high, columns, x, first, count, starts, c, w, j, step, scale, b, y, filters, f, activation):
-    """Computes `columns` columns of y, from column f on, for `count` rows from row `first` on. The tile
-    has `high` rows and at least as many columns. Rows of w are `step` elements apart.
+def _panel(tile, high, columns, x, source, first, count, starts, c, w, j, step, scale, b, y, filters, f, activation):
+    """Computes `columns` columns of y, from column f on, for `count` rows, which begin at row
+    `source` of x and at row `first` of y. The tile has `high` rows and at least as many columns.
+    Rows of w are `step` elements apart.
 
     The rows of the tile after next are prefetched one by one. Prefetched all at once, they would
     fill the processor's miss queue, and the loads of this tile would wait for them.
@@ -73,11 +75,11 @@ def _panel(tile, high, columns, x, first, count, starts, c, w, j, step, scale, b
     for p in range(0, count, high):
         src, dst = simd.rows(starts, p, count, tile), simd.steps(filters, p, count, tile)
         acc = tile if scale.size > 0 else simd.add_row(tile, b, f, columns)
-        row, k, k_w = first + p + AHEAD * high, first * c, j
+        row, k, k_w = p + AHEAD * high, source * c, j
         for m in range(high):
             if f == 0:
-                prefetch(x, row * c, c)
-            prefetch(y, row * filters + f, columns)
+                prefetch(x, (source + row) * c, c)
+            prefetch(y, (first + row) * filters + f, columns)
             row += 1
             for _ in range(c * (m + 1) // high - c * m // high):
                 if p == 0:
@@ -92,12 +94,26 @@ def _panel(tile, high, columns, x, first, count, starts, c, w, j, step, scale, b
         simd.store(simd.clip(acc, activation), y, dst, first * filters + f, columns)
 
 
+@allocating
+def _find_rows(x, first, end, c, norm, activation):
+    """Returns an array with the rows `first` to `end` of x (N,C), and the index of the first of them
+    in the array. If `norm` = (center, scale, shift) is not empty, these rows are normalized copies,
+    with the activation applied.
+    """
+    if norm[0].size == 0:
+        return x, first
+    rows = np.empty((end - first) * c, x.dtype)
+    normalize_rows(x, first * c, end * c, x, False, *norm, activation, rows, 0)
+    return rows, 0
+
+
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1], T[::1], int64[::1], int64[::1], int64, int64,"
-        " int64)", parallel=True)
-def _multiply(x, w, panels, scale, b, y, addend, starts, runs, tasks, pieces, activation):
+        " int64, UniTuple(T[::1], 3), int64)", parallel=True)
+def _multiply(x, w, panels, scale, b, y, addend, starts, runs, tasks, pieces, activation, norm, earlier):
     """y (N,F) = activation(x (N,C) @ w (C,F) scale + b + addend). The complete panels of w are read from
     `panels`, unless `panels` is empty. Each of `tasks` tasks has a stretch of rows, and one of `pieces` pieces of
-    the columns.
+    the columns. If `norm` = (center, scale, shift) is not empty, each task first normalizes its
+    rows of x, with the activation `earlier`.
     """
     (n, c), filters = x.shape, b.size
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
@@ -106,25 +122,26 @@ def _multiply(x, w, panels, scale, b, y, addend, starts, runs, tasks, pieces, ac
     early = tile_activation(addend, activation)
     for task in prange(tasks):
         first, end = piece(n, task // pieces, tasks // pieces, M)
+        rows, source = _find_rows(flat_x, first, end, c, norm, earlier)
         low, high = piece(filters, task % pieces, pieces, simd.width(narrow))
         whole = high - (high - low) % columns
         for f in range(low, whole, columns):
             if panels.size > 0:
-                _panel(wide, M, simd.width(wide), flat_x, first, end - first, starts, c, panels, f * c, columns, scale,
-                       b, flat_y, filters, f, early)
+                _panel(wide, M, simd.width(wide), rows, source, first, end - first, starts, c, panels, f * c, columns,
+                       scale, b, flat_y, filters, f, early)
             else:
-                _panel(wide, M, simd.width(wide), flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b,
-                       flat_y, filters, f, early)
+                _panel(wide, M, simd.width(wide), rows, source, first, end - first, starts, c, flat_w, f, filters,
+                       scale, b, flat_y, filters, f, early)
         f = whole
         if high - f >= simd.width(narrow):
-            _panel(narrow, NARROW_M, simd.width(narrow), flat_x, first, end - first, starts, c, flat_w, f, filters,
-                   scale, b, flat_y, filters, f, early)
+            _panel(narrow, NARROW_M, simd.width(narrow), rows, source, first, end - first, starts, c, flat_w, f,
+                   filters, scale, b, flat_y, filters, f, early)
             f += simd.width(narrow)
         if high - f > simd.width(narrow) // NARROW_N:
-            _panel(narrow, NARROW_M, high - f, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b,
-                   flat_y, filters, f, early)
+            _panel(narrow, NARROW_M, high - f, rows, source, first, end - first, starts, c, flat_w, f, filters, scale,
+                   b, flat_y, filters, f, early)
         elif f < high:
-            gathered_product(flat_x, first * c, starts, end - first, runs, c, flat_w, 0, scale, b, flat_y,
+            gathered_product(rows, source * c, starts, end - first, runs, c, flat_w, 0, scale, b, flat_y,
                              first * filters, filters, f, high, True, early)
         if pieces == 1:
             finish(flat_y, addend, first * filters, (end - first) * filters, activation)
@@ -208,9 +225,10 @@ def pays(filters: int, dtype) -> bool:
     return bool(filters > simd.lanes(dtype))
 
 
-def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None) -> None:
-    """y (N,F) = activation(x (N,C) @ w (C,F) + b (F,) + addend). `scale` (F,) multiplies w. The bits of
-    a row do not depend on N or on the number of threads.
+def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None, before=None) -> None:
+    """y (N,F) = activation(x (N,C) @ w (C,F) + b (F,) + addend). `scale` (F,) multiplies w. If
+    `before` = (center, scale, shift, activation) is given, x is first normalized. The bits of a row
+    do not depend on N or on the number of threads.
     """
     (n, c), filters = x.shape, y.shape[1]
     columns, threads = width(w.dtype), get_num_threads()
@@ -226,7 +244,8 @@ def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None) ->
     scale = zeros(x.dtype, 0) if scale is None else scale
     addend = zeros(x.dtype, 0) if addend is None else addend.reshape(-1)
     _multiply(x, w, panels, scale, b, y, addend, row_offsets(-(-n // (tasks // pieces)) + M, c), ONE_RUN, tasks,
-              pieces, CODES[activation])
+              pieces, CODES[activation], before[:3] if before else (zeros(x.dtype, 0),) * 3,
+              CODES[before[3]] if before else CODES["linear"])
 
 
 def outer_pays(filters: int, dtype) -> bool:

@@ -117,28 +117,37 @@ def moments(x, parts, mean, variance):
         mean[c], variance[c] = pivot[c] + total_c / rows, 0.0 if rest < 0 else rest / rows
 
 
+@inline
+def normalize_rows(x, first, stop, addend, has_addend, center, scale, shift, activation, y, target):
+    """Writes activation((x - center) scale + shift + addend) for x[first : stop] to y, from
+    y[target] on. Rows are as long as `center`.
+    """
+    wide, zero = center.size, simd.zeros(x, 1, VECTORS)
+    for j in range(0, wide, simd.width(zero)):
+        columns, pos = min(simd.width(zero), wide - j), first + j
+        mid = rowwise.row(zero, center, j, columns)
+        slope = rowwise.row(zero, scale, j, columns)
+        level = rowwise.row(zero, shift, j, columns)
+        while pos < stop:
+            count = min(columns, stop - pos)
+            value = rowwise.subtract(rowwise.row(zero, x, pos, count), mid)
+            value = rowwise.add(rowwise.multiply(value, slope), level)
+            if has_addend:
+                value = rowwise.add(value, rowwise.row(zero, addend, pos, count))
+            rowwise.put(activate(value, activation), y, pos - first + target, count)
+            pos += wide
+
+
 @kernel("(T[:,::1], T[:,::1], boolean, T[::1], T[::1], T[::1], int64, T[:,::1])", parallel=True)
 def _normalize(x, addend, has_addend, mean, scale, shift, activation, y):
     times, source, target = count_repeats(x.shape[1]), flatten(x), flatten(y)
     addends = flatten(addend)
     center, scales, shifts = repeat(mean, times), repeat(scale, times), repeat(shift, times)
-    wide, zero = center.size, simd.zeros(x, 1, VECTORS)
-    width, block = simd.width(zero), DEPTH * center.size
+    block = DEPTH * center.size
     for task in prange((x.size + block - 1) // block):
-        stop = min((task + 1) * block, x.size)
-        for j in range(0, wide, width):
-            columns, pos = min(width, wide - j), task * block + j
-            mid = rowwise.row(zero, center, j, columns)
-            slope = rowwise.row(zero, scales, j, columns)
-            level = rowwise.row(zero, shifts, j, columns)
-            while pos < stop:
-                count = min(columns, stop - pos)
-                value = rowwise.subtract(rowwise.row(zero, source, pos, count), mid)
-                value = rowwise.add(rowwise.multiply(value, slope), level)
-                if has_addend:
-                    value = rowwise.add(value, rowwise.row(zero, addends, pos, count))
-                rowwise.put(activate(value, activation), target, pos, count)
-                pos += wide
+        first = task * block
+        normalize_rows(source, first, min(first + block, x.size), addends, has_addend, center, scales, shifts,
+                       activation, target, first)
 
 
 def normalize(x, mean, scale, shift, activation: str, y, addend=None) -> None:

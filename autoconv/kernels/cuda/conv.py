@@ -222,8 +222,16 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, activation: str = "linea
 
 
 def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, activation: str = "linear", scale=None,
-                 addend=None) -> None:
-    """Computes `conv2d` for calls that need no gradient. On a GPU it is the same computation."""
+                 addend=None, before=None) -> None:
+    """Computes `conv2d` for calls that need no gradient. If `before` = (center, scale, shift,
+    activation) is given, x is first normalized.
+    """
+    if before is not None:
+        from . import norm  # here, because norm imports this module
+
+        normalized = arrays.empty(x.gpu, x.shape, x.dtype)
+        norm.normalize(x.reshape(-1, x.shape[3]), *before, normalized.reshape(-1, x.shape[3]))
+        x = normalized
     conv2d(x, w, b, y, window, groups, activation, scale, addend)
 
 
