@@ -19,16 +19,17 @@ _order = count()
 
 
 class TapeNode:
-    """One entry of the tape: the op, the tensors that it read, and the function that computes these tensors'
-    gradients from the output's gradient. `ends_in_relu` is true if that function accepts a `Masked` gradient.
+    """One entry of the tape: the op, the tensors and parameters that it was called with, and the function that
+    computes these tensors' gradients from the output's gradient. `ends_in_relu` is true if that function accepts
+    a `Masked` gradient.
     """
 
-    __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order")
+    __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order", "parameters")
 
-    def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], backward: Callable, ends_in_relu: bool = False,
-                 ) -> None:
+    def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], backward: Callable, parameters: dict[str, Any],
+                 ends_in_relu: bool = False) -> None:
         self.op, self.inputs, self.backward, self.order = op, inputs, backward, next(_order)
-        self.ends_in_relu = ends_in_relu
+        self.parameters, self.ends_in_relu = parameters, ends_in_relu
 
 
 @contextmanager
@@ -115,6 +116,7 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
                 pending.add(i, Masked(g) if is_masked and node.op.view else g)
         node.backward = None  # type: ignore[assignment]
         node.inputs = ()
+        node.parameters = {}
 
 
 def _array(gradient: Any) -> Any:
