@@ -2,7 +2,7 @@
 
 `filters`, `feature_maps`, `confusion`, `curves`, `occlusion` and `saliency` return matplotlib
 figures (extra `plots`). `kernels`, `activations`, `confusion_matrix`, `occlusion_map` and
-`saliency_map` return the same values as arrays.
+`saliency_map` return the same values as arrays. `explain` shows how a net computed one number.
 """
 
 import sys
