@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +53,21 @@ class Result:
     def title(self) -> str:
         """The layer's name; for a result within a layer, followed by the op, such as dense/dense."""
         return self.layer if self.is_output else f"{self.layer}/{self.op}"
+
+    @cached_property
+    def copied_indices(self) -> np.ndarray:
+        """For a result of `reshape`, `transpose`, `getitem` or `pad`, the index of each element in the flat input, or
+        -1 for padding.
+        """
+        x = self.sources[0].array
+        indices = np.arange(x.size).reshape(x.shape)
+        if self.op == "reshape":
+            return indices.reshape(self.array.shape)
+        if self.op == "transpose":
+            return indices.transpose(self.parameters["axes"])
+        if self.op == "pad":
+            return np.pad(indices, self.parameters["widths"], constant_values=-1)
+        return np.asarray(indices[self.parameters["index"]])
 
 
 class Element(NamedTuple):

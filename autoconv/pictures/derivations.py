@@ -15,6 +15,7 @@ from ..operators.arith import normalize_axes
 from .computation import CONSTANT, Element, Place, Result
 
 LARGEST = 12  # number of numbers that are listed, the largest contribution first
+COPIES = ("reshape", "transpose", "getitem", "pad")  # ops that copy numbers to other places
 AXES = {1: ("number",), 3: ("row", "column", "channel")}  # the names of a result's axes, by their count
 
 
@@ -43,7 +44,7 @@ class Sources(NamedTuple):
 
 
 class Derivation(NamedTuple):
-    """How an op computed one number.
+    """The derivation of one number: the op that computed it and the numbers that the op read.
 
     kind: "sum" (of products, and `bias`), "mean", "maximum", "softmax", "function" or "copy" (of one number), "pair" (a
     function of two numbers), "constant" or "unknown". words: the formula. exact: the number in float64. outside: how
@@ -197,7 +198,8 @@ def _read_window(step: Derivation, kernel: np.ndarray, first: int) -> tuple[Sour
 def _convolution(step: Derivation) -> Derivation:
     """Explains `conv2d` and `depthwise_conv2d`."""
     kernel, bias = (None if each is None else each.array for each in step.result.inputs[1:])
-    filter, (channels, count) = step.place[3], kernel.shape[2:]  # type: ignore[union-attr]
+    filter = step.place[3]
+    channels, count = kernel.shape[2:]  # type: ignore[union-attr]
     if step.result.op == "conv2d":
         first = filter // (count // step.result.parameters.get("groups", 1)) * channels
         weights = kernel[..., filter]  # type: ignore[index]
@@ -218,7 +220,8 @@ def _pool(step: Derivation) -> Derivation:
 def _reduction(step: Derivation) -> Derivation:
     """Explains `sum`, `mean` and `max` over axes."""
     x = step.result.sources[0]
-    rank, axis = x.array.ndim, step.result.parameters.get("axis")
+    rank = x.array.ndim
+    axis = step.result.parameters.get("axis")
     axes = tuple(range(rank)) if axis is None else normalize_axes(axis, rank)
     keeps_axes = step.result.array.ndim == rank
     rest = iter([i for axis, i in enumerate(step.place) if not keeps_axes or axis not in axes])
@@ -247,7 +250,7 @@ def _arithmetic(step: Derivation) -> Derivation:
     a, b = (_pick(each, step.place) for each in step.result.inputs if each is not None)
     symbol, function = BINARY[step.result.op]
     pattern = f"{symbol}({{}}, {{}})" if symbol.isalpha() else f"{{}} {symbol} {{}}"
-    left, right = float(a.values[0]), float(b.values[0])
+    left, right = (float(each.values[0]) for each in (a, b))
     if b.result.is_constant:
         return _function(step, pattern.format("x", f"{right:.6g}"), lambda x: function(x, right))
     if a.result.is_constant:
@@ -261,7 +264,8 @@ def _arithmetic(step: Derivation) -> Derivation:
 
 def _batch_norm(step: Derivation) -> Derivation | None:
     _, gamma, beta = step.result.inputs
-    parameters, channel = step.result.parameters, step.place[-1]
+    parameters = step.result.parameters
+    channel = step.place[-1]
     if parameters["training"]:
         return None
     mean, variance = (float(parameters[name][channel]) for name in ("mean", "variance"))
@@ -285,25 +289,15 @@ def _softmax(step: Derivation) -> Derivation:
 
 
 def _moved(step: Derivation) -> Derivation:
-    """Explains `reshape`, `transpose` and `getitem`, which copy numbers to other places."""
-    x, parameters = step.result.sources[0], step.result.parameters
-    numbers = np.arange(x.array.size).reshape(x.array.shape)
-    if step.result.op == "transpose":
-        numbers = numbers.transpose(parameters["axes"])
-    else:
-        numbers = numbers[parameters["index"]] if "index" in parameters else numbers.reshape(step.result.array.shape)
-    return _copy(step, place=np.unravel_index(int(np.asarray(numbers)[step.place]), x.array.shape))
-
-
-def _pad(step: Derivation) -> Derivation:
-    place = [i - before for i, (before, _) in zip(step.place, step.result.parameters["widths"])]
-    if all(0 <= i < n for i, n in zip(place, step.result.sources[0].array.shape)):
-        return _copy(step, place=place)
-    return step._replace(kind=CONSTANT, words="padding", exact=float(step.result.parameters.get("value", 0)))
+    index = int(step.result.copied_indices[step.place])
+    if index < 0:
+        return step._replace(kind=CONSTANT, words="padding", exact=float(step.result.parameters.get("value", 0)))
+    return _copy(step, place=np.unravel_index(index, step.result.sources[0].array.shape))
 
 
 def _concatenate(step: Derivation) -> Derivation | None:
-    axis, place = step.result.parameters["axis"], list(step.place)
+    axis = step.result.parameters["axis"]
+    place = list(step.place)
     for each in step.result.inputs:
         if each is not None and place[axis] < each.array.shape[axis]:
             return _copy(step, x=each, place=place)
@@ -340,7 +334,7 @@ UNARY: dict[str, tuple[str, Callable[[float], float]]] = {
 RULES: dict[str, Callable[[Derivation], Derivation | None]] = {
     "conv2d": _convolution, "depthwise_conv2d": _convolution, "max_pool2d": _pool, "avg_pool2d": _pool,
     "dense": _dense, "matmul": _dense, "sum": _reduction, "mean": _reduction, "max": _reduction,
-    "batch_norm": _batch_norm, "softmax": _softmax, "reshape": _moved, "transpose": _moved, "getitem": _moved,
-    "pad": _pad, "concatenate": _concatenate, "where": _where, "power": _power, "clip": _clip,
+    "batch_norm": _batch_norm, "softmax": _softmax,
+    **dict.fromkeys(COPIES, _moved), "concatenate": _concatenate, "where": _where, "power": _power, "clip": _clip,
     "identity": _copy, "cast": _copy, **dict.fromkeys(BINARY, _arithmetic),
     **{op: partial(_function, words=words, function=function) for op, (words, function) in UNARY.items()}}

@@ -4,12 +4,14 @@ import heapq
 import itertools
 import re
 
+import numpy as np
+
 from ..arguments import names
 from ..arguments.shapes import Window
 from ..models import Model
 from . import explanation_page
 from .computation import Computation, Element, Place, Result
-from .derivations import RULES, derive, name_axes
+from .derivations import COPIES, RULES, derive, name_axes
 from .reading import ImageLike
 
 WINDOWED = ("conv2d", "depthwise_conv2d", "max_pool2d", "avg_pool2d")
@@ -18,7 +20,7 @@ Box = tuple[tuple[int, int], ...]  # for each axis of a result, the first and th
 
 
 class Explanation:
-    """How a net computed one number for an image. `pictures.explain` returns an explanation; print() shows its text.
+    """An explanation of one number that a net computed for an image, see `pictures.explain`; print() shows it.
 
     name, value: the number's name, such as conv2d_1:5,7,3, and the net's number. exact: the number in float64, or None
     if its op is not taken apart. steps: the ops that computed it, the last first, up to an op that read several
@@ -50,7 +52,7 @@ class Explanation:
         lines = []
         for step in self.steps:
             lines += [f"{step.number.label} = {step.number.value:.6g}", f"    {step.describe()}"]
-        step, numbers = self.steps[-1], self.steps[-1].numbers()
+        numbers = step.numbers()
         shown = range(len(numbers)) if all_products else step.largest()
         wide = max((len(numbers[i].label) for i in shown), default=0)
         for each in (numbers[i] for i in shown):
@@ -109,7 +111,8 @@ def collect(start: Explanation) -> dict[tuple[int, Place], Explanation]:
         found[explanation.number.key] = explanation
         largest = None
         for step in explanation.steps:
-            numbers, shares = step.numbers(), step.shares()
+            numbers = step.numbers()
+            shares = step.shares()
             items = [(share * float(shares[i]), numbers[i]) for i in step.largest()]
             items = [item for item in items if item[1].result.op != "picture"]
             for part, number in items:
@@ -159,7 +162,7 @@ def _find_pixels(computation: Computation, number: Element) -> tuple[tuple[int, 
     while boxes:
         last, box = boxes.pop(max(boxes))
         if last is computation.picture:
-            return (box[1], box[2]) if len(box) == 4 else None
+            return (box[1], box[2]) if len(box) == 4 and all(a <= b for a, b in box) else None
         for source in last.sources:
             read = _input_box(last, source, box)
             if source.number in boxes:
@@ -170,18 +173,23 @@ def _find_pixels(computation: Computation, number: Element) -> tuple[tuple[int, 
 
 def _input_box(result: Result, source: Result, box: Box) -> Box:
     """Returns the range of the numbers of `source` that the numbers of `result` in `box` depend on."""
-    shape, window = source.array.shape, result.parameters.get("window")
+    shape = source.array.shape
+    window = result.parameters.get("window")
     whole = tuple((0, n - 1) for n in shape)
     if result.op in WINDOWED and isinstance(window, Window):
         sides = ((window.sh, window.top, window.span_h), (window.sw, window.left, window.span_w))
         read = [(a * stride - before, b * stride - before + span - 1)
                 for (a, b), (stride, before, span) in zip(box[1:3], sides)]
         return (box[0], *((max(a, 0), min(b, n - 1)) for (a, b), n in zip(read, shape[1:3])), whole[3])
-    if result.op == "transpose" and (axes := result.parameters["axes"]) is not None:
-        return tuple(box[axes.index(axis)] for axis in range(len(shape)))
     if result.op == "pad":
-        return tuple((max(a - before, 0), max(min(b - before, n - 1), 0))
-                     for (a, b), (before, _), n in zip(box, result.parameters["widths"], shape))
-    if result.op not in RULES or len(shape) != len(box):
+        widths = result.parameters["widths"]
+        return tuple((max(a - before, 0), min(b - before, n - 1)) for (a, b), (before, _), n in zip(box, widths, shape))
+    if result.op in COPIES:
+        indices = result.copied_indices[tuple(slice(a, b + 1) for a, b in box)]
+        places = np.unravel_index(indices, shape)
+        return tuple((int(axis.min(initial=n)), int(axis.max(initial=-1))) for axis, n in zip(places, shape))
+    if result.op not in RULES or len(shape) != len(box) or (result.op == "matmul" and source is result.inputs[1]):
         return whole
-    return tuple(part if n == m else every for part, n, m, every in zip(box, shape, result.array.shape, whole))
+    mixed = {"dense": -1, "matmul": -1, "softmax": result.parameters.get("axis")}.get(result.op)
+    mixed = None if mixed is None else mixed % len(shape)  # the axis whose elements all count
+    return tuple(box[i] if shape[i] == result.array.shape[i] and i != mixed else whole[i] for i in range(len(shape)))

@@ -34,9 +34,13 @@ def page(start: "Explanation", found: Mapping[Key, "Explanation"], title: str, f
     cards = [_card(each, found, users.get(key, []), all_products and each is start) for key, each in found.items()]
     note = ("Each card shows one number. Select a number to see how it was computed; the browser's Back button "
             "returns. Numbers without a link are not on this page.")
+    rows = "".join(f"<tr><td>{_link(each.number, found)}</td><td>{each.value:.6g}</td></tr>" for each in found.values())
+    overview = (f"<section><details><summary>All {len(found)} numbers of this page: first the largest contributions "
+                "back to the pixels, then other numbers</summary>"
+                f'<div class="scroll"><table>{rows}</table></div></details></section>')
     # The start comes last: it is shown unless another card is the page's target.
     body = [f"<header><h1>{escape(title)}</h1>{document.facts(facts)}<p>{note}</p></header>{_define_picture(start)}",
-            *cards[1:], cards[0].replace('class="number"', 'class="number start"', 1), _overview(found)]
+            *cards[1:], cards[0].replace('class="number"', 'class="number start"', 1), overview]
     return document.document(title, body)
 
 
@@ -64,7 +68,8 @@ def _card(explanation: "Explanation", found: Mapping[Key, "Explanation"], users:
 
 def _table(step: Derivation, shown: list[int], found: Mapping[Key, "Explanation"]) -> str:
     """Returns a table of numbers that a step read, with weights and products if it is a sum."""
-    numbers, is_sum = step.numbers(), step.is_sum
+    numbers = step.numbers()
+    is_sum = step.is_sum
     rows = [[_link(each, found), f"{each.value:.4g}", *([f"{each.weight:.4g}", f"{each.product:.4g}"]
                                                         if is_sum else [])] for each in (numbers[i] for i in shown)]
     head = ["number", "value", *(["weight", "product"] if is_sum else [])]
@@ -114,14 +119,6 @@ def _grid(name: str, cells: list[list[Element | None]], found: Mapping[Key, "Exp
             line += f'<td class="{"down" if value < 0 else "up"}" style="--share:{abs(value) / most:.2f}">{text}</td>'
         lines.append(f"<tr>{line}</tr>")
     return f"<table><caption>{name}</caption>{''.join(lines)}</table>"
-
-
-def _overview(found: Mapping[Key, "Explanation"]) -> str:
-    """Returns a section that lists all numbers of the page."""
-    rows = "".join(f"<tr><td>{_link(each.number, found)}</td><td>{each.value:.6g}</td></tr>" for each in found.values())
-    return (f"<section><details><summary>All {len(found)} numbers of this page: first the largest contributions back "
-            "to the pixels, then other numbers</summary>"
-            f'<div class="scroll"><table>{rows}</table></div></details></section>')
 
 
 def _link(number: Element, found: Mapping[Key, "Explanation"], text: str = "") -> str:

@@ -102,9 +102,13 @@ def test_without_a_place_the_answer_is_explained(net, image):
 
 
 def test_only_the_receptive_field_matters(image):
-    model = randomize(models.Sequential([
-        L.Input((12, 11, 4)), L.Conv2D(3, 3, strides=2, padding="same", activation="tanh"), L.AveragePooling2D(2),
-        L.DepthwiseConv2D(2, name="last"), L.Flatten(), L.Dense(2)]))
+    images = L.Input((12, 11, 4))
+    x = L.Conv2D(3, 3, strides=2, padding="same", activation="tanh")(L.ZeroPadding2D()(images[:, ::-1]))
+    x = L.AveragePooling2D(2)(x)
+    x = L.DepthwiseConv2D(2, name="last")(x)
+    x = L.Dense(36, name="whole")(L.Flatten()(x))
+    model = randomize(models.Model(images, x))
+    assert pictures.explain(model, image, "whole:0").receptive_field == ((0, 11), (0, 10))
     found = pictures.explain(model, image, "last:1,0,2")
     (top, bottom), (left, right) = found.receptive_field
     for row in range(12):
