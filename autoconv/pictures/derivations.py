@@ -39,8 +39,7 @@ class Sources(NamedTuple):
         if len(self.places) == 1:
             return Element(self.result, tuple(self.places[0].tolist())).label
         spans = list(zip(self.places.min(0)[1:], self.places.max(0)[1:]))
-        parts = [f"{axis} {a}" if a == b else f"{axis}s {a}..{b}" for axis, (a, b) in zip(name_axes(len(spans)), spans)]
-        return f"{', '.join(parts)} of {self.result.title}"
+        return f"{', '.join(map(name_range, name_axes(len(spans)), spans))} of {self.result.title}"
 
 
 class Derivation(NamedTuple):
@@ -137,6 +136,11 @@ def derive(result: Result, place: Place) -> Derivation:
         return step
     with np.errstate(all="ignore"):
         return rule(step) or step
+
+
+def name_range(axis: str, span: tuple[int, int]) -> str:
+    """Returns a range of indices along an axis as text, such as "rows 5..7" or "row 5"."""
+    return f"{axis} {span[0]}" if span[0] == span[1] else f"{axis}s {span[0]}..{span[1]}"
 
 
 def name_axes(count: int) -> Sequence[str]:
@@ -321,7 +325,7 @@ def _clip(step: Derivation) -> Derivation:
 
 
 BINARY: dict[str, tuple[str, Callable[[float, float], float]]] = {
-    "add": ("+", lambda a, b: a + b), "subtract": ("-", lambda a, b: a - b), "multiply": ("x", lambda a, b: a * b),
+    "add": ("+", lambda a, b: a + b), "subtract": ("-", lambda a, b: a - b), "multiply": ("*", lambda a, b: a * b),
     "divide": ("/", lambda a, b: a / b), "maximum": ("max", max), "minimum": ("min", min)}
 UNARY: dict[str, tuple[str, Callable[[float], float]]] = {
     "relu": ("max(x, 0)", lambda x: max(x, 0.0)), "relu6": ("min(max(x, 0), 6)", lambda x: min(max(x, 0.0), 6.0)),

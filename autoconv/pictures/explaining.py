@@ -11,7 +11,7 @@ from ..arguments.shapes import Window
 from ..models import Model
 from . import explanation_page
 from .computation import Computation, Element, Place, Result
-from .derivations import COPIES, RULES, derive, name_axes
+from .derivations import AXES, COPIES, RULES, derive, name_axes, name_range
 from .reading import ImageLike
 
 WINDOWED = ("conv2d", "depthwise_conv2d", "max_pool2d", "avg_pool2d")
@@ -73,17 +73,16 @@ class Explanation:
         """Returns sentences about the number's accuracy, its pixels, and its effect on the answer."""
         said = [step.difference() for step in self.steps if step.exact not in (None, step.number.value)]
         if self.receptive_field is not None:
-            (top, bottom), (left, right) = self.receptive_field
             height, width = self.computation.picture.array.shape[1:3]
-            said.append(f"Receptive field: rows {top}..{bottom} and columns {left}..{right} of the picture, which has "
-                        f"{height} rows and {width} columns.")
+            said.append(f"Receptive field: {' and '.join(map(name_range, AXES[3], self.receptive_field))} of the "
+                        f"picture, which has {height} rows and {width} columns.")
         answer = self.computation.answer
         score = "the number before its softmax or sigmoid" * self.computation.has_probabilities or "this number"
         if self.number.key == answer.key:
             said.append("This is the net's answer, the largest number of the last layer.")
-        elif self.gradient is None:
+        elif self.gradient is None and self.number.result.is_output:
             said.append(f"The net's answer {answer.label} has no gradient with respect to {self.name}.")
-        else:
+        elif self.gradient is not None:
             said.append(f"The net's answer is {answer.label} = {answer.value:.6g}. The gradient of {score} with "
                         f"respect to {self.name} is {self.gradient:.6g}.")
         return said

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Key = tuple[int, Place]
 CHANNELS = 3  # number of channels whose windows are drawn
+WIDE = 5  # larger windows are drawn smaller, and in one channel
 WIDEST = 7  # maximum height and width of a window that is drawn
 
 
@@ -90,18 +91,19 @@ def _windows(step: Derivation, found: Mapping[Key, "Explanation"]) -> list[str]:
     for each, share in zip(numbers.values(), step.shares()):
         sizes[each.place[3]] = sizes.get(each.place[3], 0.0) + float(share)
     parts = []
-    for channel in sorted(sizes, key=lambda c: -sizes[c])[:CHANNELS]:
+    is_wide = max(window.kh, window.kw) > WIDE
+    channels = sorted(sizes, key=lambda c: -sizes[c])[: 1 if is_wide else CHANNELS]
+    for channel in channels:
         cells = [[numbers.get((step.place[1] * window.sh + i * window.dh - window.top,
                                step.place[2] * window.sw + j * window.dw - window.left, channel))
                   for j in range(window.kw)] for i in range(window.kh)]
         source = step.sources[0].result.title
-        parts.append(f"<h4>channel {channel} of {escape(source)}</h4><div class=\"windows\">")
+        parts.append(f"<h4>channel {channel} of {escape(source)}</h4><div class=\"windows{' wide' * is_wide}\">")
         for name in ("input", "weight", "product") if step.kind == "sum" else ("input",):
             parts.append(_grid(name, cells, found))
         parts.append("</div>")
-    title = "The window" + (f" in {len(parts) // 5} of {len(sizes)} channels, the largest products first"
-                            if len(sizes) > 1 else "")
-    return [document.card(title, "".join(parts))]
+    note = f" in {len(channels)} of {len(sizes)} channels, the largest products first" * (len(sizes) > 1)
+    return [document.card("The window" + note, "".join(parts))]
 
 
 def _grid(name: str, cells: list[list[Element | None]], found: Mapping[Key, "Explanation"]) -> str:
@@ -113,7 +115,8 @@ def _grid(name: str, cells: list[list[Element | None]], found: Mapping[Key, "Exp
     for row, numbers in zip(values, cells):
         line = ""
         for value, number in zip(row, numbers):
-            text = f"{value:.3g}" if number is not None else "padding" * (name == "input")
+            digits = 2 if len(row) > WIDE else 3
+            text = f"{value:.{digits}g}" if number is not None else "padding" * (name == "input")
             if number is not None and name == "input":
                 text = _link(number, found, text)
             line += f'<td class="{"down" if value < 0 else "up"}" style="--share:{abs(value) / most:.2f}">{text}</td>'
