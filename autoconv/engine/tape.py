@@ -21,17 +21,17 @@ _order = count()
 
 
 class TapeNode:
-    """One entry of the tape: the op, the tensors that it read, and the function that computes these tensors'
-    gradients from the output's gradient. `ends_in_relu` is true if that function accepts a `Masked` gradient.
-    `part` is the dropped part of the tape to which the node belongs, if any.
+    """One entry of the tape: the op, the tensors and parameters that it was called with, and the function
+    that computes these tensors' gradients from the output's gradient. `ends_in_relu` is true if that
+    function accepts a `Masked` gradient. `part` is the dropped part that the node belongs to, or None.
     """
 
-    __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order", "part")
+    __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order", "parameters", "part")
 
-    def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], backward: Callable, ends_in_relu: bool = False,
-                 ) -> None:
+    def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], backward: Callable, parameters: dict[str, Any],
+                 ends_in_relu: bool = False) -> None:
         self.op, self.inputs, self.backward, self.order = op, inputs, backward, next(_order)
-        self.ends_in_relu = ends_in_relu
+        self.parameters, self.ends_in_relu = parameters, ends_in_relu
         self.part: DroppedPart | None = None
 
 
@@ -50,7 +50,7 @@ class DroppedPart:
 
     def __init__(self, kept: list[Tensor | None]) -> None:
         self._kept = kept
-        self._operations: list[tuple[ref[Tensor], dict[str, object]]] = []  # results, parameters
+        self._results: list[ref[Tensor]] = []
 
     def __enter__(self) -> None:
         self._token = current_part.set(self)
@@ -58,36 +58,36 @@ class DroppedPart:
     def __exit__(self, *error: object) -> None:
         current_part.reset(self._token)
         operations = list(self._find_operations())
-        read_ids = {id(t) for _, node, _ in operations for t in node.inputs}
+        read_ids = {id(t) for _, node in operations for t in node.inputs}
         inner_ids = read_ids.difference(map(id, self._kept))
-        for result, node, _ in operations:
+        for result, node in operations:
             node.backward = None  # type: ignore[assignment]
             if id(result) in inner_ids:  # only ops of this part have read it
                 result.data = None
         self._kept = []
 
-    def add(self, result: Tensor, node: TapeNode, parameters: dict[str, object]) -> None:
+    def add(self, result: Tensor, node: TapeNode) -> None:
         """Adds the op that computed `result`."""
         node.part = self
-        self._operations.append((ref(result), parameters))
+        self._results.append(ref(result))
 
     def recompute(self) -> None:
         """Runs the ops again, which restores the dropped arrays and the gradients' functions."""
-        for result, node, parameters in self._find_operations():
+        for result, node in self._find_operations():
             arrays = [None if t is None else t.data for t in node.inputs]
             with check_recording(node.op.name, arrays) as results:
-                array, node.backward = node.op(result.device, *arrays, **parameters)
+                array, node.backward = node.op(result.device, *arrays, **node.parameters)
                 results.append(array)
             result.data = array if result.data is None else result.data
             node.part = None
-        self._operations.clear()
+        self._results.clear()
 
-    def _find_operations(self) -> Iterator[tuple[Tensor, TapeNode, dict[str, object]]]:
-        """Yields the result, node and parameters of each op whose result still exists."""
-        for reference, parameters in self._operations:
+    def _find_operations(self) -> Iterator[tuple[Tensor, TapeNode]]:
+        """Yields the result and node of each op whose result still exists."""
+        for reference in self._results:
             result = reference()
             if result is not None and result._node is not None:
-                yield result, result._node, parameters
+                yield result, result._node
 
 
 @contextmanager
@@ -176,6 +176,7 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
                 pending.add(i, Masked(g) if is_masked and node.op.view else g)
         node.backward = None  # type: ignore[assignment]
         node.inputs = ()
+        node.parameters = {}
 
 
 def _array(gradient: Any) -> Any:

@@ -342,10 +342,10 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
     if not gradients:
         return Tensor(y, device=device)
     out = Tensor(y, True, device)
-    out._node = TapeNode(op, inputs, backward, parameters.get("activation") == "relu" and op.masks)
+    out._node = TapeNode(op, inputs, backward, parameters, parameters.get("activation") == "relu" and op.masks)
     part = current_part.get()
     if part is not None:
-        part.add(out, out._node, parameters)
+        part.add(out, out._node)
     return out
 
 

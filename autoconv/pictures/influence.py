@@ -1,5 +1,7 @@
 """Measures each pixel's influence on a net's scores, by hiding pixels or by a gradient."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -54,16 +56,23 @@ def saliency_map(model: Model, image: ImageLike, class_index: int | None = None)
     x = Tensor(model.device.asarray(batch_of_one(model, image), model.dtype), requires_grad=True, device=model.device)
     y = model(x, training=False)
     score = (y if y.logits is None else y.logits)[0]
+    with keep_gradients(model):
+        score[_class(score.numpy(), class_index)].backward()
+    return np.abs(x.device.numpy(x.grad)[0]).max(-1)
+
+
+@contextmanager
+def keep_gradients(model: Model) -> Iterator[None]:
+    """Restores the gradients of the model's weights, `weight.grad`, after the block."""
     weights = model.weights
     held = [weight.grad for weight in weights]
     try:
         for weight in weights:
             weight.grad = None
-        score[_class(score.numpy(), class_index)].backward()
+        yield
     finally:
         for weight, gradient in zip(weights, held):
             weight.grad = gradient
-    return np.abs(x.device.numpy(x.grad)[0]).max(-1)
 
 
 def _starts(n: int, size: int, stride: int) -> list[int]:

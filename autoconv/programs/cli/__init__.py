@@ -16,6 +16,7 @@ from .. import starting
 from .bench import bench
 from .demo import demo
 from .evaluate import evaluate
+from .explain import explain
 from .export import export
 from .filter import filter_
 from .info import info
@@ -98,5 +99,7 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, inspect, report, export, filter_, summary, demo, info, bench, warmup):
+for _command in (
+    train, evaluate, predict, inspect, explain, report, export, filter_, summary, demo, info, bench, warmup,
+):
     main.add_command(_command)

@@ -22,18 +22,7 @@ INK = " .:-=+*#%@"
 @click.command()
 @click.argument("net", type=options.FILE, metavar="RUN|MODEL")
 @click.argument("image", type=options.FILE, nargs=-1, required=True, metavar="IMAGE|FOLDER...")
-@click.option("--labels", type=options.FILE, metavar="FILE", show_default="the class names in MODEL, or numbers",
-              help="Text file with one class name per line, in the order of the net's outputs.")
-@click.option("--preprocessing", type=options.Name("preprocessing", reading.PREPROCESSING),
-              metavar="|".join(reading.PREPROCESSING),
-              show_default="as MODEL specifies; unit for a .safetensors or Keras file without a Rescaling layer",
-              help=f"Conversion of pixels to MODEL's input. {trained_net.CONVERSIONS} The option is required if an "
-                   ".onnx file does not specify the conversion in its metadata or its first nodes.")
-@click.option("--image-size", type=options.Size(), metavar="HEIGHTxWIDTH", show_default="the net's own",
-              help="Size to which the pictures are scaled, such as 224. Only for a MODEL that accepts images of any "
-                   "size.")
-@click.option("--as-is", is_flag=True,
-              help="Do not search the picture for a digit; only scale the picture to the net's input size.")
+@trained_net.model_options
 @click.option("--show", is_flag=True, help="Draw each picture in the form in which the net receives it.")
 @options.device_options
 @options.json_option

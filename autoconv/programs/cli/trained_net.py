@@ -1,7 +1,7 @@
 """Loads a trained net from a run or a model file, to classify pictures."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -18,7 +18,7 @@ from ...models import Model
 from ...pictures import reading
 from ...pictures.inside import class_scores
 from ...pictures.reading import PREPROCESSING, Preprocessing
-from . import runs
+from . import options, runs
 from .lines import echo
 
 if TYPE_CHECKING:
@@ -61,6 +61,27 @@ class TrainedNet(NamedTuple):
         """
         scores = class_scores(self.net, pixels.astype(np.float32), self.net.input_shape[0] or 64, self.from_logits)
         return np.hstack([1 - scores, scores]) if scores.shape[1] == 1 else scores
+
+
+def model_options(command: Callable) -> Callable:
+    """Adds the options --labels, --preprocessing, --image-size and --as-is, about a net and its pictures."""
+    for option in (
+        click.option("--as-is", is_flag=True,
+                     help="Do not search the picture for a digit; only scale the picture to the net's input size."),
+        click.option("--image-size", type=options.Size(), metavar="HEIGHTxWIDTH", show_default="the net's own",
+                     help="Size to which the pictures are scaled, such as 224. Only for a MODEL that accepts images of "
+                          "any size."),
+        click.option("--preprocessing", type=options.Name("preprocessing", reading.PREPROCESSING),
+                     metavar="|".join(reading.PREPROCESSING),
+                     show_default="as MODEL specifies; unit for a .safetensors or Keras file without a Rescaling layer",
+                     help=f"Conversion of pixels to MODEL's input. {CONVERSIONS} The option is required if an .onnx "
+                          "file does not specify the conversion in its metadata or its first nodes."),
+        click.option("--labels", type=options.FILE, metavar="FILE",
+                     show_default="the class names in MODEL, or numbers",
+                     help="Text file with one class name per line, in the order of the net's outputs."),
+    ):
+        command = option(command)
+    return command
 
 
 def load(path: Path, device: Device, preprocessing: str | None = None, image_size: Size = None,

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...files.json_text import JsonObject
 from ...models import Sequential
-from .explain import Explained, LayerState, explain
+from .layer_sums import Explained, LayerState, explain
 from .learning import Session
 from .views import describe_layers, pack
 
