@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from .tensor import Tensor, no_grad
+from .tensor import Tensor
 
 _DIRECTION = 0x67726164  # fixed seed of the random directions
 
@@ -42,12 +42,11 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
 
 
 def _shift(f: Callable[..., Tensor], tensors: tuple, directions: list[np.ndarray], step: float, weights: Any) -> float:
-    """Returns u . f(x + step v), with u in `weights` and v in `directions`."""
+    """Returns u . f(x + step v), with u in `weights` and v in `directions`. f may compute gradients."""
     vectors = iter(directions)
-    with no_grad():
-        shifted = [t if t is None or not t.requires_grad else
-                   Tensor(t.device.asarray(t.numpy() + step * next(vectors)), device=t.device) for t in tensors]
-        return _dot(weights, f(*shifted).numpy())
+    shifted = [t if t is None or not t.requires_grad else
+               Tensor(t.device.asarray(t.numpy() + step * next(vectors)), True, t.device) for t in tensors]
+    return _dot(weights, f(*shifted).numpy())
 
 
 def _direction(shape: tuple[int, ...], number: int) -> np.ndarray:

@@ -215,7 +215,8 @@ def _sum(t: Tensor, a: Any, b: Any) -> Any:
 def _store_gradient(t: Tensor, gradient: Any) -> None:
     """Adds a gradient to a leaf's `grad`. Copies the gradient, unless it is already in the leaf's buffer."""
     if t.grad is not None:
-        t.grad = _sum(t, t.grad, gradient)
+        earlier = t.grad.data if hasattr(t.grad, "requires_grad") else t.grad  # a tensor, from create_graph
+        t.grad = _sum(t, earlier, gradient)
     elif gradient is t._grad_buffer:
         t.grad = gradient
     else:

@@ -211,12 +211,14 @@ class Tensor(ArrayMethods):
         self._refuse_loss(f".to({device!r})")
         return Tensor(target.asarray(self.data), self.requires_grad, target)
 
-    def backward(self, gradient: Any = None) -> None:
+    def backward(self, gradient: Any = None, create_graph: bool = False) -> None:
         """Computes this tensor's gradients with respect to all leaves that require them, adds each
         to the leaf's `.grad`, and frees the tape.
 
-        `gradient`, of this tensor's shape, is needed unless the tensor has one element. Raises
-        RuntimeError if the tensor does not require gradients or its tape was freed.
+        `gradient`, of this tensor's shape, is needed unless the tensor has one element. With
+        create_graph, the tape is kept, and each `.grad` is a tensor that has gradients in turn.
+        Raises RuntimeError if the tensor does not require gradients or its tape was freed, and
+        NotImplementedError if create_graph is not possible for one of the ops.
         """
         if not self.requires_grad:
             raise RuntimeError("backward() needs a tensor that requires gradients. None of the "
@@ -231,7 +233,12 @@ class Tensor(ArrayMethods):
         if gradient.shape != self.shape:
             raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: a "
                              f"gradient of shape {gradient.shape}.")
-        walk_back([(self, self.device.asarray(gradient))])
+        if create_graph:
+            from . import higher  # here, because it imports this module
+
+            higher.walk_back(self, Tensor(self.device.asarray(gradient), device=self.device))
+        else:
+            walk_back([(self, self.device.asarray(gradient))])
 
     __eq__ = comparison("equal")  # type: ignore[assignment]
     __ne__ = comparison("not_equal")  # type: ignore[assignment]

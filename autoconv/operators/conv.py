@@ -81,6 +81,27 @@ def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
     return y, backward
 
 
+@op(kernels="conv")
+def conv2d_kernel_gradient(k, x, dy, window: Window, size: tuple[int, int]):
+    """Returns the gradient dw (*size,C,F) of the kernel of `conv2d`, which received x (N,H,W,C), from its
+    result's gradient dy (N,OH,OW,F).
+    """
+    dw = k.empty((*size, x.shape[3], dy.shape[3]), x.dtype)
+    k.conv2d_weight_grad(x, dy, dw, k.empty(dy.shape[3:], x.dtype), window, 1)
+
+    def backward(g, needs):
+        dx = ddy = None
+        if needs[0] is not False:
+            dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+            k.conv2d_input_grad(dy, g, dx, window)
+        if needs[1] is not False:
+            ddy = gradient_buffer(k, needs[1], dy.shape, x.dtype)
+            k.conv2d(x, g, None, ddy, window)
+        return dx, ddy
+
+    return dw, backward
+
+
 @op(kernels="depthwise")
 def depthwise_conv2d(k, x, w, b, window: Window, activation: str = "linear"):
     """Convolves each channel c with its own M kernels: y[..., c*M + m] = b[c*M + m] + x[..., c] *

@@ -203,3 +203,48 @@ def test_odd_pixels_are_pooled_as_in_pytorch(ours, theirs, window):
                               orders=[FIRST]):
         for mine, other in pairs:
             np.testing.assert_array_equal(kinds(mine), kinds(other))
+
+
+UNARY = [("exp", lambda x: (0.3 * x).exp(), lambda x: (0.3 * x).exp()), ("tanh", F.tanh, torch.tanh),
+         ("sigmoid", F.sigmoid, torch.sigmoid), ("silu", F.silu, TF.silu), ("sin", F.sin, torch.sin),
+         ("erf", F.erf, torch.erf), ("square", lambda x: x * x, lambda x: x * x), ("relu", F.relu, torch.relu),
+         ("softmax", F.softmax, lambda x: torch.softmax(x, -1)), ("turn", lambda x: x.T, lambda x: x.T),
+         ("root", lambda x: (x * x + 1.0).sqrt(), lambda x: (x * x + 1.0).sqrt()),
+         ("negative", lambda x: -x, lambda x: -x),
+         ("mean", lambda x: x - x.mean(0, keepdims=True), lambda x: x - x.mean(0, keepdim=True)),
+         ("log", lambda x: (x * x + 0.5).log(), lambda x: (x * x + 0.5).log())]
+BINARY = [("add", lambda a, b: a + b), ("subtract", lambda a, b: a - b), ("multiply", lambda a, b: a * b),
+          ("divide", lambda a, b: a / (b * b + 1.0)), ("matmul", lambda a, b: a @ b)]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_second_derivatives_of_random_expressions(seed):
+    """The gradient of the squared length of a random expression's gradient."""
+    rng = np.random.default_rng(seed)
+    arrays = [rng.normal(size=(3, 3)) for _ in range(3)]
+    ours, theirs = [tensor(a, True) for a in arrays], [torch.tensor(a, requires_grad=True) for a in arrays]
+    mine, other, names = list(ours), list(theirs), []
+    for _ in range(7):
+        if rng.random() < 0.6:
+            name, f, g = UNARY[rng.integers(len(UNARY))]
+            i = rng.integers(len(mine))
+            mine.append(f(mine[i]))
+            other.append(g(other[i]))
+        else:
+            name, f = BINARY[rng.integers(len(BINARY))]
+            i, j = rng.integers(len(mine), size=2)
+            mine.append(f(mine[i], mine[j]))
+            other.append(f(other[i], other[j]))
+        names.append(name)
+    sum(y.sum() for y in mine[3:]).backward(create_graph=True)
+    slopes = [t.grad for t in ours if t.grad is not None]
+    for t in ours:
+        t.grad = None
+    sum((slope * slope).sum() for slope in slopes).backward()
+    expected = torch.autograd.grad(sum(y.sum() for y in other[3:]), theirs, create_graph=True, allow_unused=True)
+    expected = torch.autograd.grad(sum((slope * slope).sum() for slope in expected if slope is not None), theirs,
+                                   allow_unused=True)
+    for t, slope in zip(ours, expected):
+        found = np.zeros((3, 3)) if t.grad is None else t.grad
+        np.testing.assert_allclose(found, 0 if slope is None else slope.numpy(), rtol=1e-8, atol=1e-8,
+                                   err_msg=" ".join(names))
