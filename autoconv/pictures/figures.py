@@ -4,7 +4,7 @@ Each function returns a new `matplotlib.figure.Figure`, without pyplot. A notebo
 of a cell's last line. `figure.savefig("maps.png")` saves a figure. Needs the extra `plots`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from ..arguments import extras
 from ..arguments.shapes import Pair
 from ..models import Model
 from . import mosaics
-from .influence import occlusion_map, saliency_map
-from .inside import batch_of_one
+from .influence import Classes, classify, grad_cam_map, occlusion_map, saliency_map
+from .inside import Images, to_batch
 from .panels import Panel, Scores, filter_panels, map_panels
 from .reading import ImageLike
 from .results import confusion_matrix
@@ -92,15 +92,27 @@ def curves(history: Any) -> "Figure":
 def occlusion(model: Model, image: ImageLike, class_index: int | None = None,
               size: Pair | None = None, strides: Pair | None = None,
               value: float | None = None) -> "Figure":
-    """Draws the image next to its `occlusion_map`. image: an array or a file, see `activations`."""
-    fall = occlusion_map(model, image, class_index, size, strides, value)
-    return _influence(model, image, fall, "decrease of the probability when hidden", "RdBu_r",
-                      float(np.abs(fall).max()))
+    """Draws the `occlusion_map` over the image. What speaks for the class is red, what speaks against
+    it is blue. image: an array or a file, see `activations`.
+    """
+    return _overlays(model, image, class_index, [occlusion_map(model, image, class_index, size, strides, value)],
+                     "decrease of the probability when hidden")
 
 
-def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> "Figure":
-    """Draws the image next to its `saliency_map`. image: an array or a file, see `activations`."""
-    return _influence(model, image, saliency_map(model, image, class_index), "gradient of the score", "magma", None)
+def saliency(model: Model, image: ImageLike, class_index: int | None = None, signed: bool = False) -> "Figure":
+    """Draws the `saliency_map` over the image. With `signed`, what speaks for the class is red, what
+    speaks against it is blue. image: an array or a file, see `activations`.
+    """
+    return _overlays(model, image, class_index, [saliency_map(model, image, class_index, signed)],
+                     "gradient times pixel" if signed else "gradient of the score")
+
+
+def grad_cam(model: Model, images: Images, layer: str | None = None, classes: Classes = None,
+             relu: bool = True) -> "Figure":
+    """Draws each image's `grad_cam_map`, with the same arguments, over the image. What speaks for the
+    class is red. With relu=False, what speaks against it is blue.
+    """
+    return _overlays(model, images, classes, grad_cam_map(model, images, layer, classes, relu), "Grad-CAM")
 
 
 def stack_panels(parts: Sequence[Panel | Scores]) -> "Figure":
@@ -125,17 +137,26 @@ def stack_panels(parts: Sequence[Panel | Scores]) -> "Figure":
     return figure
 
 
-def _influence(model: Model, image: ImageLike, values: np.ndarray, title: str, colours: str,
-               most: float | None) -> "Figure":
-    figure = _figure((8.0, 3.8))
-    left, right = figure.subplots(1, 2)
-    pixels = mosaics.image(batch_of_one(model, image)[0])
-    left.imshow(pixels[..., 0] if pixels.shape[2] == 1 else pixels, cmap="gray", interpolation="nearest")
-    left.set_title("the image", fontsize=9)
-    picture = right.imshow(values, cmap=colours, vmin=None if most is None else -most, vmax=most)
-    right.set_title(title, fontsize=9)
-    figure.colorbar(picture, ax=right, shrink=0.8)
-    for axes in (left, right):
+def _overlays(model: Model, images: Images, classes: Classes, maps: Iterable[np.ndarray], label: str) -> "Figure":
+    """Draws one map over each image, at most four in a row, each with its class and a scale of colours."""
+    extras.load("matplotlib", "matplotlib", "plots", "Drawing figures")
+    from matplotlib import cm, colors
+
+    x = to_batch(model, images)
+    columns = min(4, len(x))
+    rows = -(-len(x) // columns)
+    figure = _figure((3.6 * columns, 3.2 * rows))
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    steps = colors.ListedColormap(mosaics.diverging(np.linspace(-1, 1, 201)) / 255)
+    for axes, pixels, values, chosen in zip(cells, x, maps, classify(model, x, classes)):
+        axes.imshow(mosaics.overlay(pixels, values))
+        name = model.class_names[chosen] if model.class_names else f"class {chosen}"
+        axes.set_title(name, fontsize=9, parse_math=False)
+        most = float(np.abs(values).max()) or 1.0
+        bar = figure.colorbar(cm.ScalarMappable(colors.Normalize(-most, most), steps), ax=axes, shrink=0.8)
+        bar.ax.set_ylim(-most if values.min() < 0 else 0, most)
+        bar.set_label(label, fontsize=8)
+    for axes in cells:
         axes.set_axis_off()
     return figure
 

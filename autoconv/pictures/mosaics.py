@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..functional import resize
+
 GAP = 2  # pixels between the tiles of a picture
 GROUND = 128  # gray value of the gaps
 LEAST = 48  # minimum side of a map in pixels; smaller maps are enlarged
@@ -29,6 +31,17 @@ def diverging(values: np.ndarray) -> np.ndarray:
     down = np.array([33, 102, 172])
     pure = np.where(share[..., None] > 0, up, down)
     return np.rint(255 + np.abs(share)[..., None] * (pure - 255)).astype(np.uint8)
+
+
+def overlay(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Draws values (h, w) over an image (H, W, C), as a picture (H', W', 3): red above 0, blue below 0, and gray as the
+    image at 0. Values in another size than the image's are stretched over the image, with smooth transitions.
+    """
+    ground = image(pixels, 224).mean(-1, keepdims=True) * 0.6 + 50  # a lighter image, so that blue is seen on black
+    smooth = "nearest" if values.shape == pixels.shape[:2] else "bilinear"
+    values = resize(_finite(values)[..., None], ground.shape[:2], smooth).numpy()
+    share = 0.85 * np.abs(values) / (np.abs(values).max() or 1)  # the image stays visible everywhere
+    return np.rint(ground + share * (diverging(np.sign(values[..., 0])) - ground)).astype(np.uint8)
 
 
 def maps(output: np.ndarray) -> np.ndarray:

@@ -36,6 +36,21 @@ def image():
 
 
 @pytest.fixture(scope="module")
+def deep_net():
+    """Two convolutions, for images of 8 x 7 x 2 in three classes."""
+    utils.set_random_seed(5)
+    return models.Sequential([
+        layers.Input((8, 7, 2)), layers.Conv2D(4, 3, activation="relu", name="first"),
+        layers.Conv2D(3, 2, activation="relu", name="last"), layers.Flatten(name="flat"),
+        layers.Dense(3, activation="softmax", name="answer")])
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(1).random((3, 8, 7, 2), np.float32)
+
+
+@pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of a few steps on the built-in digits."""
     folder = tmp_path_factory.mktemp("pictures") / "run"
@@ -152,7 +167,7 @@ class TestInfluence:
         assert np.count_nonzero(fall) == fall.size
         with pytest.raises(ValueError, match="The patch must fit into the image"):
             pictures.occlusion_map(net, image, size=10)
-        with pytest.raises(ValueError, match=r"class_index must be in 0\.\.2"):
+        with pytest.raises(ValueError, match=r"class index must be in 0\.\.2.* Received: 3\."):
             pictures.saliency_map(net, image, 3)
 
     def test_the_gradient_is_that_of_the_score_before_the_softmax(self, net, image):
@@ -162,6 +177,14 @@ class TestInfluence:
         np.testing.assert_allclose(pictures.saliency_map(net, image, 1), expected, rtol=1e-5)
         ends = models.Model(net.inputs, layers.Softmax()(net.outputs[0]))
         np.testing.assert_allclose(pictures.saliency_map(ends, image, 1), expected, rtol=1e-5)
+
+    def test_the_signed_gradient_speaks_for_and_against_a_class(self):
+        """Of a net that is linear in its pixels, it is each pixel's part of the score."""
+        net = models.Sequential([layers.Input((2, 2, 1)), layers.Flatten(), layers.Dense(2, activation="softmax")])
+        weights = np.array([[1, 0], [-2, 0], [3, 1], [0, 5]], np.float32)
+        net.set_weights([weights, np.zeros(2)])
+        image = np.array([[1.0, 2.0], [0.5, 1.0]])
+        np.testing.assert_allclose(pictures.saliency_map(net, image, 0, signed=True), [[1, -4], [1.5, 0]])
 
     def test_looking_changes_no_gradient_and_no_training(self, net, image):
         net.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -183,6 +206,68 @@ class TestInfluence:
         pictures.saliency_map(net, image)
         for a, w in zip(before, net.weights):
             np.testing.assert_array_equal(a, w.grad)
+
+
+def conv2d(x, kernel, bias):
+    """A convolution without padding and its ReLU, in float64: (N, H, W, C) -> (N, OH, OW, F)."""
+    size = kernel.shape[:2]
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), size, axis=(1, 2))
+    return np.maximum(np.einsum("nhwcij,ijcf->nhwf", windows, kernel.astype(np.float64)) + bias, 0)
+
+
+class TestGradCam:
+    """Selvaraju et al., 2017: relu(sum of a[k] * A[..., k]), a[k] the mean gradient of the score."""
+
+    @staticmethod
+    def reference(maps, gradients):
+        return np.einsum("nhwk,nk->nhw", maps, gradients.mean((1, 2)))
+
+    def test_of_the_last_convolution_it_is_the_formula(self, deep_net, images):
+        weights = deep_net.get_weights()
+        maps = conv2d(conv2d(images, *weights[:2]), *weights[2:4])
+        dense = weights[4].astype(np.float64)
+        for classes in (None, 2, [2, 0, 1]):
+            chosen = deep_net.predict(images, verbose=0).argmax(1) if classes is None else np.broadcast_to(classes, 3)
+            expected = self.reference(maps, dense.T[chosen].reshape(maps.shape))
+            found = pictures.grad_cam_map(deep_net, images, classes=classes)
+            np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-4, atol=1e-6)
+            signed = pictures.grad_cam_map(deep_net, images, "last", classes, relu=False)
+            np.testing.assert_allclose(signed, expected, rtol=1e-4, atol=1e-6)
+        assert expected.min() < 0 < expected.max()
+
+    def test_of_an_earlier_layer_it_is_that_of_finite_differences(self, deep_net, images):
+        maps = conv2d(images, *deep_net.get_layer("first").get_weights())
+        dense, bias = (each.astype(np.float64) for each in deep_net.get_layer("answer").get_weights())
+
+        def score(values):
+            return (conv2d(values, *deep_net.get_layer("last").get_weights()).reshape(3, -1) @ dense + bias)[:, 1]
+
+        gradients = np.zeros_like(maps)
+        for place in np.ndindex(maps.shape[1:]):
+            step = np.zeros_like(maps)
+            step[:, *place] = 1e-6
+            gradients[:, *place] = (score(maps + step) - score(maps - step)) / 2e-6
+        found = pictures.grad_cam_map(deep_net, images, "first", 1, relu=False)
+        np.testing.assert_allclose(found, self.reference(maps, gradients), rtol=1e-4, atol=1e-6)
+
+    def test_a_branch_around_the_layer_and_one_image(self, images):
+        x = layers.Input((8, 7, 2))
+        y = layers.Conv2D(2, 3, padding="same", name="branch")(x)
+        y = layers.GlobalAveragePooling2D()(layers.Add()([x, y]))
+        net = models.Model(x, layers.Dense(2, name="answer")(y))
+        maps = models.Model(x, net.get_layer("branch").output).predict(images[:1], verbose=0)
+        weights = net.get_layer("answer").get_weights()[0][:, 1]
+        np.testing.assert_allclose(pictures.grad_cam_map(net, images[0], classes=1, relu=False),
+                                   maps @ weights / 56, rtol=1e-4, atol=1e-6)
+
+    def test_what_has_no_map_is_refused(self, deep_net, images):
+        with pytest.raises(ValueError, match=r"shape \(N, OH, OW, K\).*layer='flat' and outputs of shape \(None, 60\)"):
+            pictures.grad_cam_map(deep_net, images, "flat")
+        with pytest.raises(ValueError, match="one for each of the 3 images"):
+            pictures.grad_cam_map(deep_net, images, classes=[0, 1])
+        dense = models.Sequential([layers.Input((8, 7, 2)), layers.Flatten(), layers.Dense(2)])
+        with pytest.raises(ValueError, match="a model without convolutions"):
+            pictures.grad_cam_map(dense, images)
 
 
 class TestResults:
@@ -229,7 +314,8 @@ class TestFigures:
             "one": (pictures.feature_maps(net, image, "first"), 1),
             "confusion": (pictures.confusion([0, 1, 1], [0, 1, 0], ["cat", "dog"]), 1),
             "curves": (pictures.curves({"loss": [2, 1], "val_loss": [2, 2], "accuracy": [0, 1]}), 2),
-            "occlusion": (pictures.occlusion(net, image), 3), "saliency": (pictures.saliency(net, image), 3),
+            "occlusion": (pictures.occlusion(net, image), 2), "saliency": (pictures.saliency(net, image), 2),
+            "grad_cam": (pictures.grad_cam(net, np.stack([image] * 2)), 4),
         }
         for name, (figure, axes) in drawn.items():
             assert len(figure.axes) == axes
