@@ -15,30 +15,29 @@ from ..models import Model
 from . import mosaics
 from .influence import Classes, classify, grad_cam_map, occlusion_map, saliency_map
 from .inside import Images, to_batch
-from .panels import Panel, Scores, filter_panels, map_panels
+from .panels import filter_panels, map_panels
 from .reading import ImageLike
 from .results import confusion_matrix
+from .sheets import new_figure, one_sheet
 
 if TYPE_CHECKING:
     from .notebook import Figure
 
-WIDTH = 9.0  # inches
-PIXELS = 100  # pixels of a picture per inch
-
 
 def filters(model: Model, layer: str | None = None) -> "Figure":
     """Draws the filters of each convolution, or only of `layer`. Weights above 0 are red, weights
-    below 0 blue. Raises ValueError for a layer without filters.
+    below 0 blue; the filters of a first layer over RGB are drawn in colour. Of a deeper layer, the eight
+    strongest filters are drawn. Raises ValueError for a layer without filters.
     """
-    return stack_panels(filter_panels(model, layer))
+    return one_sheet(filter_panels(model, layer))
 
 
 def feature_maps(model: Model, image: ImageLike, layer: str | None = None) -> "Figure":
-    """Draws each layer's output for an image, or only the output of `layer`. In each output the
-    smallest value is black, the largest white. image: an array or a file, see `activations`. Raises
+    """Draws the eight strongest maps of each layer's output for an image, or all maps of `layer`. In each
+    output the smallest value is black, the largest white. image: an array or a file, see `activations`. Raises
     ValueError for an unknown layer.
     """
-    return stack_panels(map_panels(model, image, layer))
+    return one_sheet(map_panels(model, image, layer))
 
 
 def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None) -> "Figure":
@@ -48,7 +47,7 @@ def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None
     matrix = confusion_matrix(y_true, y_pred, None if class_names is None else len(class_names))
     names = [str(i) for i in range(len(matrix))] if class_names is None else [str(name) for name in class_names]
     side = 2.2 + 0.45 * len(names)
-    figure = _figure((side, side))
+    figure = new_figure(side, side)
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -71,7 +70,7 @@ def curves(history: Any) -> "Figure":
     if not values or not all(len(row) for row in values.values()):
         raise ValueError("There are no epochs to draw. Pass a history with at least one epoch.")
     kinds = list(dict.fromkeys(name.removeprefix("val_") for name in values))
-    figure = _figure((4.5 * len(kinds), 3.4))
+    figure = new_figure(4.5 * len(kinds), 3.4)
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds):
         for name, label in ((kind, "training"), (f"val_{kind}", "validation")):
             row = values.get(name, ())
@@ -115,28 +114,6 @@ def grad_cam(model: Model, images: Images, layer: str | None = None, classes: Cl
     return _overlays(model, images, classes, grad_cam_map(model, images, layer, classes, relu), "Grad-CAM")
 
 
-def stack_panels(parts: Sequence[Panel | Scores]) -> "Figure":
-    """Draws pictures and bar charts of class scores in one figure, one below the other."""
-    if not parts:
-        raise ValueError("There is nothing to draw, because the model has no convolutional layer.")
-    heights = [0.3 + 0.22 * len(p.values) if isinstance(p, Scores) else
-               min(WIDTH * p.pixels.shape[0] / p.pixels.shape[1], p.pixels.shape[0] / PIXELS + 0.2) for p in parts]
-    figure = _figure((WIDTH, sum(heights) + 0.55 * len(heights)), 150)
-    rows = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
-    for axes, part in zip(rows, parts):
-        if isinstance(part, Scores):
-            axes.barh(list(part.values)[::-1], list(part.values.values())[::-1], color="#0b6e4f")
-            axes.set_xlim(0, 1)
-            axes.set_title(part.title, loc="left", fontsize=8, parse_math=False)
-            axes.tick_params(labelsize=7)
-            continue
-        axes.imshow(part.pixels.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_anchor("W")
-        axes.set_axis_off()
-        axes.set_title(f"{part.title}\n{part.note}", loc="left", fontsize=8, parse_math=False)
-    return figure
-
-
 def _overlays(model: Model, images: Images, classes: Classes, maps: Iterable[np.ndarray], label: str) -> "Figure":
     """Draws one map over each image, at most four in a row, each with its class and a scale of colours."""
     extras.load("matplotlib", "matplotlib", "plots", "Drawing figures")
@@ -145,7 +122,7 @@ def _overlays(model: Model, images: Images, classes: Classes, maps: Iterable[np.
     x = to_batch(model, images)
     columns = min(4, len(x))
     rows = -(-len(x) // columns)
-    figure = _figure((3.6 * columns, 3.2 * rows))
+    figure = new_figure(3.6 * columns, 3.2 * rows)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     steps = colors.ListedColormap(mosaics.diverging(np.linspace(-1, 1, 201)) / 255)
     for axes, pixels, values, chosen in zip(cells, x, maps, classify(model, x, classes)):
@@ -159,10 +136,3 @@ def _overlays(model: Model, images: Images, classes: Classes, maps: Iterable[np.
     for axes in cells:
         axes.set_axis_off()
     return figure
-
-
-def _figure(size: tuple[float, float], dpi: int = 100) -> "Figure":
-    extras.load("matplotlib.figure", "matplotlib", "plots", "Drawing figures")
-    from .notebook import Figure
-
-    return Figure(figsize=size, dpi=dpi, layout="constrained")

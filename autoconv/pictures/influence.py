@@ -76,18 +76,22 @@ def grad_cam_map(model: Model, images: Images, layer: str | None = None, classes
     keeps the values below 0, which speak against the class. Raises ValueError for wrong arguments.
     """
     x = to_batch(model, images)
-    maps = _layer_output(model, layer)
+    maps = select_nodes(model, layer)[-1].outputs[0] if layer else last_convolution(model)
+    if maps is None or len(maps.shape) != 4:
+        found = "a model without convolutions" if maps is None else f"{layer!r} with the output shape {maps.shape}"
+        raise ValueError("Grad-CAM needs a layer whose output has the shape (N, OH, OW, K). Received: "
+                         f"{found}. Pass the name of such a layer, or the nested model that contains it.")
     head = Model(model.inputs, maps)
     tail = Model([*model.inputs, maps], model.outputs)  # an input of its own for branches around the layer
     chosen = classify(model, x, classes)
-    found = []
+    parts = []
     for begin in range(0, len(x), BATCH):
         part = slice(begin, begin + BATCH)
         with no_grad():
             output = head(x[part], training=False).numpy()
         gradient = input_gradient(tail, [x[part], output], partial(_sum_scores, classes=chosen[part]))
-        found.append(np.einsum("nhwk,nk->nhw", output, gradient.mean((1, 2))))
-    values = np.concatenate(found)
+        parts.append(np.einsum("nhwk,nk->nhw", output, gradient.mean((1, 2))))
+    values = np.concatenate(parts)
     return np.maximum(values, 0) if relu else values
 
 
@@ -120,19 +124,13 @@ def input_gradient(model: Model, inputs: list[np.ndarray], score: Callable[[Tens
     return x.device.numpy(x.grad)
 
 
-def _layer_output(model: Model, layer: str | None) -> SymbolicTensor:
-    """Returns the output (N, OH, OW, K) of a layer, by default of the last convolution. A nested model that
-    contains a convolution counts as one.
+def last_convolution(model: Model) -> SymbolicTensor | None:
+    """Returns the output (N, OH, OW, K) of the model's last convolution, or of the last nested model that
+    contains a convolution and has such an output.
     """
-    outputs = [node.outputs[0] for node in select_nodes(model, layer)
-               if layer or any(isinstance(part, CONVOLUTIONS) for part in getattr(node.operation, "_walk", list)())]
-    images = [output for output in outputs if len(output.shape) == 4]
-    if not images:
-        found = f"outputs of shape {outputs[-1].shape}" if outputs else "a model without convolutions"
-        raise ValueError("Grad-CAM needs a layer whose output has the shape (N, OH, OW, K). Received: "
-                         f"layer={layer!r} and {found}. Pass the name of such a layer, or pass the nested model "
-                         "that contains it.")
-    return images[-1]
+    found = [node.outputs[0] for node in select_nodes(model) if len(node.outputs[0].shape) == 4
+             and any(isinstance(part, CONVOLUTIONS) for part in getattr(node.operation, "_walk", list)())]
+    return found[-1] if found else None
 
 
 def _starts(n: int, size: int, stride: int) -> list[int]:

@@ -102,7 +102,7 @@ def to_batch(model: Model, images: Any) -> np.ndarray:
     return x
 
 
-def select_nodes(model: Model, layer: str | None) -> list[Node]:
+def select_nodes(model: Model, layer: str | None = None) -> list[Node]:
     """Returns the nodes of all layers and functions of the model, or only the nodes of `layer`."""
     nodes = [node for node in model.graph.nodes if node.inputs]
     if layer is None:

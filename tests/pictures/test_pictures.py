@@ -261,7 +261,7 @@ class TestGradCam:
                                    maps @ weights / 56, rtol=1e-4, atol=1e-6)
 
     def test_what_has_no_map_is_refused(self, deep_net, images):
-        with pytest.raises(ValueError, match=r"shape \(N, OH, OW, K\).*layer='flat' and outputs of shape \(None, 60\)"):
+        with pytest.raises(ValueError, match=r"shape \(N, OH, OW, K\).*'flat' with the output shape \(None, 60\)"):
             pictures.grad_cam_map(deep_net, images, "flat")
         with pytest.raises(ValueError, match="one for each of the 3 images"):
             pictures.grad_cam_map(deep_net, images, classes=[0, 1])
@@ -321,9 +321,34 @@ class TestFigures:
             assert len(figure.axes) == axes
             figure.savefig(tmp_path / f"{name}.png", dpi=20)
             assert (tmp_path / f"{name}.png").stat().st_size > 300
-        maps = drawn["maps"][0]
-        assert "first (Conv2D): feature maps" in maps.axes[0].get_title("left")
-        assert "7 x 6 x 4, min 0, max" in maps.axes[0].get_title("left")
+        texts = [text.get_text() for text in drawn["maps"][0].texts]
+        assert texts[0] == "first (Conv2D): feature maps"
+        assert texts[1].startswith("7 x 6 x 4, min 0, max")
+
+    def test_a_deep_layer_shows_its_eight_strongest_filters_and_maps(self):
+        pytest.importorskip("matplotlib")
+        net = models.Sequential([layers.Input((8, 8, 12)), layers.Conv2D(20, 3, name="deep")])
+        kernel = np.random.default_rng(0).normal(size=(3, 3, 12, 20))
+        strong = [0, 3, 4, 9, 11, 12, 15, 19]
+        kernel[..., strong] *= 100
+        net.set_weights([kernel, np.zeros(20)])
+        drawn = pictures.filters(net)
+        note = " ".join(text.get_text() for text in drawn.texts)
+        assert "20 filters of 3 x 3 x 12" in note
+        assert "the 8 strongest filters: 0, 3, 4, 9, 11, 12, 15, 19; one column per filter" in note
+        assert drawn.axes[0].images[0].get_size() == (402, 402)  # 8 x 8 tiles of 48 pixels, and gaps of 2
+        maps = pictures.feature_maps(net, np.random.default_rng(1).random((8, 8, 12)))
+        assert "the 8 strongest maps: 0, 3, 4, 9, 11, 12, 15, 19" in " ".join(text.get_text() for text in maps.texts)
+        assert pictures.feature_maps(net, np.ones((8, 8, 12)), "deep").axes[0].images[0].get_size() == (152, 402)
+
+    def test_filters_over_the_colours_of_the_image_are_drawn_in_colour(self):
+        pytest.importorskip("matplotlib")
+        net = models.Sequential([layers.Input((8, 8, 3)), *(layers.Conv2D(filters, 1) for filters in (1, 3, 2))])
+        net.layers[0].set_weights([np.reshape([1.0, 0.0, -0.5], (1, 1, 3, 1)), np.zeros(1)])
+        first, *others = pictures.filters(net).axes
+        assert first.images[0].get_array()[20, 20].tolist() == [255, 128, 64]
+        assert len(others) == 2
+        assert others[1].images[0].get_size() == (152, 102)  # a deeper layer: a column for each filter
 
     def test_a_notebook_shows_what_a_cell_returns(self, net):
         pytest.importorskip("matplotlib")
@@ -334,7 +359,7 @@ class TestFigures:
         net = models.Sequential([layers.Input((9, 8, 3)), layers.Conv2D(2, 3, name="first"), layers.Flatten()])
         net.set_weights([np.full((3, 3, 3, 2), [np.inf, np.nan]), np.zeros(2)])
         for figure in (pictures.filters(net), pictures.feature_maps(net, image)):
-            assert "nan" in figure.axes[0].get_title("left")
+            assert "nan" in figure.texts[1].get_text()
 
     def test_curves_of_one_epoch_say_their_values(self):
         pytest.importorskip("matplotlib")
@@ -379,6 +404,16 @@ class TestInspect:
         assert "wrote 1 layers and 1 sets of filters" in printed
         assert "digit.npy" in printed
         xml.dom.minidom.parse(str(tmp_path / "a.svg"))
+
+    def test_a_figure_fits_on_a_screen_and_goes_on_in_further_files(self, run, tmp_path):
+        pytest.importorskip("matplotlib")
+        image = pytest.importorskip("PIL.Image")
+        printed = autoconv_("inspect", run, "--out", tmp_path / "a.png")
+        assert printed.endswith(f"to {tmp_path / 'a.png'}, {tmp_path / 'a-2.png'}\n")
+        for path in tmp_path.iterdir():
+            with image.open(path) as picture:
+                assert picture.width <= 1366
+                assert picture.height <= 900
 
     def test_a_picture_that_cannot_be_read_is_named_beside_the_others(self, run, tmp_path):
         np.save(tmp_path / "seven.npy", np.eye(28, dtype=np.uint8) * 255)
