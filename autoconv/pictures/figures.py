@@ -13,10 +13,12 @@ from ..arguments import extras
 from ..arguments.shapes import Pair
 from ..models import Model
 from . import mosaics
+from .features import exciting_inputs, principal_components
 from .influence import Classes, classify, grad_cam_map, occlusion_map, saliency_map
-from .inside import Images, to_batch
+from .inside import Images, activations, batch_of_one, to_batch
 from .panels import filter_panels, map_panels
 from .reading import ImageLike
+from .receptive import receptive_field
 from .results import confusion_matrix
 from .sheets import new_figure, one_sheet
 
@@ -107,11 +109,82 @@ def saliency(model: Model, image: ImageLike, class_index: int | None = None, sig
 
 
 def grad_cam(model: Model, images: Images, layer: str | None = None, classes: Classes = None,
-             relu: bool = True) -> "Figure":
+             relu: bool = True, average: bool = True) -> "Figure":
     """Draws each image's `grad_cam_map`, with the same arguments, over the image. What speaks for the
     class is red. With relu=False, what speaks against it is blue.
     """
-    return _overlays(model, images, classes, grad_cam_map(model, images, layer, classes, relu), "Grad-CAM")
+    maps = grad_cam_map(model, images, layer, classes, relu, average)
+    return _overlays(model, images, classes, maps, "Grad-CAM" if average else "HiResCAM")
+
+
+def feature_visualisation(model: Model, layer: str, filter: int | Sequence[int], steps: int = 64,
+                          seed: int = 0) -> "Figure":
+    """Draws the `exciting_inputs` of one filter or several, with the same arguments. Each title contains the
+    mean of the filter's map for this input.
+    """
+    x = exciting_inputs(model, layer, filter, steps, seed)
+    found = [activations(model, image, layer)[-1].output for image in x]
+    columns = min(8, len(x))
+    rows = -(-len(x) // columns)
+    figure = new_figure(1.6 * columns, 1.9 * rows)
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, image, output, number in zip(cells, x, found, np.atleast_1d(np.array(filter))):
+        axes.imshow(mosaics.image(image).squeeze(), cmap="gray", vmin=0, vmax=255)
+        mean = output[..., number].mean()
+        axes.set_title(f"filter {number}\n{f'mean {mean:.3g}' if mean else 'no input found'}", fontsize=8)
+    for axes in cells:
+        axes.set_axis_off()
+    return figure
+
+
+def draw_receptive_field(model: Model, image: ImageLike, layer: str, row: int, column: int) -> "Figure":
+    """Draws the `receptive_field` of a number of a layer's maps as a frame on an image. image: an array or a
+    file, see `activations`.
+    """
+    pixels = batch_of_one(model, image)[0]
+    top, bottom, left, right = receptive_field(model, layer, row, column)
+    figure = new_figure(3.6, 3.9)
+    axes = figure.subplots()
+    axes.imshow(mosaics.image(pixels, 1).squeeze(), cmap="gray", vmin=0, vmax=255)
+    axes.plot([left - 0.5, right - 0.5, right - 0.5, left - 0.5, left - 0.5],
+              [top - 0.5, top - 0.5, bottom - 0.5, bottom - 0.5, top - 0.5], color="#ff8c1a", linewidth=2.5,
+              clip_on=False)
+    axes.set_title(f"{layer}, row {row}, column {column}:\n{bottom - top} x {right - left} pixels", fontsize=9,
+                   parse_math=False)
+    axes.set_axis_off()
+    return figure
+
+
+def embedding(model: Model, images: Images, layer: str, labels: Any = None) -> "Figure":
+    """Draws the images as small pictures at the `principal_components` of a layer's outputs. labels: class
+    indices (N,), which determine the colours.
+    """
+    points = principal_components(model, images, layer)
+    x = to_batch(model, images)
+    classes = np.zeros(len(x), int) if labels is None else np.asarray(labels)
+    if classes.shape != (len(x),):
+        raise ValueError(f"labels must contain one class index per image. Received: labels of shape {classes.shape} "
+                         f"for {len(x)} images.")
+    figure = new_figure(8, 6.4)
+    axes = figure.subplots()
+    from matplotlib import colormaps, offsetbox
+
+    for point, pixels, label in zip(points, x, classes):
+        ink = colormaps["tab10"](label % 10) if labels is not None else (0, 0, 0, 1)
+        thumbnail = mosaics.thumbnail(pixels, np.array(ink))
+        box = offsetbox.OffsetImage(thumbnail, zoom=24 / max(thumbnail.shape), interpolation="bilinear")
+        frame = {"edgecolor": ink, "linewidth": 1.5}
+        axes.add_artist(offsetbox.AnnotationBbox(box, point, frameon=pixels.shape[2] != 1, pad=0, bboxprops=frame))
+    axes.update_datalim(points)
+    axes.autoscale_view()
+    for label in np.unique(classes) if labels is not None else ():
+        name = model.class_names[label] if model.class_names else str(label)
+        axes.plot([], [], "s", color=colormaps["tab10"](label % 10), label=name.replace("$", r"\$"))
+    if labels is not None:
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_title(f"outputs of {layer} for {len(x)} images", fontsize=9, parse_math=False)
+    axes.set(xlabel="first principal component", ylabel="second principal component")
+    return figure
 
 
 def _overlays(model: Model, images: Images, classes: Classes, maps: Iterable[np.ndarray], label: str) -> "Figure":

@@ -66,14 +66,16 @@ def saliency_map(model: Model, image: ImageLike, class_index: int | None = None,
 
 
 def grad_cam_map(model: Model, images: Images, layer: str | None = None, classes: Classes = None,
-                 relu: bool = True) -> np.ndarray:
+                 relu: bool = True, average: bool = True) -> np.ndarray:
     """Returns Grad-CAM's maps (N, OH, OW), in the size of a layer's output A (Selvaraju et al., 2017):
     `relu(sum over k of a[k] * A[..., k])`. a[k] is the mean over OH and OW of the gradient of a class's
     score (before the softmax) with respect to A[..., k]. Values above 0 speak for the class.
 
     images: a batch, or one image or file, see `activations`. layer: by default the last convolution.
     classes: one class index or N of them, by default the likeliest class of each image. relu=False
-    keeps the values below 0, which speak against the class. Raises ValueError for wrong arguments.
+    keeps the values below 0, which speak against the class. average=False uses each position's own
+    gradient instead of the mean (HiResCAM, Draelos and Carin, 2020): if only Flatten and Dense follow the
+    layer, the map's sum is the score without its bias. Raises ValueError for wrong arguments.
     """
     x = to_batch(model, images)
     maps = select_nodes(model, layer)[-1].outputs[0] if layer else last_convolution(model)
@@ -90,7 +92,7 @@ def grad_cam_map(model: Model, images: Images, layer: str | None = None, classes
         with no_grad():
             output = head(x[part], training=False).numpy()
         gradient = input_gradient(tail, [x[part], output], partial(_sum_scores, classes=chosen[part]))
-        parts.append(np.einsum("nhwk,nk->nhw", output, gradient.mean((1, 2))))
+        parts.append((output * (gradient.mean((1, 2), keepdims=True) if average else gradient)).sum(-1))
     values = np.concatenate(parts)
     return np.maximum(values, 0) if relu else values
 

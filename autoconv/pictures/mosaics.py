@@ -42,6 +42,20 @@ def overlay(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.rint(ground + share * (diverging(np.sign(values[..., 0])) - ground)).astype(np.uint8)
 
 
+def thumbnail(pixels: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """Converts an image (H, W, C) for a figure that shows many: a gray image becomes (H, W, 4), with the colour `ink`
+    and a transparent background; others are returned as bytes (H, W, 3).
+    """
+    found = image(pixels, 1)
+    if found.shape[2] == 3:
+        return found
+    values = found[..., 0] / 255
+    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]).mean()
+    whole = np.broadcast_to(ink, (*values.shape, 4)).copy()
+    whole[..., 3] = values if border < 0.5 else 1 - values
+    return whole
+
+
 def maps(output: np.ndarray) -> np.ndarray:
     """Draws a layer's output as a picture (H', W', 3). Maps (H, W, C) become tiles. Each number in
     any other output becomes a square.

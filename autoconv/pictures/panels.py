@@ -74,7 +74,8 @@ def influence_panels(model: Model, image: ImageLike, answer: str) -> list[Panel]
     found = {"hidden patches": ("decrease of its probability", occlusion_map(model, image)),
              "gradient": ("gradient times pixel", saliency_map(model, image, signed=True))}
     if last_convolution(model) is not None:
-        found["Grad-CAM"] = "Grad-CAM of the last convolution", grad_cam_map(model, image, relu=False)[0]
+        values = grad_cam_map(model, image, relu=False, average=False)[0]
+        found["Grad-CAM"] = "last convolution, each position's gradient (HiResCAM)", values
     return [Panel(f"evidence for {answer}: {name}", f"{what}, {_range(values)}; red speaks for {answer}, blue against",
                   mosaics.overlay(pixels, values)) for name, (what, values) in found.items()]
 

@@ -95,7 +95,9 @@ def _mistakes(model: Model, test: Evaluation, classes: Sequence[str]) -> list[st
     worst = worst_mistakes(test.labels, test.scores, MISTAKES)
     if not len(worst):
         return []
-    maps = None if last_convolution(model) is None else grad_cam_map(model, test.images[worst], relu=False)
+    maps = None
+    if last_convolution(model) is not None:
+        maps = grad_cam_map(model, test.images[worst], relu=False, average=False)
     pictures = []
     for number, i in enumerate(worst):
         guess = int(test.scores[i].argmax())
@@ -108,8 +110,8 @@ def _mistakes(model: Model, test: Evaluation, classes: Sequence[str]) -> list[st
     count = int((test.scores.argmax(-1) != test.labels).sum())
     note = f"{count:,} images were misclassified; these are the {len(worst)} with the highest scores."
     if maps is not None:
-        note += (" Below each image is its Grad-CAM for the predicted class at the last convolution: red speaks for "
-                 "this class, blue against it.")
+        note += (" Below each image is its Grad-CAM for the predicted class, at the last convolution with each "
+                 "position's own gradient (HiResCAM): red speaks for this class, blue against it.")
     return [f'<section><h2>Worst mistakes</h2><p>{escape(note)}</p><div class="pictures">{"".join(pictures)}</div>'
             "</section>"]
 

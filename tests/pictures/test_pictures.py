@@ -233,6 +233,9 @@ class TestGradCam:
             np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-4, atol=1e-6)
             signed = pictures.grad_cam_map(deep_net, images, "last", classes, relu=False)
             np.testing.assert_allclose(signed, expected, rtol=1e-4, atol=1e-6)
+            whole = pictures.grad_cam_map(deep_net, images, "last", classes, relu=False, average=False)
+            scores = maps.reshape(3, -1) @ dense  # the biases are 0
+            np.testing.assert_allclose(whole.sum((1, 2)), scores[range(3), chosen], rtol=1e-4, atol=1e-6)
         assert expected.min() < 0 < expected.max()
 
     def test_of_an_earlier_layer_it_is_that_of_finite_differences(self, deep_net, images):

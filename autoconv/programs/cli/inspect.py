@@ -33,8 +33,8 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     """Write the output of each layer of RUN's net for each IMAGE, and the filters, to one page or picture.
 
     The output shows each layer's name, shape, smallest and largest value, its eight strongest maps, the class scores,
-    and over the image what spoke for and against the answer (hidden patches, gradient, Grad-CAM). Without IMAGE, the command uses the first test image of the net's data set. An IMAGE is
-    read in the same way as by `autoconv predict`.
+    and over the image what spoke for and against the answer (hidden patches, gradient, Grad-CAM). Without IMAGE, the
+    command uses the first test image of the net's data set. An IMAGE is read in the same way as by `autoconv predict`.
     """
     from ...pictures import inspection, sheets
 
