@@ -43,23 +43,27 @@ def feature_maps(model: Model, image: ImageLike, layer: str | None = None) -> "F
 
 
 def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None) -> "Figure":
-    """Draws a confusion matrix: true classes in rows, predicted classes in columns. `y_true` and
-    `y_pred` are labels (N,) or scores (N, classes). The default class names are 0, 1, 2, ...
+    """Draws a confusion matrix: true classes in rows, predicted classes in columns. The diagonal is blue, by
+    the fraction of each class that was recognized. Mistakes are red, the most frequent darkest. `y_true`
+    and `y_pred` are labels (N,) or scores (N, classes). The default class names are 0, 1, 2, ...
     """
     matrix = confusion_matrix(y_true, y_pred, None if class_names is None else len(class_names))
     names = [str(i) for i in range(len(matrix))] if class_names is None else [str(name) for name in class_names]
     side = 2.2 + 0.45 * len(names)
     figure = new_figure(side, side)
     axes = figure.subplots()
+    right = np.eye(len(matrix), dtype=bool)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    mistakes = np.where(right, 0, matrix)
+    shades = mosaics.diverging(np.where(right, -shares, 0.85 * mistakes / max(mistakes.max(), 1)))
+    axes.imshow(shades)
     axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
     axes.set_yticks(range(len(names)), names)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)  # a $ in a class name must not start a formula
     axes.set(xlabel="taken for", ylabel="class")
     for i, j in zip(*np.nonzero(matrix)):
-        colour = "white" if shares[i, j] > 0.5 else "black"
+        colour = "white" if shades[i, j].mean() < 150 else "black"
         axes.text(j, i, f"{matrix[i, j]}", ha="center", va="center", fontsize=8, color=colour)
     return figure
 

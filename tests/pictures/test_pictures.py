@@ -364,6 +364,13 @@ class TestFigures:
         for figure in (pictures.filters(net), pictures.feature_maps(net, image)):
             assert "nan" in figure.texts[1].get_text()
 
+    def test_the_most_frequent_mistake_is_seen_beside_the_diagonal(self):
+        pytest.importorskip("matplotlib")
+        true, guessed = np.array([(0, 0)] * 90 + [(0, 1)] * 8 + [(1, 1)] * 97 + [(1, 0)] * 1).T
+        red, _, blue = np.moveaxis(pictures.confusion(true, guessed).axes[0].images[0].get_array().astype(int), 2, 0)
+        assert (np.diag(blue - red) > 100).all()
+        assert red[0, 1] - blue[0, 1] > 100 > red[1, 0] - blue[1, 0] > 0
+
     def test_curves_of_one_epoch_say_their_values(self):
         pytest.importorskip("matplotlib")
         axes = pictures.curves({"loss": [1.4664], "val_loss": [1.1]}).axes[0]
