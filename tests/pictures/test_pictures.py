@@ -449,13 +449,14 @@ class TestInspect:
 
 @pytest.mark.gpu
 def test_a_net_on_a_gpu_is_seen_as_on_the_processor(gpu_somewhere):
-    net = models.Sequential([layers.Input((6, 6, 1)), layers.Conv2D(2, 3, activation="relu"), layers.Flatten(),
-                             layers.Dense(3)])
+    net = models.Sequential([layers.Input((6, 6, 1)), layers.Conv2D(2, 3, activation="relu", name="maps"),
+                             layers.Flatten(), layers.Dense(3)])
     image = np.random.default_rng(0).random((6, 6), np.float32)
 
     def seen():
         return [*(each.output for each in pictures.activations(net, image)), pictures.saliency_map(net, image),
-                pictures.occlusion_map(net, image, size=3)]
+                pictures.occlusion_map(net, image, size=3), pictures.grad_cam_map(net, image, relu=False),
+                pictures.principal_components(net, [image, 1 - image, image**2], "maps")]
 
     expected = seen()
     net.to("cuda")
