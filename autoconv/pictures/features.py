@@ -1,4 +1,4 @@
-"""Finds inputs that excite a layer's filters, and the directions in which a layer's outputs differ most."""
+"""Finds inputs that excite filters, and the principal components of a layer's outputs."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,13 @@ RATE = 0.05  # mean change of a pixel per step, as a fraction of the range of pi
 
 def exciting_inputs(model: Model, layer: str, filters: int | Sequence[int], steps: int = 64,
                     seed: int = 0) -> np.ndarray:
-    """Returns, for each filter, an input (N, H, W, C) that makes the mean of its map large (Erhan et al., 2009).
+    """Returns, for each filter, an input (N, H, W, C) that makes the mean of its map large (Erhan
+    et al., 2009).
 
-    Gradient ascent from noise: each step adds the gradient, scaled to a fixed mean size, and clips the pixels to
-    0..255, or to 0..1 if the model has no Rescaling layer. New noise replaces an input without gradient. The
-    filters of a Dense layer are its units. The noise depends only on `seed`. Raises ValueError for an unknown
-    layer or filter, and an input of unknown size.
+    Gradient ascent from noise: each step adds the gradient, scaled to a fixed mean size, and clips
+    the pixels to 0..255, or to 0..1 if the model has no Rescaling layer. New noise replaces an
+    input without gradient. The filters of a Dense layer are its units. The noise depends only on
+    `seed`. Raises ValueError for an unknown layer or filter, and an input of unknown size.
     """
     to_layer = Model(model.inputs, select_nodes(model, layer)[-1].outputs[0])
     count = to_layer.output_shape[-1]
@@ -48,10 +49,12 @@ def exciting_inputs(model: Model, layer: str, filters: int | Sequence[int], step
 
 
 def principal_components(model: Model, images: Images, layer: str, count: int = 2) -> np.ndarray:
-    """Returns the coordinates (N, count) of a layer's outputs for N images along their `count` first principal
-    components, which are the directions of the largest variance (PCA). images: see `grad_cam_map`.
+    """Returns the coordinates (N, count) of a layer's outputs for N images along their `count`
+    first principal components, which are the directions of the largest variance (PCA). images: see
+    `grad_cam_map`.
 
-    A component's largest coordinate is positive. Raises ValueError if there are not more than `count` images.
+    A component's largest coordinate is positive. Raises ValueError if there are not more than
+    `count` images.
     """
     x = to_batch(model, images)
     if len(x) <= count:

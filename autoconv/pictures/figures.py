@@ -28,24 +28,25 @@ if TYPE_CHECKING:
 
 def filters(model: Model, layer: str | None = None) -> "Figure":
     """Draws the filters of each convolution, or only of `layer`. Weights above 0 are red, weights
-    below 0 blue; the filters of a first layer over RGB are drawn in colour. Of a deeper layer, the eight
-    strongest filters are drawn. Raises ValueError for a layer without filters.
+    below 0 blue; the filters of a first layer over RGB are drawn in colour. Of a deeper layer, the
+    eight strongest filters are drawn. Raises ValueError for a layer without filters.
     """
     return one_sheet(filter_panels(model, layer))
 
 
 def feature_maps(model: Model, image: ImageLike, layer: str | None = None) -> "Figure":
-    """Draws the eight strongest maps of each layer's output for an image, or all maps of `layer`. In each
-    output the smallest value is black, the largest white. image: an array or a file, see `activations`. Raises
-    ValueError for an unknown layer.
+    """Draws the eight strongest maps of each layer's output for an image, or all maps of `layer`.
+    In each output the smallest value is black, the largest white. image: an array or a file, see
+    `activations`. Raises ValueError for an unknown layer.
     """
     return one_sheet(map_panels(model, image, layer))
 
 
 def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None) -> "Figure":
-    """Draws a confusion matrix: true classes in rows, predicted classes in columns. The diagonal is blue, by
-    the fraction of each class that was recognized. Mistakes are red, the most frequent darkest. `y_true`
-    and `y_pred` are labels (N,) or scores (N, classes). The default class names are 0, 1, 2, ...
+    """Draws a confusion matrix: true classes in rows, predicted classes in columns. The diagonal is
+    blue, by the fraction of each class that was recognized. Mistakes are red, the most frequent
+    darkest. `y_true` and `y_pred` are labels (N,) or scores (N, classes). The default class names
+    are 0, 1, 2, ...
     """
     matrix = confusion_matrix(y_true, y_pred, None if class_names is None else len(class_names))
     names = [str(i) for i in range(len(matrix))] if class_names is None else [str(name) for name in class_names]
@@ -97,16 +98,16 @@ def curves(history: Any) -> "Figure":
 def occlusion(model: Model, image: ImageLike, class_index: int | None = None,
               size: Pair | None = None, strides: Pair | None = None,
               value: float | None = None) -> "Figure":
-    """Draws the `occlusion_map` over the image. What speaks for the class is red, what speaks against
-    it is blue. image: an array or a file, see `activations`.
+    """Draws the `occlusion_map` over the image. What speaks for the class is red, what speaks
+    against it is blue. image: an array or a file, see `activations`.
     """
     return _overlays(model, image, class_index, [occlusion_map(model, image, class_index, size, strides, value)],
                      "decrease of the probability when hidden")
 
 
 def saliency(model: Model, image: ImageLike, class_index: int | None = None, signed: bool = False) -> "Figure":
-    """Draws the `saliency_map` over the image. With `signed`, what speaks for the class is red, what
-    speaks against it is blue. image: an array or a file, see `activations`.
+    """Draws the `saliency_map` over the image. With `signed`, what speaks for the class is red,
+    what speaks against it is blue. image: an array or a file, see `activations`.
     """
     return _overlays(model, image, class_index, [saliency_map(model, image, class_index, signed)],
                      "gradient times pixel" if signed else "gradient of the score")
@@ -114,8 +115,8 @@ def saliency(model: Model, image: ImageLike, class_index: int | None = None, sig
 
 def grad_cam(model: Model, images: Images, layer: str | None = None, classes: Classes = None,
              relu: bool = True, average: bool = True) -> "Figure":
-    """Draws each image's `grad_cam_map`, with the same arguments, over the image. What speaks for the
-    class is red. With relu=False, what speaks against it is blue.
+    """Draws each image's `grad_cam_map`, with the same arguments, over the image. What speaks for
+    the class is red. With relu=False, what speaks against it is blue.
     """
     maps = grad_cam_map(model, images, layer, classes, relu, average)
     return _overlays(model, images, classes, maps, "Grad-CAM" if average else "HiResCAM")
@@ -123,8 +124,8 @@ def grad_cam(model: Model, images: Images, layer: str | None = None, classes: Cl
 
 def feature_visualisation(model: Model, layer: str, filter: int | Sequence[int], steps: int = 64,
                           seed: int = 0) -> "Figure":
-    """Draws the `exciting_inputs` of one filter or several, with the same arguments. Each title contains the
-    mean of the filter's map for this input.
+    """Draws the `exciting_inputs` of one filter or several, with the same arguments. Each title
+    contains the mean of the filter's map for this input.
     """
     x = exciting_inputs(model, layer, filter, steps, seed)
     found = [activations(model, image, layer)[-1].output for image in x]
@@ -142,8 +143,8 @@ def feature_visualisation(model: Model, layer: str, filter: int | Sequence[int],
 
 
 def draw_receptive_field(model: Model, image: ImageLike, layer: str, row: int, column: int) -> "Figure":
-    """Draws the `receptive_field` of a number of a layer's maps as a frame on an image. image: an array or a
-    file, see `activations`.
+    """Draws the `receptive_field` of a number of a layer's maps as a frame on an image. image: an
+    array or a file, see `activations`.
     """
     pixels = batch_of_one(model, image)[0]
     top, bottom, left, right = receptive_field(model, layer, row, column)
@@ -160,8 +161,8 @@ def draw_receptive_field(model: Model, image: ImageLike, layer: str, row: int, c
 
 
 def embedding(model: Model, images: Images, layer: str, labels: Any = None) -> "Figure":
-    """Draws the images as small pictures at the `principal_components` of a layer's outputs. labels: class
-    indices (N,), which determine the colours.
+    """Draws the images as small pictures at the `principal_components` of a layer's outputs.
+    labels: class indices (N,), which determine the colours.
     """
     points = principal_components(model, images, layer)
     x = to_batch(model, images)
@@ -192,7 +193,9 @@ def embedding(model: Model, images: Images, layer: str, labels: Any = None) -> "
 
 
 def _overlays(model: Model, images: Images, classes: Classes, maps: Iterable[np.ndarray], label: str) -> "Figure":
-    """Draws one map over each image, at most four in a row, each with its class and a scale of colours."""
+    """Draws one map over each image, at most four in a row, each with its class and a scale of
+    colours.
+    """
     extras.load("matplotlib", "matplotlib", "plots", "Drawing figures")
     from matplotlib import cm, colors
 
@@ -206,7 +209,7 @@ def _overlays(model: Model, images: Images, classes: Classes, maps: Iterable[np.
         axes.imshow(mosaics.overlay(pixels, values))
         name = model.class_names[chosen] if model.class_names else f"class {chosen}"
         axes.set_title(name, fontsize=9, parse_math=False)
-        most = float(np.abs(values).max()) or 1.0
+        most = float(np.abs(np.nan_to_num(values)).max()) or 1.0
         bar = figure.colorbar(cm.ScalarMappable(colors.Normalize(-most, most), steps), ax=axes, shrink=0.8)
         bar.ax.set_ylim(-most if values.min() < 0 else 0, most)
         bar.set_label(label, fontsize=8)

@@ -1,4 +1,6 @@
-"""Measures the influence of pixels and feature maps on a net's scores, by hiding pixels or by gradients."""
+"""Measures the influence of pixels and feature maps on a net's scores, by hiding pixels or by
+gradients.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -57,8 +59,8 @@ def saliency_map(model: Model, image: ImageLike, class_index: int | None = None,
     the maximum over the channels (Simonyan et al., 2014). image: an array or a file, see
     `activations`. The weights' own gradients, `weight.grad`, are unchanged.
 
-    signed: whether to return the sum over the channels of gradient times pixel instead (Shrikumar et
-    al., 2016). Values above 0 speak for the class, values below 0 against it.
+    signed: whether to return the sum over the channels of gradient times pixel instead (Shrikumar
+    et al., 2016). Values above 0 speak for the class, values below 0 against it.
     """
     x = batch_of_one(model, image)
     gradient = input_gradient(model, [x], partial(_sum_scores, classes=classify(model, x, class_index)))[0]
@@ -67,15 +69,17 @@ def saliency_map(model: Model, image: ImageLike, class_index: int | None = None,
 
 def grad_cam_map(model: Model, images: Images, layer: str | None = None, classes: Classes = None,
                  relu: bool = True, average: bool = True) -> np.ndarray:
-    """Returns Grad-CAM's maps (N, OH, OW), in the size of a layer's output A (Selvaraju et al., 2017):
-    `relu(sum over k of a[k] * A[..., k])`. a[k] is the mean over OH and OW of the gradient of a class's
-    score (before the softmax) with respect to A[..., k]. Values above 0 speak for the class.
+    """Returns Grad-CAM's maps (N, OH, OW), in the size of a layer's output A (Selvaraju et al.,
+    2017): `relu(sum over k of a[k] * A[..., k])`. a[k] is the mean over OH and OW of the gradient
+    of a class's score (before the softmax) with respect to A[..., k]. Values above 0 speak for the
+    class.
 
-    images: a batch, or one image or file, see `activations`. layer: by default the last convolution.
-    classes: one class index or N of them, by default the likeliest class of each image. relu=False
-    keeps the values below 0, which speak against the class. average=False uses each position's own
-    gradient instead of the mean (HiResCAM, Draelos and Carin, 2020): if only Flatten and Dense follow the
-    layer, the map's sum is the score without its bias. Raises ValueError for wrong arguments.
+    images: a batch, or one image or file, see `activations`. layer: by default the last
+    convolution. classes: one class index or N of them, by default the likeliest class of each
+    image. relu=False keeps the values below 0, which speak against the class. average=False uses
+    each position's own gradient instead of the mean (HiResCAM, Draelos and Carin, 2020): if only
+    Flatten and Dense follow the layer, the map's sum is the score without its bias. Raises
+    ValueError for wrong arguments.
     """
     x = to_batch(model, images)
     maps = select_nodes(model, layer)[-1].outputs[0] if layer else last_convolution(model)
@@ -98,7 +102,9 @@ def grad_cam_map(model: Model, images: Images, layer: str | None = None, classes
 
 
 def classify(model: Model, images: np.ndarray, classes: Classes = None) -> np.ndarray:
-    """Returns one class index for each of N images: `classes`, or by default the likeliest class of each image."""
+    """Returns one class index for each of N images: `classes`, or by default the likeliest class of
+    each image.
+    """
     scores = class_scores(model, images)
     if classes is None:
         return scores.argmax(-1)
@@ -110,8 +116,8 @@ def classify(model: Model, images: np.ndarray, classes: Classes = None) -> np.nd
 
 
 def input_gradient(model: Model, inputs: list[np.ndarray], score: Callable[[Tensor], Tensor]) -> np.ndarray:
-    """Returns the gradient of the number `score(model(inputs))` with respect to the last input. The weights'
-    own gradients, `weight.grad`, are unchanged.
+    """Returns the gradient of the number `score(model(inputs))` with respect to the last input. The
+    weights' own gradients, `weight.grad`, are unchanged.
     """
     x = Tensor(model.device.asarray(inputs[-1], model.dtype), requires_grad=True, device=model.device)
     weights = model.weights
@@ -127,8 +133,8 @@ def input_gradient(model: Model, inputs: list[np.ndarray], score: Callable[[Tens
 
 
 def last_convolution(model: Model) -> SymbolicTensor | None:
-    """Returns the output (N, OH, OW, K) of the model's last convolution, or of the last nested model that
-    contains a convolution and has such an output.
+    """Returns the output (N, OH, OW, K) of the model's last convolution, or of the last nested
+    model that contains a convolution and has such an output.
     """
     found = [node.outputs[0] for node in select_nodes(model) if len(node.outputs[0].shape) == 4
              and any(isinstance(part, CONVOLUTIONS) for part in getattr(node.operation, "_walk", list)())]
@@ -143,4 +149,4 @@ def _starts(n: int, size: int, stride: int) -> list[int]:
 def _sum_scores(y: Tensor, classes: np.ndarray) -> Tensor:
     """Returns the sum over the images of the score, before the softmax, of each image's class."""
     scores = y if y.logits is None else y.logits
-    return (scores * np.eye(scores.shape[-1], dtype=scores.dtype)[classes]).sum()
+    return scores[np.arange(len(classes)), classes].sum()

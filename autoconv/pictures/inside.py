@@ -82,7 +82,9 @@ def batch_of_one(model: Model, image: ImageLike) -> np.ndarray:
 
 
 def to_batch(model: Model, images: Any) -> np.ndarray:
-    """Returns images as a batch (N, H, W, C). images: a batch, one image or file, or a list of files (`Images`)."""
+    """Returns images as a batch (N, H, W, C). images: a batch, one image or file, or a list of
+    files (`Images`).
+    """
     if len(model.inputs) != 1:
         raise ValueError("The model must have one input. Received a model with "
                          f"{len(model.inputs)} inputs: {', '.join(model.input_names)}.")

@@ -32,8 +32,9 @@ def diverging(values: np.ndarray) -> np.ndarray:
 
 
 def overlay(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Draws values (h, w) over an image (H, W, C), as a picture (H', W', 3): red above 0, blue below 0, and gray as the
-    image at 0. Values in another size than the image's are stretched over the image, with smooth transitions.
+    """Draws values (h, w) over an image (H, W, C), as a picture (H', W', 3): red above 0, blue
+    below 0, and gray as the image at 0. Values in another size than the image's are stretched over
+    the image, with smooth transitions.
     """
     ground = image(pixels, 224).mean(-1, keepdims=True) * 0.6 + 50  # a lighter image, so that blue is seen on black
     smooth = "nearest" if values.shape == pixels.shape[:2] else "bilinear"
@@ -43,8 +44,8 @@ def overlay(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def thumbnail(pixels: np.ndarray, ink: np.ndarray) -> np.ndarray:
-    """Converts an image (H, W, C) for a figure that shows many: a gray image becomes (H, W, 4), with the colour `ink`
-    and a transparent background; others are returned as bytes (H, W, 3).
+    """Converts an image (H, W, C) for a figure that shows many: a gray image becomes (H, W, 4),
+    with the colour `ink` and a transparent background; others are returned as bytes (H, W, 3).
     """
     found = image(pixels, 1)
     if found.shape[2] == 3:
@@ -73,8 +74,8 @@ def maps(output: np.ndarray) -> np.ndarray:
 def filters(kernel: np.ndarray, is_rgb: bool = False) -> np.ndarray:
     """Draws filters (KH, KW, C, F) as one picture (H', W', 3), red above 0, blue below 0.
 
-    A filter over one map is a tile. A filter over C maps is a column of C tiles. With `is_rgb`, a filter over
-    three maps is a tile whose colours are its weights, scaled so that gray is 0.
+    A filter over one map is a tile. A filter over C maps is a column of C tiles. With `is_rgb`, a
+    filter over three maps is a tile whose colours are its weights, scaled so that gray is 0.
     """
     high, wide, depth, count = kernel.shape
     factor = max(1, -(-LEAST // high) if depth == 1 or is_rgb else LEAST // high)
@@ -87,7 +88,9 @@ def filters(kernel: np.ndarray, is_rgb: bool = False) -> np.ndarray:
 
 
 def strongest(values: np.ndarray, axis: int, most: int) -> np.ndarray:
-    """Returns the indices, in ascending order, of at most `most` slices with the largest sums of squares."""
+    """Returns the indices, in ascending order, of at most `most` slices with the largest sums of
+    squares.
+    """
     others = tuple(i for i in range(values.ndim) if i != axis % values.ndim)
     return np.sort(np.argsort(-(_finite(values) ** 2).sum(others), kind="stable")[:most])
 

@@ -38,8 +38,8 @@ def filter_panels(model: Model, layer: str | None = None) -> list[Panel]:
 
 
 def map_panels(model: Model, image: ImageLike, layer: str | None = None) -> list[Panel]:
-    """Returns panels of the strongest maps of all layer outputs for an image, or of all maps of `layer`. Raises
-    ValueError for an unknown layer.
+    """Returns panels of the strongest maps of all layer outputs for an image, or of all maps of
+    `layer`. Raises ValueError for an unknown layer.
     """
     panels = []
     for name, kind, output in activations(model, image, layer):

@@ -1,4 +1,6 @@
-"""Finds the pixels that a number in a feature map depends on, from the windows of all layers of a graph."""
+"""Finds the pixels that a number in a feature map depends on, from the windows of all layers of a
+graph.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -37,28 +39,32 @@ OVER_CHANNELS = (L.Concatenate, L.LayerNormalization, L.RMSNormalization, L.Soft
 
 
 def receptive_field(model: Model, layer: str, row: int, column: int) -> ReceptiveField:
-    """Returns the rectangle of input pixels that the numbers of a layer's output at (row, column) depend on.
+    """Returns the rectangle of input pixels that the numbers of a layer's output at (row, column)
+    depend on.
 
-    It is computed from the windows, strides, dilation and padding of all layers and branches before it, and
-    contains no padding. A layer that is not known to be local, such as Flatten, depends on all pixels. Raises
-    ValueError for a layer without feature maps, a position outside them, and a model without a fixed image size.
+    It is computed from the windows, strides, dilation and padding of all layers and branches before
+    it, and contains no padding. A layer that is not known to be local, such as Flatten, depends on
+    all pixels. Raises ValueError for a layer without feature maps, a position outside them, and a
+    model without a fixed image size.
     """
     tensor = select_nodes(model, layer)[-1].outputs[0]
     if len(tensor.shape) != 4 or len(model.inputs) != 1 or None in (*tensor.shape[1:], *model.inputs[0].shape[1:]):
         raise ValueError("receptive_field() needs a model with one input of a fixed size, and a layer with feature "
                          f"maps (OH, OW, K). Received: layer {layer!r} with the output shape {tensor.shape}, in a "
                          f"model with the input shape {model.input_shape}.")
-    size = tensor.shape[1:3]
-    if not (0 <= row < size[0] and 0 <= column < size[1]):  # type: ignore[operator]
-        raise ValueError(f"row must be in 0..{size[0] - 1}, column in 0..{size[1] - 1}. Received: row={row}, "  # type: ignore[operator]
-                         f"column={column}.")
+    rows, columns = _size(tensor)
+    if not (0 <= row < rows and 0 <= column < columns):
+        raise ValueError(f"row must be in 0..{rows - 1}, column in 0..{columns - 1}. Received: "
+                         f"row={row}, column={column}.")
     fields = _trace(model.graph, [(tensor, [(row, row + 1), (column, column + 1)])])
     (top, bottom), (left, right) = fields.get(id(model.inputs[0]), [(0, 0), (0, 0)])
     return ReceptiveField(top, bottom, left, right)
 
 
 def _trace(graph: Graph, outputs: list[tuple[SymbolicTensor, Ranges]]) -> dict[int, Ranges]:
-    """Returns the rows and columns of all tensors of a graph that these outputs depend on, by tensor id."""
+    """Returns the rows and columns of all tensors of a graph that these outputs depend on, by
+    tensor id.
+    """
     fields: dict[int, Ranges] = {}
 
     def add(tensor: SymbolicTensor, ranges: Ranges) -> None:
@@ -87,7 +93,9 @@ def _trace(graph: Graph, outputs: list[tuple[SymbolicTensor, Ranges]]) -> dict[i
 
 
 def _before(node: Node, tensor: SymbolicTensor, ranges: Ranges) -> Ranges:
-    """Returns the rows and columns of an input that a node needs for these rows and columns of its output."""
+    """Returns the rows and columns of an input that a node needs for these rows and columns of its
+    output.
+    """
     size = _size(tensor)
     if len(tensor.shape) == len(node.outputs[0].shape) == 4:
         rule = _rule(node.operation, size)
@@ -100,7 +108,9 @@ def _before(node: Node, tensor: SymbolicTensor, ranges: Ranges) -> Ranges:
 
 
 def _rule(layer: Any, size: tuple[int, int]) -> Callable[[int, int], Range] | None:
-    """Returns a function of an index of the output and an axis, which returns the indices of the input, or None."""
+    """Returns a function of an index of the output and an axis, which returns the indices of the
+    input, or None.
+    """
     if isinstance(layer, WINDOWS):
         kernel = layer.kernel_size if hasattr(layer, "kernel_size") else layer.pool_size
         window = shapes.window(size, kernel, layer.strides, layer.padding, getattr(layer, "dilation_rate", 1))

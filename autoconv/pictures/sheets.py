@@ -1,4 +1,6 @@
-"""Lays out panels on matplotlib figures, in columns, so that each figure fits on a screen. Needs the extra `plots`."""
+"""Lays out panels on matplotlib figures, in columns, so that each figure fits on a screen. Needs
+the extra `plots`.
+"""
 
 import textwrap
 from collections.abc import Sequence
@@ -13,18 +15,23 @@ if TYPE_CHECKING:
     from .notebook import Figure
 
 # All lengths are in pixels, at 100 pixels per inch.
-HEIGHT, COLUMNS = 860, 3  # size limits of a figure
-COLUMN, WIDEST = 430, 1320  # width of a column if there are several panels, and of a single panel
-GAP, LINE, BAR, LETTER = 14, 13, 17, 5.0  # gap between panels, a line of text, a bar, a letter
+HEIGHT = 860  # maximum height of a figure
+COLUMNS = 3  # maximum number of columns of a figure
+COLUMN = 430  # width of a column if there are several panels
+WIDEST = 1320  # maximum width of a single panel
+GAP = 14
+LINE = 13  # height of a line of text
+BAR = 17  # height of a class in the chart of scores
+LETTER = 5.0  # mean width of a letter
 MOST_BARS = 10
 
 
 def sheets(parts: Sequence[Panel | Scores], height: float = HEIGHT) -> "list[Figure]":
-    """Draws panels in columns from top to bottom. Returns as many figures as are needed, each at most
-    `height` pixels high.
+    """Draws panels in columns from top to bottom. Returns as many figures as are needed, each at
+    most `height` pixels high.
     """
-    columns, width = _columns(parts, height), _column_width(parts)
-    return [_draw(columns[i : i + COLUMNS], width, height) for i in range(0, len(columns), COLUMNS)]
+    columns = _columns(parts, height)
+    return [_draw(columns[i : i + COLUMNS], _column_width(parts), height) for i in range(0, len(columns), COLUMNS)]
 
 
 def one_sheet(parts: Sequence[Panel | Scores]) -> "Figure":

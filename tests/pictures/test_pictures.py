@@ -1,5 +1,6 @@
 """What a net's layers see, which pixels moved its answer, how it did: as arrays, figures and pages."""
 
+import io
 import re
 import subprocess
 import sys
@@ -363,6 +364,7 @@ class TestFigures:
         net.set_weights([np.full((3, 3, 3, 2), [np.inf, np.nan]), np.zeros(2)])
         for figure in (pictures.filters(net), pictures.feature_maps(net, image)):
             assert "nan" in figure.texts[1].get_text()
+        pictures.grad_cam(net, image).savefig(io.BytesIO(), format="png")
 
     def test_the_most_frequent_mistake_is_seen_beside_the_diagonal(self):
         pytest.importorskip("matplotlib")

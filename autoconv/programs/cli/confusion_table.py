@@ -31,8 +31,8 @@ class Confusion(NamedTuple):
                 "confusion_matrix": self.counts.tolist()}
 
     def lines(self) -> list[str]:
-        """Returns a table as lines, with a row per true class and a column per predicted class. A last line lists
-        the most frequent mistakes.
+        """Returns a table as lines, with a row per true class and a column per predicted class. A
+        last line lists the most frequent mistakes.
         """
         names = [name if len(name) <= NARROW else f"{name[: NARROW - 1]}\u2026"
                  for name in map(printable, self.classes)]
