@@ -105,6 +105,9 @@ def classify(model: Model, images: np.ndarray, classes: Classes = None) -> np.nd
     """Returns one class index for each of N images: `classes`, or by default the likeliest class of
     each image.
     """
+    if len(model.outputs) != 1 or len(model.output_shape) != 2:
+        raise ValueError("The model must have one output of shape (N, classes). Received: a model with the output "
+                         f"shape {model.output_shape}. Pass a Model with the output to explain.")
     scores = class_scores(model, images)
     if classes is None:
         return scores.argmax(-1)

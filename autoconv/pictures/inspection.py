@@ -29,7 +29,7 @@ def inspect_image(model: Model, image: ImageLike, name: str, classes: Sequence[s
     panel = scores(model, image, classes)
     answer = max(panel.values, key=panel.values.__getitem__)
     return Inspection(name, image_panel(model, image), panel, map_panels(model, image, layer),
-                      [] if layer else influence_panels(model, image, answer))
+                      influence_panels(model, image, answer, layer))
 
 
 def select_filters(model: Model, layer: str | None) -> list[Panel]:

@@ -8,7 +8,7 @@ import numpy as np
 from ..models import Model
 from . import mosaics
 from .influence import grad_cam_map, last_convolution, occlusion_map, saliency_map
-from .inside import activations, batch_of_one, class_scores, kernels
+from .inside import activations, batch_of_one, class_scores, kernels, select_nodes
 from .reading import ImageLike
 
 FEW = 8  # number of filters of a deep layer, and of maps of each layer, that an overview shows
@@ -66,17 +66,21 @@ def scores(model: Model, image: ImageLike, classes: Sequence[str]) -> Scores:
     return Scores(f"class scores: {classes[found.argmax()]}", dict(zip(classes, map(float, found), strict=True)))
 
 
-def influence_panels(model: Model, image: ImageLike, answer: str) -> list[Panel]:
+def influence_panels(model: Model, image: ImageLike, answer: str, layer: str | None = None) -> list[Panel]:
     """Returns panels of what speaks for and against the likeliest class, over the image: by hiding
-    patches, by the gradient, and by Grad-CAM if the model has a convolution.
+    patches, by the gradient, and by Grad-CAM of the last convolution. With `layer`, the only panel
+    is Grad-CAM of this layer, if it has feature maps.
     """
     pixels = batch_of_one(model, image)[0]
-    found = {"hidden patches": ("decrease of its probability", occlusion_map(model, image)),
-             "gradient": ("gradient times pixel", saliency_map(model, image, signed=True))}
-    if last_convolution(model) is not None:
-        values = grad_cam_map(model, image, relu=False, average=False)[0]
-        found["Grad-CAM"] = "last convolution, each position's gradient (HiResCAM)", values
-    return [Panel(f"evidence for {answer}: {name}", f"{what}, {_range(values)}; red speaks for {answer}, blue against",
+    found = {} if layer else {
+        "hidden patches": ("decrease of its probability", occlusion_map(model, image)),
+        "gradient": ("gradient times pixel", saliency_map(model, image, signed=True))}
+    maps = select_nodes(model, layer)[-1].outputs[0] if layer else last_convolution(model)
+    if maps is not None and len(maps.shape) == 4:
+        what = f"{layer or 'last convolution'}, each position's gradient (HiResCAM)"
+        found["Grad-CAM"] = what, grad_cam_map(model, image, layer, relu=False, average=False)[0]
+    return [Panel(f"evidence for {answer}: {name}",
+                  f"{what}, {_range(values)}; red speaks for {answer}, blue against",
                   mosaics.overlay(pixels, values)) for name, (what, values) in found.items()]
 
 

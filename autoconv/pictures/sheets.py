@@ -22,7 +22,7 @@ WIDEST = 1320  # maximum width of a single panel
 GAP = 14
 LINE = 13  # height of a line of text
 BAR = 17  # height of a class in the chart of scores
-LETTER = 5.0  # mean width of a letter
+LETTER = 5.2  # mean width of a letter
 MOST_BARS = 10
 
 

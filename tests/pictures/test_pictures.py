@@ -272,6 +272,8 @@ class TestGradCam:
         dense = models.Sequential([layers.Input((8, 7, 2)), layers.Flatten(), layers.Dense(2)])
         with pytest.raises(ValueError, match="a model without convolutions"):
             pictures.grad_cam_map(dense, images)
+        with pytest.raises(ValueError, match=r"one output of shape \(N, classes\)"):
+            pictures.grad_cam_map(models.Model(deep_net.inputs, deep_net.get_layer("last").output), images)
 
 
 class TestResults:
@@ -403,6 +405,7 @@ class TestInspect:
         assert "26 x 26 x 32, min 0, max" in page
         assert "32 filters of 3 x 3 x 1" in page
         assert "class scores" in page
+        assert re.findall(r"evidence for \d: ([^<]+)</h3>", page) == ["hidden patches", "gradient", "Grad-CAM"]
         assert not re.search(r"""(src|href)=["'](?!data:)""", page)
         assert all("alt=" in tag and 'alt=""' not in tag for tag in re.findall("<img[^>]*>", page))
         xml.dom.minidom.parseString(re.search("<svg.*?</svg>", page)[0])
@@ -415,6 +418,7 @@ class TestInspect:
         printed = autoconv_("inspect", run, tmp_path / "digit.npy", "--layer", name, "--out", tmp_path / "a.svg")
         assert "wrote 1 layers and 1 sets of filters" in printed
         assert "digit.npy" in printed
+        assert "Grad-CAM" in (tmp_path / "a.svg").read_text(encoding="utf-8")
         xml.dom.minidom.parse(str(tmp_path / "a.svg"))
 
     def test_a_figure_fits_on_a_screen_and_goes_on_in_further_files(self, run, tmp_path):

@@ -30,7 +30,7 @@ FIGURES = (".png", ".svg")
                    "matplotlib: pip install 'autoconv[plots]'). A picture fits on a screen; what does not "
                    "fit goes to further files, such as FILE-2.png.")
 @click.option("--layer", metavar="NAME", help="Show only this layer, such as conv2d_1, "
-              "with all its maps.")
+              "with all its maps, and its Grad-CAM.")
 @options.device_options
 @options.quiet_option
 def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, device: str,
