@@ -4,19 +4,15 @@ import heapq
 import itertools
 import re
 
-import numpy as np
-
 from ..arguments import names
-from ..arguments.shapes import Window
 from ..models import Model
 from . import explanation_page
-from .computation import Computation, Element, Place, Result
-from .derivations import AXES, COPIES, RULES, derive, name_axes, name_range
+from .computation import Computation, Element, Place
+from .derivations import AXES, derive, name_axes, name_range
 from .reading import ImageLike
+from .receptive import find_pixels
 
-WINDOWED = ("conv2d", "depthwise_conv2d", "max_pool2d", "avg_pool2d")
 BRANCHES = 60  # number of numbers on a page that are not on the path of the largest contributions
-Box = tuple[tuple[int, int], ...]  # for each axis of a result, the first and the last index
 
 
 class Explanation:
@@ -24,8 +20,8 @@ class Explanation:
 
     name, value: the number's name, such as conv2d_1:5,7,3, and the net's number. exact: the number in float64, or None
     if its op is not taken apart. steps: the ops that computed it, the last first, up to an op that read several
-    numbers. inputs, weights, products (n,), bias: the sum of this op. receptive_field: ((first row, last row),
-    (first column, last column)) of the pixels that the number depends on, or None. gradient: the change of the answer's
+    numbers. inputs, weights, products (n,), bias: the sum of this op. receptive_field: the rectangle of pixels that the
+    number depends on, or None. gradient: the change of the answer's
     score per change of the number, or None.
     """
 
@@ -40,7 +36,7 @@ class Explanation:
         self.exact = self.steps[0].exact
         self.inputs, self.weights, self.products = map(self.steps[-1].join, ("values", "weights", "products"))
         self.bias = self.steps[-1].bias
-        self.receptive_field = _find_pixels(computation, number)
+        self.receptive_field = find_pixels(computation, number)
         gradient = number.result.gradient
         self.gradient = None if gradient is None else float(gradient[number.place])
 
@@ -74,8 +70,10 @@ class Explanation:
         said = [step.difference() for step in self.steps if step.exact not in (None, step.number.value)]
         if self.receptive_field is not None:
             height, width = self.computation.picture.array.shape[1:3]
-            said.append(f"Receptive field: {' and '.join(map(name_range, AXES[3], self.receptive_field))} of the "
-                        f"picture, which has {height} rows and {width} columns.")
+            top, bottom, left, right = self.receptive_field
+            spans = (top, bottom - 1), (left, right - 1)
+            said.append(f"Receptive field: {' and '.join(map(name_range, AXES[3], spans))} of the picture, which has "
+                        f"{height} rows and {width} columns.")
         answer = self.computation.answer
         score = "the number before its softmax or sigmoid" * self.computation.has_probabilities or "this number"
         if self.number.key == answer.key:
@@ -153,42 +151,3 @@ def explain(model: Model, image: ImageLike, at: str | None = None) -> Explanatio
         raise ValueError(f"The place must exist in the output of {layer}, whose shape is {shape}: {valid}. "
                          f"Received: {at!r}.")
     return Explanation(computation, Element(result, (0, *place)))
-
-
-def _find_pixels(computation: Computation, number: Element) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Returns the rows and columns of the picture that a number depends on."""
-    boxes: dict[int, tuple[Result, Box]] = {number.result.number: (number.result, tuple((i, i) for i in number.place))}
-    while boxes:
-        last, box = boxes.pop(max(boxes))
-        if last is computation.picture:
-            return (box[1], box[2]) if len(box) == 4 and all(a <= b for a, b in box) else None
-        for source in last.sources:
-            read = _input_box(last, source, box)
-            if source.number in boxes:
-                read = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(read, boxes[source.number][1]))
-            boxes[source.number] = source, read
-    return None
-
-
-def _input_box(result: Result, source: Result, box: Box) -> Box:
-    """Returns the range of the numbers of `source` that the numbers of `result` in `box` depend on."""
-    shape = source.array.shape
-    window = result.parameters.get("window")
-    whole = tuple((0, n - 1) for n in shape)
-    if result.op in WINDOWED and isinstance(window, Window):
-        sides = ((window.sh, window.top, window.span_h), (window.sw, window.left, window.span_w))
-        read = [(a * stride - before, b * stride - before + span - 1)
-                for (a, b), (stride, before, span) in zip(box[1:3], sides)]
-        return (box[0], *((max(a, 0), min(b, n - 1)) for (a, b), n in zip(read, shape[1:3])), whole[3])
-    if result.op == "pad":
-        widths = result.parameters["widths"]
-        return tuple((max(a - before, 0), min(b - before, n - 1)) for (a, b), (before, _), n in zip(box, widths, shape))
-    if result.op in COPIES:
-        indices = result.copied_indices[tuple(slice(a, b + 1) for a, b in box)]
-        places = np.unravel_index(indices, shape)
-        return tuple((int(axis.min(initial=n)), int(axis.max(initial=-1))) for axis, n in zip(places, shape))
-    if result.op not in RULES or len(shape) != len(box) or (result.op == "matmul" and source is result.inputs[1]):
-        return whole
-    mixed = {"dense": -1, "matmul": -1, "softmax": result.parameters.get("axis")}.get(result.op)
-    mixed = None if mixed is None else mixed % len(shape)  # the axis whose elements all count
-    return tuple(box[i] if shape[i] == result.array.shape[i] and i != mixed else whole[i] for i in range(len(shape)))

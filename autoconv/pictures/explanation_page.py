@@ -153,8 +153,8 @@ def _receptive_field(explanation: "Explanation") -> str:
     """Returns the picture with a frame around the pixels that the number depends on."""
     if explanation.receptive_field is None:
         return ""
-    (top, bottom), (left, right) = explanation.receptive_field
+    top, bottom, left, right = explanation.receptive_field
     height, width = explanation.computation.picture.array.shape[1:3]
     return (f'<svg class="field" viewBox="0 0 {width} {height}" role="img" aria-label="the picture, with a frame '
-            f'around the receptive field"><use href="#picture"/><rect x="{left}" y="{top}" width="{right - left + 1}" '
-            f'height="{bottom - top + 1}"/></svg>')
+            f'around the receptive field"><use href="#picture"/><rect x="{left}" y="{top}" width="{right - left}" '
+            f'height="{bottom - top}"/></svg>')

@@ -1,6 +1,7 @@
 """Returns layer outputs, filters and class scores of a net for an image, as arrays."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from ..layers.function import get_kind
 from ..models import Model
 from . import reading
 from .reading import ImageLike
+
+Images = ImageLike | Sequence[ImageLike]  # a batch (N, H, W, C) or (N, H, W), one image, or a list of files
 
 
 class Activation(NamedTuple):
@@ -32,7 +35,7 @@ def activations(model: Model, image: ImageLike, layer: str | None = None) -> lis
     used. Pixels are 0..255, or 0..1 if the model has no Rescaling layer. Raises ValueError for an
     unknown layer or a wrong image, UnreadableImage for a file that is not a picture.
     """
-    nodes = _nodes(model, layer)
+    nodes = select_nodes(model, layer)
     maps = Model(model.inputs, [tensor for node in nodes for tensor in node.outputs])
     with no_grad():
         found = maps(batch_of_one(model, image), training=False)
@@ -72,23 +75,36 @@ def class_scores(model: Model, images: Any, batch_size: int = 64, from_logits: b
 
 def batch_of_one(model: Model, image: ImageLike) -> np.ndarray:
     """Returns an image as a batch (1, H, W, C). image: an array (H, W) or (H, W, C), or a file."""
+    x = to_batch(model, image)
+    if len(x) != 1:
+        raise ValueError(f"The image must have shape {model.input_shape[1:]}. Received shape {x.shape}.")
+    return x
+
+
+def to_batch(model: Model, images: Any) -> np.ndarray:
+    """Returns images as a batch (N, H, W, C). images: a batch, one image or file, or a list of
+    files (`Images`).
+    """
     if len(model.inputs) != 1:
         raise ValueError("The model must have one input. Received a model with "
                          f"{len(model.inputs)} inputs: {', '.join(model.input_names)}.")
-    if isinstance(image, str | os.PathLike):
-        image = reading.read_for_model(model, Path(image))
-    x = np.asarray(image)
+    if isinstance(images, str | os.PathLike):
+        images = reading.read_for_model(model, Path(images))
+    elif len(images) and isinstance(images[0], str | os.PathLike):
+        images = np.stack([reading.read_for_model(model, Path(path)) for path in images])
+    x = np.asarray(images)
     rank = len(model.input_shape)
-    if x.ndim == rank - 2 and model.input_shape[-1] == 1:
+    if model.input_shape[-1] == 1 and x.shape[-1:] != (1,):
         x = x[..., None]
     x = x[None] if x.ndim == rank - 1 else x
-    if x.ndim != rank or len(x) != 1:
-        raise ValueError(f"The image must have shape {model.input_shape[1:]}. Received shape {np.shape(image)}.")
+    if x.ndim != rank or not len(x):
+        raise ValueError(f"Images must have shape (N, {', '.join(map(str, model.input_shape[1:]))}), or that of one "
+                         f"image. Received shape {np.shape(images)}.")
     model.check_input(x.shape)
     return x
 
 
-def _nodes(model: Model, layer: str | None) -> list[Node]:
+def select_nodes(model: Model, layer: str | None = None) -> list[Node]:
     """Returns the nodes of all layers and functions of the model, or only the nodes of `layer`."""
     nodes = [node for node in model.graph.nodes if node.inputs]
     if layer is None:

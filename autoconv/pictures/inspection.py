@@ -20,7 +20,7 @@ class Inspection(NamedTuple):
 
     def parts(self) -> list[Panel | Scores]:
         """Returns all panels, in the order in which they are displayed."""
-        return [self.image._replace(title=self.name), self.scores, *self.layers, *self.influence]
+        return [self.image._replace(title=self.name), self.scores, *self.influence, *self.layers]
 
 
 def inspect_image(model: Model, image: ImageLike, name: str, classes: Sequence[str],
@@ -29,7 +29,7 @@ def inspect_image(model: Model, image: ImageLike, name: str, classes: Sequence[s
     panel = scores(model, image, classes)
     answer = max(panel.values, key=panel.values.__getitem__)
     return Inspection(name, image_panel(model, image), panel, map_panels(model, image, layer),
-                      [] if layer else influence_panels(model, image, answer))
+                      influence_panels(model, image, answer, layer))
 
 
 def select_filters(model: Model, layer: str | None) -> list[Panel]:
@@ -42,11 +42,11 @@ def page(title: str, facts: dict[str, str], filters: Sequence[Panel],
     """Returns the HTML page about a net and its outputs for images."""
     body = [f"<header><h1>{document.escape(title)}</h1>{document.facts(facts)}</header>"]
     for one in images:
-        head = document.card("the image", render(one.image)) + document.card(one.scores.title, score_bars(one.scores))
-        body += [f'<section><h2>{document.escape(one.name)}</h2><div class="cards">{head}</div></section>']
+        cards = [document.card(one.image.title, render(one.image)),
+                 document.card(one.scores.title, score_bars(one.scores)),
+                 *(document.card(panel.title, render(panel)) for panel in one.influence)]
+        body += document.section(one.name, "", cards)
         body += stack(f"{one.name}: layer by layer", one.layers)
-        influence = [document.card(panel.title, render(panel)) for panel in one.influence]
-        body += document.section(f"{one.name}: influence of the pixels", "", influence)
     body += stack("Filters", filters)
     return document.document(title, body)
 

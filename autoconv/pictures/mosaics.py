@@ -2,14 +2,14 @@
 
 import numpy as np
 
+from ..functional import resize
+
 GAP = 2  # pixels between the tiles of a picture
 GROUND = 128  # gray value of the gaps
 LEAST = 48  # minimum side of a map in pixels; smaller maps are enlarged
 WIDE = 720  # maximum width of a mosaic of maps in pixels, unless four maps need more
-WIDEST, TALLEST = 840, 1600  # maximum width and height of an enlarged picture of filters in pixels
 CELL = 14  # side of the square that represents a number, in pixels
 MANY = 1024  # maximum count of numbers that are drawn as large squares with gaps
-CELLS = 4096  # maximum number of tiles in a picture of filters
 
 
 def gray(values: np.ndarray) -> np.ndarray:
@@ -31,6 +31,32 @@ def diverging(values: np.ndarray) -> np.ndarray:
     return np.rint(255 + np.abs(share)[..., None] * (pure - 255)).astype(np.uint8)
 
 
+def overlay(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Draws values (h, w) over an image (H, W, C), as a picture (H', W', 3): red above 0, blue
+    below 0, and gray as the image at 0. Values in another size than the image's are stretched over
+    the image, with smooth transitions.
+    """
+    ground = image(pixels, 224).mean(-1, keepdims=True) * 0.6 + 50  # a lighter image, so that blue is seen on black
+    smooth = "nearest" if values.shape == pixels.shape[:2] else "bilinear"
+    values = resize(_finite(values)[..., None], ground.shape[:2], smooth).numpy()
+    share = 0.85 * np.abs(values) / (np.abs(values).max() or 1)  # the image stays visible everywhere
+    return np.rint(ground + share * (diverging(np.sign(values[..., 0])) - ground)).astype(np.uint8)
+
+
+def thumbnail(pixels: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """Converts an image (H, W, C) for a figure that shows many: a gray image becomes (H, W, 4),
+    with the colour `ink` and a transparent background; others are returned as bytes (H, W, 3).
+    """
+    found = image(pixels, 1)
+    if found.shape[2] == 3:
+        return found
+    values = found[..., 0] / 255
+    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]).mean()
+    whole = np.broadcast_to(ink, (*values.shape, 4)).copy()
+    whole[..., 3] = values if border < 0.5 else 1 - values
+    return whole
+
+
 def maps(output: np.ndarray) -> np.ndarray:
     """Draws a layer's output as a picture (H', W', 3). Maps (H, W, C) become tiles. Each number in
     any other output becomes a square.
@@ -45,26 +71,28 @@ def maps(output: np.ndarray) -> np.ndarray:
     return grid(np.repeat(tiles[..., None], 3, -1), columns, gap)
 
 
-def filters(kernel: np.ndarray) -> np.ndarray:
+def filters(kernel: np.ndarray, is_rgb: bool = False) -> np.ndarray:
     """Draws filters (KH, KW, C, F) as one picture (H', W', 3), red above 0, blue below 0.
 
-    A filter over one map is a tile. A filter over C maps is a column of C tiles. `tile_counts`
-    limits the numbers of filters and maps.
+    A filter over one map is a tile. A filter over C maps is a column of C tiles. With `is_rgb`, a
+    filter over three maps is a tile whose colours are its weights, scaled so that gray is 0.
     """
-    rows, count = tile_counts(kernel)
-    colours = diverging(kernel)[:, :, :rows, :count]
-    if rows == 1:
-        tiles = np.moveaxis(colours[:, :, 0], 2, 0)
-        return grid(_enlarge(tiles, -(-LEAST // kernel.shape[0])), 8)
-    tiles = np.moveaxis(colours, (2, 3), (0, 1)).reshape(-1, *kernel.shape[:2], 3)
-    factor = min(LEAST // kernel.shape[0], WIDEST // (count * kernel.shape[1]), TALLEST // (rows * kernel.shape[0]))
-    return grid(_enlarge(tiles, max(1, factor)), count, GAP if factor > 5 else 1)
+    high, wide, depth, count = kernel.shape
+    factor = max(1, -(-LEAST // high) if depth == 1 or is_rgb else LEAST // high)
+    if is_rgb:
+        most = np.abs(_finite(kernel)).max((0, 1, 2)) + 1e-30
+        tiles = np.moveaxis(np.rint(127.5 + 127.5 * _finite(kernel) / most).astype(np.uint8), 3, 0)
+        return grid(_enlarge(tiles, factor), 8)
+    tiles = np.moveaxis(diverging(kernel), (2, 3), (0, 1)).reshape(-1, high, wide, 3)
+    return grid(_enlarge(tiles, factor), 8 if depth == 1 else count)
 
 
-def tile_counts(kernel: np.ndarray) -> tuple[int, int]:
-    """Returns the numbers of maps and of filters that the picture of this kernel shows."""
-    count = min(kernel.shape[3], CELLS)
-    return min(kernel.shape[2], max(1, CELLS // count)), count
+def strongest(values: np.ndarray, axis: int, most: int) -> np.ndarray:
+    """Returns the indices, in ascending order, of at most `most` slices with the largest sums of
+    squares.
+    """
+    others = tuple(i for i in range(values.ndim) if i != axis % values.ndim)
+    return np.sort(np.argsort(-(_finite(values) ** 2).sum(others), kind="stable")[:most])
 
 
 def grid(tiles: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:

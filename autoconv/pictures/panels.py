@@ -7,9 +7,12 @@ import numpy as np
 
 from ..models import Model
 from . import mosaics
-from .influence import occlusion_map, saliency_map
-from .inside import activations, batch_of_one, class_scores, kernels
+from .influence import grad_cam_map, last_convolution, occlusion_map, saliency_map
+from .inside import activations, batch_of_one, class_scores, kernels, select_nodes
 from .reading import ImageLike
+
+FEW = 8  # number of filters of a deep layer, and of maps of each layer, that an overview shows
+MANY = 64  # maximum number of filters of a first layer that are all shown
 
 
 class Panel(NamedTuple):
@@ -29,16 +32,25 @@ class Scores(NamedTuple):
 
 def filter_panels(model: Model, layer: str | None = None) -> list[Panel]:
     """Returns one panel per convolution. Raises ValueError for a layer without filters."""
-    return [_filters(name, kernel) for name, kernel in kernels(model, layer).items()]
+    first = next(iter(kernels(model)), None)
+    return [_filters(name, kernel, name == first and model.input_shape[-1] == kernel.shape[2] == 3)
+            for name, kernel in kernels(model, layer).items()]
 
 
 def map_panels(model: Model, image: ImageLike, layer: str | None = None) -> list[Panel]:
-    """Returns panels of all layer outputs for an image. Raises ValueError for an unknown layer."""
+    """Returns panels of the strongest maps of all layer outputs for an image, or of all maps of
+    `layer`. Raises ValueError for an unknown layer.
+    """
     panels = []
     for name, kind, output in activations(model, image, layer):
-        what = "feature maps" if output.ndim == 3 else "values"
-        note = f"{_size(output)}, {_range(output)}; the smallest value is black, the largest white"
-        panels.append(Panel(f"{name} ({kind}): {what}", note, mosaics.maps(output)))
+        note = f"{_size(output)}, {_range(output)}"
+        is_image = output.ndim == 3
+        if is_image and layer is None and output.shape[-1] > FEW:
+            shown = mosaics.strongest(output, -1, FEW)
+            note += f"; the {FEW} strongest maps: {', '.join(map(str, shown))}"
+            output = output[..., shown]
+        panels.append(Panel(f"{name} ({kind}): {'feature maps' if is_image else 'values'}",
+                            f"{note}; black: smallest value, white: largest", mosaics.maps(output)))
     return panels
 
 
@@ -54,27 +66,37 @@ def scores(model: Model, image: ImageLike, classes: Sequence[str]) -> Scores:
     return Scores(f"class scores: {classes[found.argmax()]}", dict(zip(classes, map(float, found), strict=True)))
 
 
-def influence_panels(model: Model, image: ImageLike, answer: str) -> list[Panel]:
-    """Returns two panels of the pixels' influence: by hiding patches and by the gradient."""
-    fall = occlusion_map(model, image)
-    gradient = saliency_map(model, image)
-    return [Panel(f"evidence for {answer}: hidden patches", "decrease of its probability, "
-                  f"{_range(fall)}; red if hiding lowers it, blue if hiding raises it",
-                  mosaics.image(mosaics.diverging(fall))),
-            Panel(f"evidence for {answer}: gradient", "change of its score with each "
-                  f"pixel, {_range(gradient)}; the largest change is white",
-                  mosaics.image(mosaics.gray(gradient)[..., None]))]
+def influence_panels(model: Model, image: ImageLike, answer: str, layer: str | None = None) -> list[Panel]:
+    """Returns panels of what speaks for and against the likeliest class, over the image: by hiding
+    patches, by the gradient, and by Grad-CAM of the last convolution. With `layer`, the only panel
+    is Grad-CAM of this layer, if it has feature maps.
+    """
+    pixels = batch_of_one(model, image)[0]
+    found = {} if layer else {
+        "hidden patches": ("decrease of its probability", occlusion_map(model, image)),
+        "gradient": ("gradient times pixel", saliency_map(model, image, signed=True))}
+    maps = select_nodes(model, layer)[-1].outputs[0] if layer else last_convolution(model)
+    if maps is not None and len(maps.shape) == 4:
+        what = f"{layer or 'last convolution'}, each position's gradient (HiResCAM)"
+        found["Grad-CAM"] = what, grad_cam_map(model, image, layer, relu=False, average=False)[0]
+    return [Panel(f"evidence for {answer}: {name}",
+                  f"{what}, {_range(values)}; red speaks for {answer}, blue against",
+                  mosaics.overlay(pixels, values)) for name, (what, values) in found.items()]
 
 
-def _filters(name: str, kernel: np.ndarray) -> Panel:
+def _filters(name: str, kernel: np.ndarray, is_rgb: bool) -> Panel:
     high, wide, depth, count = kernel.shape
-    rows, columns = mosaics.tile_counts(kernel)
-    note = f"{count} filters of {high} x {wide} x {depth}, {_range(kernel)}; red above 0, blue below"
-    if depth > 1:
-        note += "; one column per filter, one row per input map"
-    if (rows, columns) != (depth, count):
-        note += f"; the first {rows} maps of {columns} filters are shown"
-    return Panel(f"{name}: filters", note, mosaics.filters(kernel))
+    note = f"{count} filters of {high} x {wide} x {depth}, {_range(kernel)}; "
+    note += "weights as colours, gray is 0" if is_rgb else "red above 0, blue below"
+    if (depth > 1 and not is_rgb) or count > MANY:
+        shown = mosaics.strongest(kernel, 3, FEW)
+        kernel = kernel[..., shown]
+        note += f"; the {len(shown)} strongest filters: {', '.join(map(str, shown))}"
+    if depth > 1 and not is_rgb:
+        maps = mosaics.strongest(kernel, 2, FEW)
+        kernel = kernel[:, :, maps]
+        note += f"; one column per filter, one row per input map: {', '.join(map(str, maps))}"
+    return Panel(f"{name}: filters", note, mosaics.filters(kernel, is_rgb))
 
 
 def _size(values: np.ndarray) -> str:

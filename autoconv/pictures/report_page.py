@@ -9,6 +9,7 @@ import numpy as np
 from ..models import Model
 from ..programs.pages import charts, document
 from . import mosaics
+from .influence import grad_cam_map, last_convolution
 from .inspection import stack
 from .panels import Panel, filter_panels, map_panels
 from .results import confusion_matrix, precision_recall, worst_mistakes
@@ -37,7 +38,7 @@ def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str]
         f"<header><h1>{escape(title)}</h1>{document.facts(facts)}</header>",
         *_curves(history),
         *_classes(confusion_matrix(test.labels, test.scores, len(classes)), classes),
-        *_mistakes(test, classes),
+        *_mistakes(model, test, classes),
         *stack("Filters", filter_panels(model)),
         *stack("Feature maps", [
             Panel("the image", f"test image 0: {classes[test.labels[0]]}", mosaics.image(test.images[0])),
@@ -89,18 +90,28 @@ def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
     return f"<table>{''.join(lines)}</table>"
 
 
-def _mistakes(test: Evaluation, classes: Sequence[str]) -> list[str]:
+def _mistakes(model: Model, test: Evaluation, classes: Sequence[str]) -> list[str]:
     """Returns the HTML section with pictures of the mistakes that have the highest scores."""
     worst = worst_mistakes(test.labels, test.scores, MISTAKES)
     if not len(worst):
         return []
+    maps = None
+    if last_convolution(model) is not None:
+        maps = grad_cam_map(model, test.images[worst], relu=False, average=False)
     pictures = []
-    for i in worst:
+    for number, i in enumerate(worst):
         guess = int(test.scores[i].argmax())
         caption = f"{classes[test.labels[i]]}, taken for {classes[guess]} ({test.scores[i, guess]:.3f})"
-        pictures.append(document.picture(mosaics.image(test.images[i]), f"test image {i}: {caption}", caption, 112))
+        shown = document.picture(mosaics.image(test.images[i]), f"test image {i}: {caption}", caption, 112)
+        if maps is not None:
+            shown += document.picture(mosaics.overlay(test.images[i], maps[number]),
+                                      f"test image {i}: Grad-CAM for {classes[guess]}", "", 112)
+        pictures.append(f"<div>{shown}</div>")
     count = int((test.scores.argmax(-1) != test.labels).sum())
     note = f"{count:,} images were misclassified; these are the {len(worst)} with the highest scores."
+    if maps is not None:
+        note += (" Below each image is its Grad-CAM for the predicted class, at the last convolution with each "
+                 "position's own gradient (HiResCAM): red speaks for this class, blue against it.")
     return [f'<section><h2>Worst mistakes</h2><p>{escape(note)}</p><div class="pictures">{"".join(pictures)}</div>'
             "</section>"]
 

@@ -324,6 +324,10 @@ class TestEvaluate:
             assert each["recall"] == pytest.approx(counts[i, i] / max(counts[i].sum(), 1))
             assert each["precision"] == pytest.approx(counts[i, i] / max(counts[:, i].sum(), 1))
             assert re.search(rf"^{each['name']} +{each['precision']:.4f} +{each['recall']:.4f}", printed, re.MULTILINE)
+        mistakes = counts - np.diag(np.diag(counts))
+        listed = re.findall(r"(\d) taken for (\d) \((\d+)\)", printed)
+        assert [int(count) for _, _, count in listed] == sorted(mistakes.ravel()[mistakes.ravel() > 0])[:-6:-1]
+        assert all(mistakes[int(i), int(j)] == int(count) for i, j, count in listed)
 
     def test_the_folder_of_the_training_is_remembered(self, offline, tmp_path):
         autoconv_("train", "mnist", "--data-dir", DIGITS, "--limit", 64, "--epochs", 1, "--out", tmp_path / "run")

@@ -325,6 +325,20 @@ def test_a_look_stays_as_it_was_while_the_net_goes_on(client):
     assert client.ask("GET", ask)[0] == 400  # too old
 
 
+def test_a_net_whose_loss_does_not_change_is_not_said_to_learn(client):
+    client.post("/api/anew", TINY | {"epochs": 100})
+    first = next(layer for layer in client.server.session.model.layers if hasattr(layer, "kernel"))
+    first.bias.assign(np.full(first.bias.shape, -1000.0, np.float32))  # its ReLU returns only 0
+    events = client.events()
+    client.post("/api/resume")
+    found = next(data for name, data in events if name == "state" and (data["stuck"] or data["phase"] == "finished"))
+    assert (found["stuck"], found["phase"]) == (True, "learning")
+    client.post("/api/start", TINY | {"epochs": 5})
+    ended = next(data for name, data in events if name == "state" and data["phase"] == "finished")
+    events.close()
+    assert not ended["stuck"]
+
+
 @pytest.mark.filterwarnings("ignore:The loss became")
 def test_a_loss_that_is_no_number_stops_the_net_and_says_why(client):
     client.post("/api/anew", TINY)

@@ -144,6 +144,23 @@ def cells(tab, table):
     return np.array([[float(cell) for cell in row.split("\t")] for row in table.inner_text().strip().split("\n")])
 
 
+def test_the_axis_of_the_loss_recovers_from_a_peak(window):
+    tab = window()
+    ticks = tab.evaluate("""async () => {
+        const { Chart } = await import('./chart.js');
+        const chart = new Chart(document.body, { label: 'loss', lines: { loss: 'train' }, form: (v) => v.toFixed(1) });
+        const top = () => [...chart.root.querySelectorAll('.tick')].at(4).textContent;
+        const points = Array.from({ length: 20 }, (_, i) => [i, 2.3 - 0.1 * i]);
+        chart.paint({ loss: points }, 20, 0, 2.3);
+        const found = [top()];
+        points.push([20, 50], [21, 40]);
+        for (let i = 22; i < 40; i++) points.push([i, 0.5]);
+        chart.paint({ loss: points }, 40, 0, 2.3);
+        return [...found, top()];
+    }""")
+    assert ticks == ["2.3", "2.9"]  # 1.25 times the loss of guessing, not 50
+
+
 def test_a_net_learns_pauses_steps_and_goes_on_in_two_windows(window):
     tab, other = window(), window(390, 844, "dark")
     before = tab.locator("#filters canvas").screenshot()

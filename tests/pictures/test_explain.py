@@ -108,15 +108,15 @@ def test_only_the_receptive_field_matters(image):
     x = L.DepthwiseConv2D(2, name="last")(x)
     x = L.Dense(36, name="whole")(L.Flatten()(x))
     model = randomize(models.Model(images, x))
-    assert pictures.explain(model, image, "whole:0").receptive_field == ((0, 11), (0, 10))
+    assert pictures.explain(model, image, "whole:0").receptive_field == (0, 12, 0, 11)
     found = pictures.explain(model, image, "last:1,0,2")
-    (top, bottom), (left, right) = found.receptive_field
+    top, bottom, left, right = found.receptive_field
     for row in range(12):
         for column in range(11):
             changed = image.copy()
             changed[row, column] += 1
             same = pictures.activations(model, changed, "last")[0].output[1, 0, 2] == np.float32(found.value)
-            assert same != (top <= row <= bottom and left <= column <= right)
+            assert same != (top <= row < bottom and left <= column < right)
 
 
 def test_the_gradient_is_the_change_of_the_score(image):
@@ -146,7 +146,7 @@ def test_a_layer_that_is_called_twice_and_a_nested_model(image):
     first, second = (pictures.explain(model, image, f"shared{call}:3,4,1") for call in ("", "#2"))
     np.testing.assert_array_equal(first.weights, second.weights)
     assert second.steps[-1].numbers()[0].label == "inside:2,3,0"
-    assert second.receptive_field == ((1, 5), (2, 6))
+    assert second.receptive_field == (1, 6, 2, 7)
 
 
 def test_a_layer_that_is_not_taken_apart_is_named_with_its_inputs(image):

@@ -1,5 +1,6 @@
 """What a net's layers see, which pixels moved its answer, how it did: as arrays, figures and pages."""
 
+import io
 import re
 import subprocess
 import sys
@@ -33,6 +34,21 @@ def net():
 @pytest.fixture(scope="module")
 def image():
     return np.random.default_rng(0).random((9, 8, 3), np.float32)
+
+
+@pytest.fixture(scope="module")
+def deep_net():
+    """Two convolutions, for images of 8 x 7 x 2 in three classes."""
+    utils.set_random_seed(5)
+    return models.Sequential([
+        layers.Input((8, 7, 2)), layers.Conv2D(4, 3, activation="relu", name="first"),
+        layers.Conv2D(3, 2, activation="relu", name="last"), layers.Flatten(name="flat"),
+        layers.Dense(3, activation="softmax", name="answer")])
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(1).random((3, 8, 7, 2), np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +168,7 @@ class TestInfluence:
         assert np.count_nonzero(fall) == fall.size
         with pytest.raises(ValueError, match="The patch must fit into the image"):
             pictures.occlusion_map(net, image, size=10)
-        with pytest.raises(ValueError, match=r"class_index must be in 0\.\.2"):
+        with pytest.raises(ValueError, match=r"class index must be in 0\.\.2.* Received: 3\."):
             pictures.saliency_map(net, image, 3)
 
     def test_the_gradient_is_that_of_the_score_before_the_softmax(self, net, image):
@@ -162,6 +178,14 @@ class TestInfluence:
         np.testing.assert_allclose(pictures.saliency_map(net, image, 1), expected, rtol=1e-5)
         ends = models.Model(net.inputs, layers.Softmax()(net.outputs[0]))
         np.testing.assert_allclose(pictures.saliency_map(ends, image, 1), expected, rtol=1e-5)
+
+    def test_the_signed_gradient_speaks_for_and_against_a_class(self):
+        """Of a net that is linear in its pixels, it is each pixel's part of the score."""
+        net = models.Sequential([layers.Input((2, 2, 1)), layers.Flatten(), layers.Dense(2, activation="softmax")])
+        weights = np.array([[1, 0], [-2, 0], [3, 1], [0, 5]], np.float32)
+        net.set_weights([weights, np.zeros(2)])
+        image = np.array([[1.0, 2.0], [0.5, 1.0]])
+        np.testing.assert_allclose(pictures.saliency_map(net, image, 0, signed=True), [[1, -4], [1.5, 0]])
 
     def test_looking_changes_no_gradient_and_no_training(self, net, image):
         net.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -183,6 +207,73 @@ class TestInfluence:
         pictures.saliency_map(net, image)
         for a, w in zip(before, net.weights):
             np.testing.assert_array_equal(a, w.grad)
+
+
+def conv2d(x, kernel, bias):
+    """A convolution without padding and its ReLU, in float64: (N, H, W, C) -> (N, OH, OW, F)."""
+    size = kernel.shape[:2]
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), size, axis=(1, 2))
+    return np.maximum(np.einsum("nhwcij,ijcf->nhwf", windows, kernel.astype(np.float64)) + bias, 0)
+
+
+class TestGradCam:
+    """Selvaraju et al., 2017: relu(sum of a[k] * A[..., k]), a[k] the mean gradient of the score."""
+
+    @staticmethod
+    def reference(maps, gradients):
+        return np.einsum("nhwk,nk->nhw", maps, gradients.mean((1, 2)))
+
+    def test_of_the_last_convolution_it_is_the_formula(self, deep_net, images):
+        weights = deep_net.get_weights()
+        maps = conv2d(conv2d(images, *weights[:2]), *weights[2:4])
+        dense = weights[4].astype(np.float64)
+        for classes in (None, 2, [2, 0, 1]):
+            chosen = deep_net.predict(images, verbose=0).argmax(1) if classes is None else np.broadcast_to(classes, 3)
+            expected = self.reference(maps, dense.T[chosen].reshape(maps.shape))
+            found = pictures.grad_cam_map(deep_net, images, classes=classes)
+            np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-4, atol=1e-6)
+            signed = pictures.grad_cam_map(deep_net, images, "last", classes, relu=False)
+            np.testing.assert_allclose(signed, expected, rtol=1e-4, atol=1e-6)
+            whole = pictures.grad_cam_map(deep_net, images, "last", classes, relu=False, average=False)
+            scores = maps.reshape(3, -1) @ dense  # the biases are 0
+            np.testing.assert_allclose(whole.sum((1, 2)), scores[range(3), chosen], rtol=1e-4, atol=1e-6)
+        assert expected.min() < 0 < expected.max()
+
+    def test_of_an_earlier_layer_it_is_that_of_finite_differences(self, deep_net, images):
+        maps = conv2d(images, *deep_net.get_layer("first").get_weights())
+        dense, bias = (each.astype(np.float64) for each in deep_net.get_layer("answer").get_weights())
+
+        def score(values):
+            return (conv2d(values, *deep_net.get_layer("last").get_weights()).reshape(3, -1) @ dense + bias)[:, 1]
+
+        gradients = np.zeros_like(maps)
+        for place in np.ndindex(maps.shape[1:]):
+            step = np.zeros_like(maps)
+            step[:, *place] = 1e-6
+            gradients[:, *place] = (score(maps + step) - score(maps - step)) / 2e-6
+        found = pictures.grad_cam_map(deep_net, images, "first", 1, relu=False)
+        np.testing.assert_allclose(found, self.reference(maps, gradients), rtol=1e-4, atol=1e-6)
+
+    def test_a_branch_around_the_layer_and_one_image(self, images):
+        x = layers.Input((8, 7, 2))
+        y = layers.Conv2D(2, 3, padding="same", name="branch")(x)
+        y = layers.GlobalAveragePooling2D()(layers.Add()([x, y]))
+        net = models.Model(x, layers.Dense(2, name="answer")(y))
+        maps = models.Model(x, net.get_layer("branch").output).predict(images[:1], verbose=0)
+        weights = net.get_layer("answer").get_weights()[0][:, 1]
+        np.testing.assert_allclose(pictures.grad_cam_map(net, images[0], classes=1, relu=False),
+                                   maps @ weights / 56, rtol=1e-4, atol=1e-6)
+
+    def test_what_has_no_map_is_refused(self, deep_net, images):
+        with pytest.raises(ValueError, match=r"shape \(N, OH, OW, K\).*'flat' with the output shape \(None, 60\)"):
+            pictures.grad_cam_map(deep_net, images, "flat")
+        with pytest.raises(ValueError, match="one for each of the 3 images"):
+            pictures.grad_cam_map(deep_net, images, classes=[0, 1])
+        dense = models.Sequential([layers.Input((8, 7, 2)), layers.Flatten(), layers.Dense(2)])
+        with pytest.raises(ValueError, match="a model without convolutions"):
+            pictures.grad_cam_map(dense, images)
+        with pytest.raises(ValueError, match=r"one output of shape \(N, classes\)"):
+            pictures.grad_cam_map(models.Model(deep_net.inputs, deep_net.get_layer("last").output), images)
 
 
 class TestResults:
@@ -229,15 +320,41 @@ class TestFigures:
             "one": (pictures.feature_maps(net, image, "first"), 1),
             "confusion": (pictures.confusion([0, 1, 1], [0, 1, 0], ["cat", "dog"]), 1),
             "curves": (pictures.curves({"loss": [2, 1], "val_loss": [2, 2], "accuracy": [0, 1]}), 2),
-            "occlusion": (pictures.occlusion(net, image), 3), "saliency": (pictures.saliency(net, image), 3),
+            "occlusion": (pictures.occlusion(net, image), 2), "saliency": (pictures.saliency(net, image), 2),
+            "grad_cam": (pictures.grad_cam(net, np.stack([image] * 2)), 4),
         }
         for name, (figure, axes) in drawn.items():
             assert len(figure.axes) == axes
             figure.savefig(tmp_path / f"{name}.png", dpi=20)
             assert (tmp_path / f"{name}.png").stat().st_size > 300
-        maps = drawn["maps"][0]
-        assert "first (Conv2D): feature maps" in maps.axes[0].get_title("left")
-        assert "7 x 6 x 4, min 0, max" in maps.axes[0].get_title("left")
+        texts = [text.get_text() for text in drawn["maps"][0].texts]
+        assert texts[0] == "first (Conv2D): feature maps"
+        assert texts[1].startswith("7 x 6 x 4, min 0, max")
+
+    def test_a_deep_layer_shows_its_eight_strongest_filters_and_maps(self):
+        pytest.importorskip("matplotlib")
+        net = models.Sequential([layers.Input((8, 8, 12)), layers.Conv2D(20, 3, name="deep")])
+        kernel = np.random.default_rng(0).normal(size=(3, 3, 12, 20))
+        strong = [0, 3, 4, 9, 11, 12, 15, 19]
+        kernel[..., strong] *= 100
+        net.set_weights([kernel, np.zeros(20)])
+        drawn = pictures.filters(net)
+        note = " ".join(text.get_text() for text in drawn.texts)
+        assert "20 filters of 3 x 3 x 12" in note
+        assert "the 8 strongest filters: 0, 3, 4, 9, 11, 12, 15, 19; one column per filter" in note
+        assert drawn.axes[0].images[0].get_size() == (402, 402)  # 8 x 8 tiles of 48 pixels, and gaps of 2
+        maps = pictures.feature_maps(net, np.random.default_rng(1).random((8, 8, 12)))
+        assert "the 8 strongest maps: 0, 3, 4, 9, 11, 12, 15, 19" in " ".join(text.get_text() for text in maps.texts)
+        assert pictures.feature_maps(net, np.ones((8, 8, 12)), "deep").axes[0].images[0].get_size() == (152, 402)
+
+    def test_filters_over_the_colours_of_the_image_are_drawn_in_colour(self):
+        pytest.importorskip("matplotlib")
+        net = models.Sequential([layers.Input((8, 8, 3)), *(layers.Conv2D(filters, 1) for filters in (1, 3, 2))])
+        net.layers[0].set_weights([np.reshape([1.0, 0.0, -0.5], (1, 1, 3, 1)), np.zeros(1)])
+        first, *others = pictures.filters(net).axes
+        assert first.images[0].get_array()[20, 20].tolist() == [255, 128, 64]
+        assert len(others) == 2
+        assert others[1].images[0].get_size() == (152, 102)  # a deeper layer: a column for each filter
 
     def test_a_notebook_shows_what_a_cell_returns(self, net):
         pytest.importorskip("matplotlib")
@@ -248,7 +365,15 @@ class TestFigures:
         net = models.Sequential([layers.Input((9, 8, 3)), layers.Conv2D(2, 3, name="first"), layers.Flatten()])
         net.set_weights([np.full((3, 3, 3, 2), [np.inf, np.nan]), np.zeros(2)])
         for figure in (pictures.filters(net), pictures.feature_maps(net, image)):
-            assert "nan" in figure.axes[0].get_title("left")
+            assert "nan" in figure.texts[1].get_text()
+        pictures.grad_cam(net, image).savefig(io.BytesIO(), format="png")
+
+    def test_the_most_frequent_mistake_is_seen_beside_the_diagonal(self):
+        pytest.importorskip("matplotlib")
+        true, guessed = np.array([(0, 0)] * 90 + [(0, 1)] * 8 + [(1, 1)] * 97 + [(1, 0)] * 1).T
+        red, _, blue = np.moveaxis(pictures.confusion(true, guessed).axes[0].images[0].get_array().astype(int), 2, 0)
+        assert (np.diag(blue - red) > 100).all()
+        assert red[0, 1] - blue[0, 1] > 100 > red[1, 0] - blue[1, 0] > 0
 
     def test_curves_of_one_epoch_say_their_values(self):
         pytest.importorskip("matplotlib")
@@ -280,6 +405,7 @@ class TestInspect:
         assert "26 x 26 x 32, min 0, max" in page
         assert "32 filters of 3 x 3 x 1" in page
         assert "class scores" in page
+        assert re.findall(r"evidence for \d: ([^<]+)</h3>", page) == ["hidden patches", "gradient", "Grad-CAM"]
         assert not re.search(r"""(src|href)=["'](?!data:)""", page)
         assert all("alt=" in tag and 'alt=""' not in tag for tag in re.findall("<img[^>]*>", page))
         xml.dom.minidom.parseString(re.search("<svg.*?</svg>", page)[0])
@@ -292,7 +418,18 @@ class TestInspect:
         printed = autoconv_("inspect", run, tmp_path / "digit.npy", "--layer", name, "--out", tmp_path / "a.svg")
         assert "wrote 1 layers and 1 sets of filters" in printed
         assert "digit.npy" in printed
+        assert "Grad-CAM" in (tmp_path / "a.svg").read_text(encoding="utf-8")
         xml.dom.minidom.parse(str(tmp_path / "a.svg"))
+
+    def test_a_figure_fits_on_a_screen_and_goes_on_in_further_files(self, run, tmp_path):
+        pytest.importorskip("matplotlib")
+        image = pytest.importorskip("PIL.Image")
+        printed = autoconv_("inspect", run, "--out", tmp_path / "a.png")
+        assert printed.endswith(f"to {tmp_path / 'a.png'}, {tmp_path / 'a-2.png'}\n")
+        for path in tmp_path.iterdir():
+            with image.open(path) as picture:
+                assert picture.width <= 1366
+                assert picture.height <= 900
 
     def test_a_picture_that_cannot_be_read_is_named_beside_the_others(self, run, tmp_path):
         np.save(tmp_path / "seven.npy", np.eye(28, dtype=np.uint8) * 255)
@@ -318,13 +455,14 @@ class TestInspect:
 
 @pytest.mark.gpu
 def test_a_net_on_a_gpu_is_seen_as_on_the_processor(gpu_somewhere):
-    net = models.Sequential([layers.Input((6, 6, 1)), layers.Conv2D(2, 3, activation="relu"), layers.Flatten(),
-                             layers.Dense(3)])
+    net = models.Sequential([layers.Input((6, 6, 1)), layers.Conv2D(2, 3, activation="relu", name="maps"),
+                             layers.Flatten(), layers.Dense(3)])
     image = np.random.default_rng(0).random((6, 6), np.float32)
 
     def seen():
         return [*(each.output for each in pictures.activations(net, image)), pictures.saliency_map(net, image),
-                pictures.occlusion_map(net, image, size=3)]
+                pictures.occlusion_map(net, image, size=3), pictures.grad_cam_map(net, image, relu=False),
+                pictures.principal_components(net, [image, 1 - image, image**2], "maps")]
 
     expected = seen()
     net.to("cuda")

@@ -11,6 +11,7 @@ from ...pictures.results import precision_recall
 
 NARROW = 12  # maximum number of characters of a class's name in the table
 MOST = 20  # maximum number of classes for which the table shows the counts
+LISTED = 5  # number of the most frequent mistakes that are listed
 
 
 class Confusion(NamedTuple):
@@ -30,7 +31,9 @@ class Confusion(NamedTuple):
                 "confusion_matrix": self.counts.tolist()}
 
     def lines(self) -> list[str]:
-        """Returns a table as lines, with a row per true class and a column per predicted class."""
+        """Returns a table as lines, with a row per true class and a column per predicted class. A
+        last line lists the most frequent mistakes.
+        """
         names = [name if len(name) <= NARROW else f"{name[: NARROW - 1]}\u2026"
                  for name in map(printable, self.classes)]
         first = max(map(len, [*names, "class"]))
@@ -41,7 +44,11 @@ class Confusion(NamedTuple):
         for i, (name, p, r, own) in enumerate(zip(names, *self.rates(), self.counts)):
             rows.append([f"{name:<{first}}  {p:9.4f}  {r:6.4f}  {own.sum():6,}", "" if short
                          else str(i), *(str(n or ".") for n in own)])
+        mistakes = np.where(np.eye(len(names), dtype=bool), 0, self.counts)
+        largest = [divmod(int(i), len(names)) for i in np.argsort(-mistakes, axis=None, kind="stable")[:LISTED]]
+        found = [f"{names[i]} taken for {names[j]} ({mistakes[i, j]})" for i, j in largest if mistakes[i, j]]
+        last = [f"most frequent mistakes: {', '.join(found)}"] if found else []
         if len(names) > MOST:
-            return [row[0] for row in rows]
+            return [row[0] for row in rows] + last
         return [f"{start}{label:>{len(rows[0][1])}}  {' '.join(f'{cell:>{width}}' for cell in cells)}"
-                for start, label, *cells in rows]
+                for start, label, *cells in rows] + last

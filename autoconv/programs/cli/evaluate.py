@@ -23,8 +23,8 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
     """Test the net of RUN, the folder that `autoconv train --out RUN` wrote, on DATASET or on the photos in FOLDER.
 
     Without DATASET, FOLDER, --data-dir and --limit, the net is tested on the same images as at the end of its training,
-    with the same results. The command prints the accuracy, the precision and recall of each class, and the confusion
-    matrix.
+    with the same results. The command prints the accuracy, the precision and recall of each class, the confusion
+    matrix, and the most frequent mistakes.
     """
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)

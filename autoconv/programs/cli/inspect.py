@@ -1,7 +1,9 @@
 """`autoconv inspect`: shows the output of each layer of a net for a picture."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +15,9 @@ from . import options, result_files, run_images, runs
 from .lines import echo
 from .trained_net import TrainedNet, from_run
 
+if TYPE_CHECKING:
+    from ...pictures.panels import Panel, Scores
+
 PAGES = (".html", ".htm")
 FIGURES = (".png", ".svg")
 
@@ -22,19 +27,21 @@ FIGURES = (".png", ".svg")
 @click.argument("image", type=options.FILE, nargs=-1)
 @click.option("--out", type=options.FILE, metavar="FILE", required=True,
               help="The file to write: a page (.html) or a picture (.png or .svg, which need "
-                   "matplotlib: pip install 'autoconv[plots]').")
-@click.option("--layer", metavar="NAME", help="Show only this layer, such as conv2d_1.")
+                   "matplotlib: pip install 'autoconv[plots]'). A picture fits on a screen; what does not "
+                   "fit goes to further files, such as FILE-2.png.")
+@click.option("--layer", metavar="NAME", help="Show only this layer, such as conv2d_1, "
+              "with all its maps, and its Grad-CAM.")
 @options.device_options
 @options.quiet_option
 def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, device: str,
             threads: int | None, quiet: bool) -> None:
     """Write the output of each layer of RUN's net for each IMAGE, and the filters, to one page or picture.
 
-    The output shows each layer's name, shape, smallest and largest value, the class scores, and the pixels that
-    influenced the answer most. Without IMAGE, the command uses the first test image of the net's data set. An IMAGE is
-    read in the same way as by `autoconv predict`.
+    The output shows each layer's name, shape, smallest and largest value, its eight strongest maps, the class scores,
+    and over the image what spoke for and against the answer (hidden patches, gradient, Grad-CAM). Without IMAGE, the
+    command uses the first test image of the net's data set. An IMAGE is read in the same way as by `autoconv predict`.
     """
-    from ...pictures import figures, inspection
+    from ...pictures import inspection
 
     if out.suffix.lower() not in (*PAGES, *FIGURES):
         raise click.BadParameter("The file name must end in one of "
@@ -51,21 +58,32 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     pictures, unreadable = _read_pictures(image, net, results)
     images = [inspection.inspect_image(model, each.pixels, each.name, results["classes"], layer) for each in pictures]
     filters = inspection.select_filters(model, layer)
+    files = [out]
     if out.suffix.lower() in PAGES:
         facts = {"net": f"{results['model']}, {model.count_params():,} parameters", "data": results["dataset"]}
         atomic.write(out, inspection.page(f"Inside {run.name or results['model']}", facts, filters, images))
     else:
-        data = io.BytesIO()
-        figure = figures.stack_panels([*(part for one in images for part in one.parts()), *filters])
-        figure.savefig(data, format=out.suffix[1:].lower())
-        atomic.write(out, data.getvalue())
+        files = _write_figures(out, [*(part for one in images for part in one.parts()), *filters])
     if not quiet:
         for one in images:
             best = max(one.scores.values.items(), key=lambda item: item[1])
             echo(names.printable(f"{one.name}  {best[0]}  {best[1]:.4f}"))
-    echo(f"wrote {len(images[0].layers)} layers and {len(filters)} sets of filters to {out}")
+    echo(f"wrote {len(images[0].layers)} layers and {len(filters)} sets of filters to {', '.join(map(str, files))}")
     if unreadable:
         raise click.exceptions.Exit(1)
+
+
+def _write_figures(out: Path, parts: "Sequence[Panel | Scores]") -> list[Path]:
+    """Writes figures that fit on a screen to `out` and, if there are several, to out-2, out-3 ... Returns the files."""
+    from ...pictures.sheets import sheets
+
+    files = []
+    for number, sheet in enumerate(sheets(parts), 1):
+        data = io.BytesIO()
+        sheet.savefig(data, format=out.suffix[1:].lower())
+        files.append(out if number == 1 else out.with_stem(f"{out.stem}-{number}"))
+        atomic.write(files[-1], data.getvalue())
+    return files
 
 
 def _read_pictures(images: tuple[Path, ...], net: TrainedNet,

@@ -1,7 +1,8 @@
 """`Session`: trains a net in the worker's thread, and accepts commands meanwhile."""
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,6 +15,14 @@ from .views import Views
 from .worker import Worker
 
 T = TypeVar("T")
+STUCK = 10  # number of the latest points of the curve by which the page decides whether the net learns
+
+
+def is_stuck(losses: Sequence[float], classes: int) -> bool:
+    """Whether a net's crossentropy has not fallen over the last points, and is not below that of guessing."""
+    half = STUCK // 2
+    return (len(losses) >= STUCK and min(losses) > 0.97 * math.log(classes)
+            and sum(losses[-half:]) > 0.98 * sum(losses[-STUCK:-half]))
 
 
 class Session:
@@ -134,6 +143,7 @@ class Session:
     def state(self) -> JsonObject:
         """Returns the state that the page shows."""
         settings = self.settings
+        losses = [loss for _, loss, _ in self.training_curve.read_points()[1][-STUCK:]]
         return {"phase": self.phase, "message": self.message, "net": settings.net,
                 "data": settings.data, "optimizer": settings.optimizer,
                 "learning_rate": settings.learning_rate, "batch_size": settings.batch_size,
@@ -141,7 +151,8 @@ class Session:
                 "steps_per_epoch": self._steps_per_epoch(), "parameters": self.model.count_params(),
                 "images_per_s": self.speed, "image": self.image,
                 "label": int(self.data.y_test[self.image]), "classes": self.data.classes,
-                "made": self.net_count, "tested": TEST_IMAGES, "test_accuracy": self.test_accuracy}
+                "made": self.net_count, "tested": TEST_IMAGES, "test_accuracy": self.test_accuracy,
+                "stuck": is_stuck(losses, len(self.data.classes))}
 
     def wait(self, version: int, seconds: float) -> int:
         """Waits until `self.version` differs from `version`, at most `seconds`. Returns `self.version`."""

@@ -8,8 +8,8 @@ import { Kernels } from "./kernels.js";
 import { Learn } from "./learn.js";
 import { Look } from "./look.js";
 
-const PHASES = { new: "has learned nothing yet", starting: "starts", learning: "learns", paused: "is paused",
-  finished: "has finished", failed: "has failed" };
+const PHASES = { new: "has learned nothing yet", starting: "starts", learning: "learns",
+  stuck: "trains, but its loss does not fall", paused: "is paused", finished: "has finished", failed: "has failed" };
 const tabs = [...document.querySelectorAll("[role=tab]")];
 const app = { state: null, offered: null, failure: "", show };
 let parts = {};
@@ -55,12 +55,13 @@ function connect() {
   events.addEventListener("state", (event) => {
     done("server");
     app.state = JSON.parse(event.data);
-    const { phase, images_per_s: speed, message } = app.state;
+    const { images_per_s: speed, message, stuck } = app.state;
+    const phase = app.state.phase === "learning" && stuck ? "stuck" : app.state.phase;
     const text = `The net ${PHASES[phase]}`;
     if (byId("status").dataset.text !== text) byId("status").textContent = byId("status").dataset.text = text;
     byId("status").dataset.phase = phase;
     tellFailure(phase === "failed" ? `${app.state.made}: ${message}` : "", message);
-    document.title = phase === "learning" ? `${count(speed)} images/s, autoconv` : "autoconv: watch a net learn";
+    document.title = app.state.phase === "learning" ? `${count(speed)} images/s, autoconv` : "autoconv: watch a net learn";
     tell("state", app.state);
   });
   events.addEventListener("error", () => {

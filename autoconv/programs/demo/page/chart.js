@@ -11,7 +11,7 @@ function svg(tag, attributes, text = "") {
 }
 
 export class Chart {
-  // lines: {name: class}; top: upper end of the axis, null for the data's maximum; form: formats a value.
+  // lines: {name: class}; top: upper end of the axis, null for the data's maximum without rare peaks; form: formats a value.
   constructor(host, { label, lines, top = null, form }) {
     Object.assign(this, { top, form, lines, data: {}, last: 1, epoch: 0 });
     this.root = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
@@ -31,11 +31,13 @@ export class Chart {
     this.paint({}, 1, 0);
   }
 
-  // data: {name: [[step, value], ...]}; last: the step at the right end; epoch: number of steps per epoch.
-  paint(data, last, epoch) {
+  // data: {name: [[step, value], ...]}; last: the step at the right end; epoch: number of steps per epoch; usual: a value
+  // that is always on the axis. A peak of fewer than a tenth of the points is cut off at the top of the axis.
+  paint(data, last, epoch, usual = 0) {
     Object.assign(this, { data, last: Math.max(last, 1), epoch });
-    const all = Object.values(data).flat();
-    const high = this.top ?? Math.max(...all.map(([, value]) => value), 0.1);
+    const all = Object.values(data).flat().map(([, value]) => value).sort((a, b) => a - b);
+    const most = all.at(-1) ?? 0, common = all[Math.floor(0.9 * all.length)] ?? 0;
+    const high = this.top ?? Math.max(Math.min(most, 1.25 * Math.max(common, usual)), 0.1);
     this.x = (step) => LEFT + ((WIDTH - LEFT - RIGHT) * step) / this.last;
     this.y = (value) => HEIGHT - BOTTOM - ((HEIGHT - TOP - BOTTOM) * Math.min(value, high)) / high;
     for (const [name, path] of Object.entries(this.paths)) {

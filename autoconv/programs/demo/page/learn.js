@@ -124,7 +124,8 @@ export class Learn {
     const { learned, tests } = this.curves;
     const last = learned.at(-1)?.[0] ?? 1, epoch = this.app.state.steps_per_epoch;
     this.accuracy.paint({ training: learned.map(([step, , value]) => [step, value]), test: tests }, last, epoch);
-    this.loss.paint({ training: learned.map(([step, value]) => [step, value]) }, last, epoch);
+    const guessing = Math.log(this.app.state.classes.length); // the loss of a net that guesses
+    this.loss.paint({ training: learned.map(([step, value]) => [step, value]) }, last, epoch, guessing);
     this.figures(this.app.state);
   }
 

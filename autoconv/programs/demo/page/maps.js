@@ -67,10 +67,10 @@ export class Atlas {
     }
   }
 
-  // Chooses the number of maps per row (8, 16, 32 or 64, so that rows are full) and their size on the screen.
+  // Chooses the number of maps per row (8, 16, 32, 64 or 128, so that rows are full) and their size on the screen.
   layout(height, width, count) {
     const room = Math.max(this.host.clientWidth, 120), kind = height > 1 ? 0 : count > 100 ? 2 : 1;
-    const columns = Math.min(count, this.most ?? (room < 480 ? 8 : 16) * 2 ** kind);
+    const columns = Math.min(count, this.most ?? (room < 480 ? 8 : room < 1100 ? 16 : 32) * 2 ** kind);
     const across = Math.max(Math.min(Math.floor((room + this.gap) / columns) - this.gap, [58, 22, 12][kind]), 2);
     return { columns, across, down: Math.round((across * height) / width) };
   }
