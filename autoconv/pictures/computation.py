@@ -24,7 +24,7 @@ CONSTANT = "constant"
 Place = tuple[int, ...]  # an index into a result's array, with the batch's index 0
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Result:
     """An array that a net computed for one image, and how: the op, the results that it read and its parameters.
 
@@ -48,6 +48,9 @@ class Result:
         """Sets `sources`, the inputs that depend on the image, and `is_constant`, whether the result does not."""
         self.sources = [each for each in self.inputs if each is not None and not each.is_constant]
         self.is_constant = self.op == CONSTANT or (bool(self.inputs) and not self.sources)
+
+    def __repr__(self) -> str:
+        return f"<Result {self.title} {self.array.shape}>"
 
     @property
     def title(self) -> str:
