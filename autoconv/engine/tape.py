@@ -19,8 +19,9 @@ _order = count()
 
 
 class TapeNode:
-    """One entry of the tape: the op, the tensors and parameters that it read, and the function that computes the
-    tensors' gradients from the output's gradient. `ends_in_relu`: whether that function accepts a `Masked` gradient.
+    """One entry of the tape: the op, the tensors and parameters that it was called with, and the function that
+    computes these tensors' gradients from the output's gradient. `ends_in_relu` is true if that function accepts
+    a `Masked` gradient.
     """
 
     __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order", "parameters")
