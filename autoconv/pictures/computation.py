@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -18,13 +18,17 @@ from .influence import keep_gradients
 from .inside import batch_of_one
 from .reading import ImageLike
 
+if TYPE_CHECKING:
+    from ..formats.onnx_file import RawNode
+    from ..formats.onnx_import import Compute, OnnxModel
+
 _numbers = itertools.count()
 _MARK = Op(lambda k, x: (x, None), "arith")  # a tape node that passes a layer's output and its gradient on
 CONSTANT = "constant"
 Place = tuple[int, ...]  # an index into a result's array, with the batch's index 0
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Result:
     """An array that a net computed for one image, and how: the op, the results that it read and its parameters.
 
@@ -48,6 +52,9 @@ class Result:
         """Sets `sources`, the inputs that depend on the image, and `is_constant`, whether the result does not."""
         self.sources = [each for each in self.inputs if each is not None and not each.is_constant]
         self.is_constant = self.op == CONSTANT or (bool(self.inputs) and not self.sources)
+
+    def __repr__(self) -> str:
+        return f"<Result {self.title} {self.array.shape}>"
 
     @property
     def title(self) -> str:
@@ -145,7 +152,7 @@ class Computation:
             if isinstance(layer, Model) and layer._graph is not None and not layer._has_own_call():
                 outputs = self._run(layer, read)
             elif isinstance(layer, Model) and hasattr(layer, "_runner"):
-                outputs = self._run_onnx(layer, read)
+                outputs = self._run_onnx(cast("OnnxModel", layer), read)
             else:
                 if hasattr(layer, "get_weights"):
                     options = {"training": False, **options}
@@ -155,12 +162,12 @@ class Computation:
             values.update((id(tensor), y) for tensor, y in zip(node.outputs, outputs))
         return [values[id(graph.resolve(tensor))] for tensor in graph.outputs]
 
-    def _run_onnx(self, model: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
+    def _run_onnx(self, model: "OnnxModel", inputs: Sequence[Tensor]) -> list[Tensor]:
         """Runs an `OnnxModel` node by node. Images are kept with channels last if the node computed them so."""
         from ..formats.onnx_import import Layouts  # imported here because it is slow
-        from ..formats.onnx_values import cast
+        from ..formats.onnx_values import cast as cast_tensor
 
-        def observe(number: int, node: Any, arguments: list[Any], compute: Any) -> list[Any]:
+        def observe(number: int, node: "RawNode", arguments: list, compute: "Compute") -> list:
             results = compute(arguments)
             read = [each.tensor for each in arguments if isinstance(each, Layouts)]
             for i, y in enumerate(results):
@@ -169,7 +176,7 @@ class Computation:
                     results[i] = Layouts(None, tensor) if y.is_last and y.tensor is y.last else Layouts(tensor)
             return results
 
-        cast_inputs = [cast(x, port.dtype) for x, port in zip(inputs, model._ports)]
+        cast_inputs = [cast_tensor(x, port.dtype) for x, port in zip(inputs, model._ports)]
         return model._runner.run(cast_inputs, model.parameters, model.device, observe=observe)
 
     def _add(self, name: str, kind: str, raw: Tensor, read: Sequence[Tensor]) -> Tensor:
@@ -189,7 +196,7 @@ class Computation:
         marked = Tensor(raw.data, raw.requires_grad, raw.device)
         marked.logits = raw.logits
 
-        def backward(dy: Any, needs: tuple) -> tuple:
+        def backward(dy: np.ndarray, needs: tuple) -> tuple[np.ndarray]:
             result.gradient = raw.device.numpy(dy).copy()
             return (dy,)
 

@@ -6,7 +6,7 @@ All sums and functions are computed again in float64, and a sum's products are a
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import erf
-from typing import Any, NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -166,7 +166,7 @@ def _maximum(step: Derivation, sources: Sources, outside: int = 0) -> Derivation
 
 
 def _function(step: Derivation, words: str, function: Callable[[float], float], kind: str = "function",
-              x: Result | None = None, place: Sequence[Any] | None = None) -> Derivation:
+              x: Result | None = None, place: Sequence[SupportsIndex] | None = None) -> Derivation:
     """Returns the derivation of a function of one number, which is x[place], or x[step.place] of the only source x."""
     source = _pick(x or step.result.sources[0], step.place if place is None else place)
     exact = float(function(float(source.values[0])))
@@ -178,7 +178,7 @@ def _function(step: Derivation, words: str, function: Callable[[float], float], 
 _copy = partial(_function, words="", function=float, kind="copy")
 
 
-def _pick(result: Result, place: Sequence[Any]) -> Sources:
+def _pick(result: Result, place: Sequence[SupportsIndex]) -> Sources:
     """Returns one number as sources. `place` is broadcast: an axis of length 1 has the index 0."""
     shape = result.array.shape
     index = [0 if n == 1 else i for i, n in zip(place[len(place) - len(shape) :], shape)]

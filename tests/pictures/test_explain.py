@@ -106,7 +106,7 @@ def test_only_the_receptive_field_matters(image):
     x = L.Conv2D(3, 3, strides=2, padding="same", activation="tanh")(L.ZeroPadding2D()(images[:, ::-1]))
     x = L.AveragePooling2D(2)(x)
     x = L.DepthwiseConv2D(2, name="last")(x)
-    x = L.Dense(36, name="whole")(L.Flatten()(x))
+    x = L.Dense(12, name="whole")(L.Flatten()(x))
     model = randomize(models.Model(images, x))
     assert pictures.explain(model, image, "whole:0").receptive_field == (0, 12, 0, 11)
     found = pictures.explain(model, image, "last:1,0,2")
