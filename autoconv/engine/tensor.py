@@ -74,6 +74,10 @@ class Tensor(ArrayMethods):
                  "logits", "requires_grad")
     _functions = FUNCTIONS
     __hash__ = object.__hash__  # hashes by identity, although == compares elements
+    # An optimizer reads these attributes of the tensors that it updates. Each variable has its own.
+    name = ""
+    path = "tensor"
+    constraint: Any = None
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
         if data.dtype.kind == "c":
@@ -215,8 +219,9 @@ class Tensor(ArrayMethods):
         """Computes this tensor's gradients with respect to all leaves that require them, adds each
         to the leaf's `.grad`, and frees the tape.
 
-        `gradient`, of this tensor's shape, is needed unless the tensor has one element. Raises
-        RuntimeError if the tensor does not require gradients or its tape was freed.
+        Gradients add up: clear each `.grad` before the next pass, with `zero_grad()` of a layer or optimizer,
+        or with `tensor.grad = None`. `gradient`, of this tensor's shape, is needed unless the tensor has one
+        element. Raises RuntimeError if the tensor does not require gradients or its tape was freed.
         """
         if not self.requires_grad:
             raise RuntimeError("backward() needs a tensor that requires gradients. None of the "
@@ -232,6 +237,19 @@ class Tensor(ArrayMethods):
             raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: a "
                              f"gradient of shape {gradient.shape}.")
         walk_back([(self, self.device.asarray(gradient))])
+
+    def retain_grad(self) -> None:
+        """Makes the next `backward()` also store the gradient of this tensor, the result of an op, in `.grad`.
+
+        A leaf's gradient is stored in any case. The matching crossentropy is computed from `logits`, so it gives
+        the result of a softmax or sigmoid no gradient. Raises RuntimeError if the tensor requires no gradients.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("retain_grad() needs a tensor that requires gradients. Received: a tensor with "
+                               "requires_grad=False. Pass requires_grad=True to ac.tensor(), and compute the "
+                               "tensor outside no_grad().")
+        if self._node is not None:
+            self._node.retains_grad = True
 
     __eq__ = comparison("equal")  # type: ignore[assignment]
     __ne__ = comparison("not_equal")  # type: ignore[assignment]
