@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments.modules import NoAttributeError
 from ..arguments.serialization import add_plain
 from ..kernels import device as devices
 from ..operators import arith, elementwise, select
@@ -108,6 +109,9 @@ class Tensor(ArrayMethods):
     @property
     def T(self) -> "Tensor":  # noqa: N802 (NumPy's name)
         return self.transpose()
+
+    def __getattr__(self, name: str) -> Any:
+        raise NoAttributeError(self, name)
 
     def __len__(self) -> int:
         return len(self.data)

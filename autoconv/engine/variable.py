@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments.modules import NoAttributeError
 from ..arguments.serialization import Configurable, get_registry
 from ..files import allowance
 from ..kernels import device as devices
@@ -141,6 +142,9 @@ class Stateful(Configurable):
     """An object with variables, whose values can be read, written, and replaced in a `with` block."""
 
     name: str
+
+    def __getattr__(self, name: str) -> Any:
+        raise NoAttributeError(self, name)
 
     @property
     def variables(self) -> list[Variable]:
