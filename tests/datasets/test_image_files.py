@@ -447,8 +447,9 @@ def test_a_batch_has_numpy(folder):
         np.testing.assert_array_equal(images[0].numpy().astype("uint8"), images.astype("uint8")[0])
 
 
-@pytest.mark.parametrize(("name", "advice"), {"shuffle": "Pass shuffle=True to", "batch": "Pass batch_size to", "repeat":
-                                              "Pass epochs to fit", "as_numpy_iterator": "Use a for loop"}.items())
+@pytest.mark.parametrize(("name", "advice"), {
+    "shuffle": "Pass shuffle=True to", "batch": "Pass batch_size to", "repeat": "Pass epochs to fit",
+    "as_numpy_iterator": "Use a for loop"}.items())
 def test_what_to_use_for_other_methods_of_tf_data(folder, name, advice):
     with pytest.raises(AttributeError, match=rf"'ImageDataset' object has no attribute '{name}'\. {advice}"):
         getattr(dataset(folder), name)
