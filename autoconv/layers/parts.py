@@ -51,6 +51,8 @@ def find_parts(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> lis
              if type(value) not in _PLAIN and isinstance(value, types) and name not in NO_PARTS]
     while stack:
         value = stack.pop()
+        if type(value) in _PLAIN:
+            continue
         if isinstance(value, kinds):
             parts.setdefault(id(value), value)
         elif id(value) in seen_ids:
