@@ -68,30 +68,18 @@ def activate_grad(x, dy, dx, activation):
     _run(KERNELS[f"{activation}_grad"], x, dy, dx)
 
 
-@kernel("(int64, const T[::1], T, T[::1])")
-def _leaky_relu(count, x, negative_slope, y):
-    i = global_index()
-    if i < count:
-        a = load(x, i)
-        store(y, i, a if a > type(a)(0) else negative_slope * a)
-
-
 @kernel("(int64, const T[::1], const T[::1], T, T[::1])")
-def _leaky_relu_grad(count, x, dy, negative_slope, dx):
+def _leaky_relu(count, x, a, negative_slope, y):
     i = global_index()
     if i < count:
-        a, g = load(x, i), load(dy, i)
-        store(dx, i, g if a > type(a)(0) else negative_slope * g)
+        value = load(a, i)
+        is_positive = load(x, i) > y.dtype.type(0)
+        store(y, i, value if is_positive else negative_slope * value)
 
 
-def leaky_relu(x, negative_slope, y):
-    """y = x if x > 0, else negative_slope x."""
-    _leaky_relu(x.size, x, negative_slope, y)
-
-
-def leaky_relu_grad(x, dy, negative_slope, dx):
-    """dx = dy if x > 0, else negative_slope dy."""
-    _leaky_relu_grad(x.size, x, dy, negative_slope, dx)
+def leaky_relu(x, a, negative_slope, y):
+    """y = a if x > 0, else negative_slope a. In the forward pass a is x, in the backward pass a is dy."""
+    _leaky_relu(x.size, x, a, negative_slope, y)
 
 
 @inline
