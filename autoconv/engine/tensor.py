@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from functools import partial, wraps
 from numbers import Real
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -110,8 +110,9 @@ class Tensor(ArrayMethods):
     def T(self) -> "Tensor":  # noqa: N802 (NumPy's name)
         return self.transpose()
 
-    def __getattr__(self, name: str) -> Any:
-        raise NoAttributeError(self, name)
+    if not TYPE_CHECKING:  # mypy still reports unknown attributes
+        def __getattr__(self, name: str) -> NoReturn:
+            raise NoAttributeError(self, name)
 
     def __len__(self) -> int:
         return len(self.data)

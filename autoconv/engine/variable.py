@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -143,8 +143,9 @@ class Stateful(Configurable):
 
     name: str
 
-    def __getattr__(self, name: str) -> Any:
-        raise NoAttributeError(self, name)
+    if not TYPE_CHECKING:
+        def __getattr__(self, name: str) -> NoReturn:
+            raise NoAttributeError(self, name)
 
     @property
     def variables(self) -> list[Variable]:

@@ -7,7 +7,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -62,8 +62,8 @@ class ImageDataset:
         self.on_unreadable: Callable[[str, str], None] | None = None
         self._decoding = decoding
         self._cached: dict[int, np.ndarray] | None = None  # samples by file number, yielded instead of decoded images
-        self._sample: Any = self.image_shape, np.float32  # shape and dtype of a sample
-        self._functions: tuple[Callable[..., Any], ...] = ()  # functions of `map`, applied to each batch
+        self._sample: tuple[tuple[int, ...], Any] = (self.image_shape, np.float32)  # shape and dtype of a sample
+        self._functions: tuple[Callable, ...] = ()  # functions of `map`, applied to each batch
         self._limit: int | None = None  # batches per epoch
         self._shuffle = shuffle
         self._seed = seed
@@ -78,7 +78,7 @@ class ImageDataset:
         batches = -(-count // (self.batch_size or 1))
         return batches if self._limit is None else min(batches, self._limit)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         raise NoAttributeError(self, name)
 
     def __repr__(self) -> str:
@@ -98,8 +98,8 @@ class ImageDataset:
         dataset._limit = len(self) if count == -1 else min(len(self), count)
         return dataset
 
-    def map(self, map_func: Callable[..., Any], num_parallel_calls: Any = None,
-            deterministic: Any = None) -> "ImageDataset":
+    def map(self, map_func: Callable[..., Any], num_parallel_calls: object = None,
+            deterministic: object = None) -> "ImageDataset":
         """Returns a copy that yields `map_func(images, labels)`, or `map_func(images)` without labels, for each batch.
 
         `map_func` receives arrays, runs without a gradient tape, and may call layers. It returns what a batch may be:
@@ -109,7 +109,7 @@ class ImageDataset:
         dataset._functions = *self._functions, map_func
         return dataset
 
-    def prefetch(self, buffer_size: Any = None) -> "ImageDataset":
+    def prefetch(self, buffer_size: object = None) -> "ImageDataset":
         """Returns this dataset, because threads always decode the next batches in advance."""
         return self
 
