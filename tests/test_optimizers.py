@@ -335,3 +335,48 @@ def test_learning_rate_can_be_set():
     w = ac.Variable([0.0], dtype="float64")
     optimizer.apply([np.ones(1)], [w])
     np.testing.assert_allclose(w.numpy(), -1.0)
+
+
+# Tensors that are no variables
+
+
+@pytest.mark.parametrize("make", [lambda: optim.Adam(0.1), lambda: optim.SGD(0.1, momentum=0.9, weight_decay=0.1),
+                                  lambda: optim.RMSprop(0.1, clipnorm=0.5, use_ema=True)])
+def test_a_tensor_takes_the_same_steps_as_a_variable(make):
+    values = np.array([1.0, -2.0, 3.0], "float32")
+    tensor, variable = ac.tensor(values, requires_grad=True), ac.Variable(values)
+    for weight in (tensor, variable):
+        optimizer = make()
+        for _ in range(5):
+            optimizer.zero_grad()
+            ((weight - 0.5) ** 2).sum().backward()
+            optimizer.apply_gradients([(weight.grad, weight)])
+        assert weight.requires_grad
+    np.testing.assert_array_equal(tensor.numpy(), variable.numpy())
+    assert (tensor.numpy() != values).all()
+
+
+def test_tensors_that_an_optimizer_cannot_update():
+    weight = ac.tensor([1.0, 2.0], requires_grad=True)
+    (weight * weight).sum().backward()
+    for other, message in ((ac.tensor([1.0, 2.0]), r"with requires_grad=False, of shape \(2,\)"),
+                           (weight * 2, r"the result of an operation on tensors, of shape \(2,\)")):
+        with pytest.raises(ValueError, match=message):
+            optim.Adam().apply([weight.grad], [other])
+    with pytest.raises(TypeError, match=r"Received: ndarray\. Create the tensor"):
+        optim.Adam().apply([weight.grad], [weight.numpy()])
+    with pytest.raises(TypeError, match=r"Received: one tensor. Call apply\(\[gradient\], \[tensor\]\)"):
+        optim.Adam().apply(weight.grad, weight)
+    with pytest.raises(ValueError, match=r"for each of the 2 parameters\. Received: 1 gradients"):
+        optim.Adam().apply([weight.grad], [weight, ac.tensor([1.0], requires_grad=True)])
+
+
+def test_zero_grad_of_an_optimizer():
+    weight, optimizer = ac.tensor([1.0], requires_grad=True), optim.SGD(0.1)
+    optimizer.zero_grad()  # nothing to clear yet
+    for expected in (2.0, 4.0):
+        (weight * 2).sum().backward()
+        assert weight.grad.item() == expected  # gradients add up
+    optimizer.apply([weight.grad], [weight])
+    optimizer.zero_grad()
+    assert weight.grad is None

@@ -60,7 +60,7 @@ class NoAttributeError(AttributeError):
 
     def __str__(self) -> str:
         public = [each for each in dir(type(self._owner)) if not each.startswith("_")]
-        advice = outside.answer(self._name) or suggestion(self._name, public)
+        advice = outside.answer(self._name, type(self._owner).__name__) or suggestion(self._name, public)
         return f"{type(self._owner).__name__!r} object has no attribute {self._name!r}.{self._hint}{advice}"
 
     def __reduce__(self) -> Any:

@@ -1,4 +1,8 @@
-"""Names of Keras that autoconv lacks. The error for such a name states the reason or an alternative."""
+"""Names of Keras, TensorFlow and PyTorch that autoconv lacks. The error for such a name states the reason or an
+alternative.
+"""
+
+import sys
 
 import numpy as np
 
@@ -74,7 +78,7 @@ _INSTEAD = {
     "Use utils.plot_model, which draws the same graph": "model_to_dot",
     "Use models.load_model for Keras's files, and Model.from_config for configurations": "KerasFileEditor",
     "Use formats.to_onnx or the command `autoconv export` to write files for other programs": "export",
-    "Use the method to('cuda') of a model or a tensor": "device",
+    "Use to('cuda') or to('cpu') of a model or a tensor": "device cuda cpu",
     "Layers choose unique names themselves. Pass name= to a layer to choose its name": "get_uid",
     "Use np.result_type, which returns the dtype in which NumPy computes": "result_type",
     "Keras has this module only for compatibility with older versions": "legacy",
@@ -86,7 +90,7 @@ _INSTEAD = {
     "Use a slice such as x[1:3] to read a part of a tensor, and ops.where or ops.concatenate to combine tensors":
         """slice slice_update scatter scatter_update get_item segment_max segment_min segment_prod segment_sum""",
     "Use reshape and transpose to rearrange the elements":
-        "depth_to_space space_to_depth fold unfold rearrange view extract_patches",
+        "depth_to_space space_to_depth fold unfold rearrange view permute extract_patches",
     "Use ops.one_hot, then ops.max": "multi_hot",
     "Use ops.where to avoid a division by 0": "divide_no_nan",
     "Use layers.RMSNormalization": "rms_normalization",
@@ -95,19 +99,48 @@ _INSTEAD = {
     "Use ops.image.affine_transform or ops.image.resize": "map_coordinates scale_and_translate",
     "The only colour conversion is ops.image.rgb_to_grayscale": "hsv_to_rgb rgb_to_hsv",
     "The only error function is ops.erf": "erfc erfinv",
+    "Call backward() of the loss. The attribute grad of each weight is then its gradient": "GradientTape",
+    "Steps are compiled without a decorator": "function",
+    "Use ops.cast": "astype float double half int long",
+    "Use ops.expand_dims": "unsqueeze",
+    "Use ac.tensor(x.detach()) for a copy": "clone",
+    "Use the property size or shape without parentheses": "numel",
+    "Pass requires_grad=True to ac.tensor": "requires_grad_",
+    "A tensor's values do not change. Use a Variable, which has assign, assign_add and assign_sub":
+        "assign assign_add assign_sub zero_ fill_ copy_ add_ sub_ mul_ div_",
+    "Call retain_grad() before backward() to read the gradient of a tensor": "register_hook",
+    "Use trainable_weights, or weights for all": "parameters named_parameters",
+    "Pass training=True or training=False when you call the model": "train eval",
+    "Define call(self, x, training=False)": "forward",
+    "Use formats.to_torch_state_dict(model) and formats.from_torch_state_dict(model, state)":
+        "state_dict load_state_dict",
+    "Call apply(gradients, weights) after backward()": "step minimize",
+    "Use layers.Layer or Model as the base class": "Module",
+    "Use layers.Dense": "Linear",
+    "Use ac.tensor": "from_numpy",
+    "Use utils.set_random_seed": "manual_seed",
+    "Pass shuffle=True to utils.image_dataset_from_directory": "ImageDataset.shuffle",
+    "Pass batch_size to utils.image_dataset_from_directory; None gives single images":
+        "ImageDataset.batch ImageDataset.unbatch",
+    "Pass epochs to fit, which reads the data set once per epoch": "ImageDataset.repeat",
+    "Use a for loop over the data set, whose batches are arrays": "ImageDataset.as_numpy_iterator",
 }
 INSTEAD = {name: advice for advice, names in _INSTEAD.items() for name in names.split()}
 
 
-def answer(name: str, module: str = "") -> str:
-    """Returns advice for the error about a name of Keras that `module` lacks: the reason, or what
-    to use instead. For an array function, advises to use NumPy's. Returns "" for all other names.
+def answer(name: str, owner: str = "") -> str:
+    """Returns advice for the error about a name that `owner`, a module or class, lacks: the reason, or what
+    to use instead: for a tensor's method, the function of `ops`, for an array function, NumPy's. Returns "" for
+    all other names.
     """
+    name = f"{owner}.{name}" if f"{owner}.{name}" in INSTEAD else name
     if name in REASON:
         return f" {REASON[name]}."
     if name in INSTEAD:
         return f" {INSTEAD[name]}."
-    if module.startswith("autoconv.ops") and callable(getattr(np, name, None)):
+    if owner in ("Tensor", "Variable") and callable(vars(sys.modules["autoconv.ops"]).get(name)):
+        return f" Use ops.{name}."
+    if owner.startswith("autoconv.ops") and callable(getattr(np, name, None)):
         return (" autoconv.ops has only the functions that convolutional nets use. "
                 f"Use np.{name} on x.numpy(). NumPy computes no gradients.")
     return ""

@@ -33,8 +33,9 @@ def walk_back(root: Tensor, gradient: Tensor) -> None:
         _, key, t = heapq.heappop(pending)
         dy = gradients.pop(key)
         node = t._node
-        if node is None:
+        if node is None or node.retains_grad:
             t.grad = dy if t.grad is None else dy + t.grad
+        if node is None:
             continue
         if node.part is not None:
             node.part.recompute()
@@ -230,7 +231,7 @@ RULES: dict[str, Rule] = {
     "tanh": _slope(lambda x, y: 1.0 - y * y), "sigmoid": _slope(lambda x, y: y * (1.0 - y)),
     "silu": _slope(lambda x, y: y + apply(activations.sigmoid, x) * (1.0 - y)),
     "hard_silu": _slope(_hard_silu), "softmax": _softmax, "log_softmax": _softmax,
-    **dict.fromkeys(("relu", "relu6", "hard_sigmoid", "abs", "clip", "dropout"), _diagonal),
+    **dict.fromkeys(("relu", "leaky_relu", "relu6", "hard_sigmoid", "abs", "clip", "dropout"), _diagonal),
     **dict.fromkeys(("sum", "mean", "getitem", "reshape", "transpose", "cast", "avg_pool2d"), _linear),
     **dict.fromkeys(("maximum", "minimum", "where"), _chosen),
     "pad": lambda node, y, dy: (dy[tuple(slice(before, before + n) for (before, _), n in zip(

@@ -23,15 +23,17 @@ _order = count()
 class TapeNode:
     """One entry of the tape: the op, the tensors and parameters that it was called with, and the function
     that computes these tensors' gradients from the output's gradient. `ends_in_relu` is true if that
-    function accepts a `Masked` gradient. `part` is the dropped part that the node belongs to, or None.
+    function accepts a `Masked` gradient. `retains_grad` is true if the backward pass stores the output's
+    gradient in its `.grad`. `part` is the dropped part that the node belongs to, or None.
     """
 
-    __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order", "parameters", "part")
+    __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order", "parameters", "part", "retains_grad")
 
     def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], backward: Callable, parameters: dict[str, Any],
                  ends_in_relu: bool = False) -> None:
         self.op, self.inputs, self.backward, self.order = op, inputs, backward, next(_order)
         self.parameters, self.ends_in_relu = parameters, ends_in_relu
+        self.retains_grad = False
         self.part: DroppedPart | None = None
 
 
@@ -166,6 +168,9 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
         if node.backward is None:
             raise RuntimeError("This graph was freed by an earlier backward(). Compute the result "
                                "again before you call backward() again.")
+        if node.retains_grad:
+            gradient = _sum(t, *gradient) if isinstance(gradient, tuple) else gradient
+            _store_gradient(t, gradient)
         output_gradients = gradient if isinstance(gradient, tuple) else (gradient,)
         with check_recording(f"{node.op.name}'s gradient", output_gradients) as results:
             grads = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient,
@@ -184,11 +189,13 @@ def _array(gradient: Any) -> Any:
 
 
 def _ends_in_relu(t: Tensor) -> bool:
-    """Whether t is the result of an op that ends in a ReLU, or a view of such a result."""
+    """Whether t is the result of an op that ends in a ReLU, or a view of such a result, and none of these results
+    retains its gradient, which must not be Masked.
+    """
     node = t._node
-    while node is not None and node.op.view and node.inputs:
+    while node is not None and node.op.view and node.inputs and not node.retains_grad:
         node = node.inputs[0]._node if node.inputs[0] is not None else None
-    return node is not None and node.ends_in_relu
+    return node is not None and node.ends_in_relu and not node.retains_grad
 
 
 def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:

@@ -7,10 +7,11 @@ from contextvars import ContextVar
 from functools import partial, wraps
 from numbers import Real
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from ..arguments.modules import NoAttributeError
 from ..arguments.serialization import add_plain
 from ..kernels import device as devices
 from ..operators import arith, elementwise, select
@@ -74,6 +75,10 @@ class Tensor(ArrayMethods):
                  "logits", "requires_grad")
     _functions = FUNCTIONS
     __hash__ = object.__hash__  # hashes by identity, although == compares elements
+    # An optimizer reads these attributes of the tensors that it updates. Each variable has its own.
+    name = ""
+    path = "tensor"
+    constraint: Any = None
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
         if data.dtype.kind == "c":
@@ -104,6 +109,10 @@ class Tensor(ArrayMethods):
     @property
     def T(self) -> "Tensor":  # noqa: N802 (NumPy's name)
         return self.transpose()
+
+    if not TYPE_CHECKING:  # mypy still reports unknown attributes
+        def __getattr__(self, name: str) -> NoReturn:
+            raise NoAttributeError(self, name)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -215,8 +224,9 @@ class Tensor(ArrayMethods):
         """Computes this tensor's gradients with respect to all leaves that require them, adds each
         to the leaf's `.grad`, and frees the tape.
 
-        `gradient`, of this tensor's shape, is needed unless the tensor has one element. With
-        create_graph, the tape is kept, and each `.grad` is a tensor that has gradients in turn.
+        Gradients add up: clear each `.grad` before the next pass, with `zero_grad()` of a layer or optimizer,
+        or with `tensor.grad = None`. `gradient`, of this tensor's shape, is needed unless the tensor has one
+        element. With create_graph, the tape is kept, and each `.grad` is a tensor that has gradients in turn.
         Raises RuntimeError if the tensor does not require gradients or its tape was freed, and
         NotImplementedError if create_graph is not possible for one of the ops.
         """
@@ -239,6 +249,19 @@ class Tensor(ArrayMethods):
             higher.walk_back(self, Tensor(self.device.asarray(gradient), device=self.device))
         else:
             walk_back([(self, self.device.asarray(gradient))])
+
+    def retain_grad(self) -> None:
+        """Makes the next `backward()` also store the gradient of this tensor, the result of an op, in `.grad`.
+
+        A leaf's gradient is stored in any case. The matching crossentropy is computed from `logits`, so it gives
+        the result of a softmax or sigmoid no gradient. Raises RuntimeError if the tensor requires no gradients.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("retain_grad() needs a tensor that requires gradients. Received: a tensor with "
+                               "requires_grad=False. Pass requires_grad=True to ac.tensor(), and compute the "
+                               "tensor outside no_grad().")
+        if self._node is not None:
+            self._node.retains_grad = True
 
     __eq__ = comparison("equal")  # type: ignore[assignment]
     __ne__ = comparison("not_equal")  # type: ignore[assignment]

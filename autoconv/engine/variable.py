@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from ..arguments.modules import NoAttributeError
 from ..arguments.serialization import Configurable, get_registry
 from ..files import allowance
 from ..kernels import device as devices
@@ -141,6 +142,10 @@ class Stateful(Configurable):
     """An object with variables, whose values can be read, written, and replaced in a `with` block."""
 
     name: str
+
+    if not TYPE_CHECKING:
+        def __getattr__(self, name: str) -> NoReturn:
+            raise NoAttributeError(self, name)
 
     @property
     def variables(self) -> list[Variable]:

@@ -104,10 +104,8 @@ def selu(x: TensorLike) -> Tensor:
 
 def leaky_relu(x: TensorLike, negative_slope: float = 0.2) -> Tensor:
     """x if it is positive, else negative_slope * x. Maas et al., 2013."""
-    x = _tensor(x)
-    if 0 <= negative_slope <= 1:
-        return arrays.maximum(negative_slope * x, x)
-    return arrays.where(x > 0, x, negative_slope * x)
+    refuse_gradient("leaky_relu", negative_slope=negative_slope)
+    return apply(activations.leaky_relu, _floats(x), negative_slope=float(negative_slope))
 
 
 def relu6(x: TensorLike) -> Tensor:

@@ -9,6 +9,7 @@ from ..arguments import names
 
 # attributes whose contents do not belong to the layer
 NO_PARTS = ("_added_losses", "_recipe", "_metrics_wanted", "_nodes", "_weighted_wanted")
+_PLAIN = frozenset({str, int, float, bool, type(None)})  # most attributes; a lookup here is faster than isinstance
 _name_counts: Counter[str] = Counter()
 
 
@@ -47,9 +48,11 @@ def find_parts(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> lis
     parts: dict[int, Any] = {}
     seen_ids: set[int] = set()  # ids of visited lists, tuples and dicts, which may contain themselves
     stack = [value for name, value in reversed(attributes.items())
-             if isinstance(value, types) and name not in NO_PARTS]
+             if type(value) not in _PLAIN and isinstance(value, types) and name not in NO_PARTS]
     while stack:
         value = stack.pop()
+        if type(value) in _PLAIN:
+            continue
         if isinstance(value, kinds):
             parts.setdefault(id(value), value)
         elif id(value) in seen_ids:

@@ -35,6 +35,13 @@ def add_relu(k, a, b):
 
 
 @op(kernels="pointwise")
+def leaky_relu(k, x, negative_slope):
+    """y = x if x > 0, else negative_slope x. At x <= 0, the gradient is negative_slope dy."""
+    return _elementwise(k, x, lambda x, y: k.leaky_relu(x, x, negative_slope, y),
+                        lambda x, dy, dx: k.leaky_relu(x, dy, negative_slope, dx), keeps_result=False)
+
+
+@op(kernels="pointwise")
 def relu6(k, x):
     """y = min(max(x, 0), 6). Only elements with 0 < y < 6 pass the gradient on."""
     return _elementwise(k, x, k.relu6, k.relu6_grad, keeps_result=True)

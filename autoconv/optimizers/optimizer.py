@@ -17,7 +17,7 @@ from ..arguments.shapes import check_count
 from ..engine.tensor import Tensor, no_grad
 from ..engine.variable import Stateful, Variable, preserve_values
 from . import schedules
-from .slots import FlatParameters, Slots, warn_about_missing
+from .slots import FlatParameters, Slots, check_gradients
 
 LearningRate = float | Callable[[int], float]
 
@@ -25,8 +25,7 @@ name_counts: Counter[str] = Counter()
 
 
 class Optimizer(Stateful):
-    """Base class of all optimizers, with learning rate, clipping, weight decay, flat arrays and
-    state.
+    """Base class of all optimizers, with learning rate, clipping, weight decay and state.
 
     `learning_rate` is a number or a function of the number of completed steps (see
     `optim.schedules`). With `weight_decay`, each step first reduces every weight by the fraction
@@ -161,13 +160,13 @@ class Optimizer(Stateful):
         """Whether `build` has been called."""
         return self._storage.flat is not None
 
-    def build(self, parameters: Sequence[Variable]) -> None:
+    def build(self, parameters: Sequence[Tensor]) -> None:
         """Moves the parameters into flat arrays and creates the slots. Later calls may omit some of these parameters
         (their slots are kept) and add them again. Raises ValueError for parameters that the first call did not include.
         """
         self._storage.build(list({id(p): p for p in parameters}.values()), self._first_values())
 
-    def train(self, parameters: Sequence[Variable]) -> None:
+    def train(self, parameters: Sequence[Tensor]) -> None:
         """Builds the optimizer before its first step; later calls change the set of trained parameters."""
         if not self.built:
             self.build(parameters)
@@ -211,7 +210,7 @@ class Optimizer(Stateful):
             variables.update(self._storage.variables(self.slot_order(), self.name))
         return variables
 
-    def get_state(self, parameters: Sequence[Variable] | None = None) -> dict[str, np.ndarray]:
+    def get_state(self, parameters: Sequence[Tensor] | None = None) -> dict[str, np.ndarray]:
         """Returns copies of the state by key: "iterations", "learning_rate" unless scheduled, and
         "<slot>/<i>" for parameter i. parameters: the parameters to include, by default all. Raises
         ValueError for a parameter that the optimizer was not built for.
@@ -272,40 +271,44 @@ class Optimizer(Stateful):
 
     # One step.
 
-    def apply(self, gradients: Sequence[Any], parameters: Sequence[Variable] | None = None) -> None:
-        """Runs one step. `gradients` are arrays in the order of the parameters; a parameter whose
-        gradient is None does not change. Raises ValueError if all gradients are None.
+    def apply(self, gradients: Sequence[Any], parameters: Sequence[Tensor] | None = None) -> None:
+        """Runs one step. `gradients` are arrays in the order of the parameters: variables, or tensors created with
+        requires_grad=True. A parameter whose gradient is None does not change. Raises ValueError for other tensors,
+        and if all gradients are None.
         """
-        if not gradients:
+        if isinstance(gradients, Sequence) and not gradients:
             return
-        is_own = self.flat is not None and gradients is self.flat.gradients  # from `fit`, which does not scale its loss
-        gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
-        warn_about_missing(gradients, parameters or (() if self.flat is None else self.flat.parameters))
+        flat: Any = self.flat
+        if flat is None and parameters is None:
+            raise ValueError("The first call of apply() needs the parameters. Call "
+                             "apply(gradients, parameters), or call build(parameters) first.")
+        is_own = flat is not None and gradients is flat.gradients  # from `fit`, which does not scale its loss
+        gradients = check_gradients(gradients, flat.parameters if parameters is None else parameters)
         if parameters is not None:
-            if self.flat is None:
+            if flat is None:
                 self.train(parameters)
             by_id = {id(parameter): gradient for parameter, gradient in zip(parameters, gradients)}
             own_parameters = self.flat.parameters  # type: ignore[union-attr]
             is_subset = by_id.keys() <= {id(parameter) for parameter in own_parameters}
             Optimizer.build(self, own_parameters if is_subset else parameters)  # the device may have changed
-            gradients = [by_id.get(id(parameter)) for parameter in self.flat.parameters]  # type: ignore[union-attr]
-        if self.flat is None:
-            raise ValueError("The first call of apply() needs the parameters. Call "
-                             "apply(gradients, parameters), or call build(parameters) first.")
-        if len(gradients) != len(self.flat.parameters):
-            raise ValueError(f"apply() needs one gradient for each of the {len(self.flat.parameters)} parameters. "
-                             f"Received: {len(gradients)} gradients.")
-        self.flat.collect(gradients)
+            flat = self.flat
+            gradients = [by_id.get(id(parameter)) for parameter in flat.parameters]
+        flat.collect(gradients)
         if self.loss_scale_factor and not is_own:
-            self.flat.gradient /= self.flat.dtype.type(self.loss_scale_factor)
+            flat.gradient /= flat.dtype.type(self.loss_scale_factor)
         count = self.gradient_accumulation_steps
         if not count or self._storage.accumulate(count, is_last=(self._iterations.data.item() + 1) % count == 0):
             self.update({i for i, gradient in enumerate(gradients) if gradient is None})
         elif self.use_ema:
-            self._keep_average(self.flat)
+            self._keep_average(flat)
         self.count_step()
 
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> Tensor:
+    def zero_grad(self) -> None:
+        """Sets `grad` of all parameters of earlier `apply` and `build` calls to None, because gradients add up."""
+        for parameter in self._storage.weights:
+            parameter.grad = None
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Tensor]]) -> Tensor:
         """Calls `apply` with (gradient, variable) pairs, as in Keras. Returns the number of completed steps."""
         gradients, parameters = zip(*grads_and_vars)
         self.apply(gradients, parameters)
@@ -315,9 +318,9 @@ class Optimizer(Stateful):
                         trainable_variables: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
         """Returns the weights and optimizer variables after a step from the given values. Changes no variable."""
         if self.flat is None:
-            raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built. Call "
-                             "build(parameters) first.")
-        weights, variables = self.flat.parameters, self.variables
+            raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built. Call build(parameters).")
+        weights: Any = self.flat.parameters
+        variables = self.variables
         with self.holding(trainable_variables=(weights, trainable_variables),
                           optimizer_variables=(variables, optimizer_variables)):
             self.apply(grads)
@@ -328,9 +331,8 @@ class Optimizer(Stateful):
         return loss * self.loss_scale_factor if self.loss_scale_factor else loss
 
     def update(self, missing: AbstractSet[int] = frozenset()) -> None:
-        """Clips the gradients in `flat`, then updates parameters and slots. Uses only kernels,
-        which can be recorded if the optimizer is `recordable`. Does not count the step. missing:
-        the numbers of parameters to leave unchanged.
+        """Clips the gradients in `flat`, then updates parameters and slots, with kernels that can be recorded if the
+        optimizer is `recordable`. Does not count the step. missing: the numbers of parameters to leave unchanged.
         """
         flat: Any = self.flat
         old_values = [(part, np.array(flat.device.numpy(part))) for array in (flat.data, *self._storage.arrays.values())
@@ -371,11 +373,9 @@ class Optimizer(Stateful):
     def update_step(self, *args: Any, **kwargs: Any) -> None:
         """Updates one weight if called as `update_step(gradient, variable, learning_rate)`, or all
         weights in the flat arrays if called as `update_step(k, flat, rate, decay_factor)`. A custom
-        optimizer overrides it with either signature.
-
-        `k` provides the kernels. `rate` is the step size, and `decay_factor` the fraction of a
-        weight that weight decay leaves. Both are numbers. During a recording, they are placeholders
-        that only kernels can read.
+        optimizer overrides it with either signature. `k` provides the kernels. `rate` is the step size,
+        and `decay_factor` the fraction of a weight that weight decay leaves. Both are numbers. During a
+        recording, they are placeholders that only kernels can read.
         """
         if len(args) + len(kwargs) == 3:
             self._update_one(*args, **kwargs)
@@ -409,11 +409,11 @@ class Optimizer(Stateful):
         """Returns the fraction of each weight that remains after the next step's weight decay."""
         return 1.0 - self._rate() * (self.weight_decay or 0.0)
 
-    def _is_excluded(self, parameter: Variable) -> bool:
+    def _is_excluded(self, parameter: Tensor) -> bool:
         ids, patterns = self._decay_exclusions
         return id(parameter) in ids or any(re.search(pattern, parameter.path) for pattern in patterns)
 
-    def exclude_from_weight_decay(self, var_list: Sequence[Variable] | None = None,
+    def exclude_from_weight_decay(self, var_list: Sequence[Tensor] | None = None,
                                   var_names: Sequence[str] | None = None) -> None:
         """Excludes these weights from decay, and weights whose path contains a pattern of
         `var_names`. Raises ValueError once the optimizer is built.

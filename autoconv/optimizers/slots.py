@@ -22,7 +22,7 @@ class FlatParameters:
     ValueError if the parameters differ in dtype or device.
     """
 
-    def __init__(self, parameters: Sequence[Variable]) -> None:
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
         self.parameters = list(parameters)
         kinds = {(p.dtype, p.device) for p in self.parameters}
         if len(kinds) != 1:
@@ -89,8 +89,24 @@ class FlatParameters:
                     copy(p.constraint(Tensor(view, device=self.device)).data, view)
 
 
-def warn_about_missing(gradients: Sequence[Any], parameters: Sequence[Variable]) -> None:
-    """Warns about parameters without a gradient. Raises ValueError if no parameter has a gradient."""
+def check_gradients(gradients: Sequence[Any], parameters: Sequence[Tensor]) -> list[Any]:
+    """Returns the gradients' arrays. Warns about parameters without a gradient. Raises ValueError if no
+    parameter has a gradient, and for tensors that an optimizer cannot update.
+    """
+    if isinstance(parameters, Tensor):
+        raise TypeError("apply() needs a list of gradients and a list of tensors. Received: one tensor. Call "
+                        "apply([gradient], [tensor]).")
+    if len(gradients) != len(parameters):
+        raise ValueError(f"apply() needs one gradient for each of the {len(parameters)} parameters. "
+                         f"Received: {len(gradients)} gradients.")
+    for p in parameters:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"An optimizer updates only variables and tensors. Received: {type(p).__name__}. Create "
+                            "the tensor with ac.tensor(values, requires_grad=True).")
+        if not isinstance(p, Variable) and (not p.requires_grad or p._node is not None):
+            kind = "a tensor with requires_grad=False" if p._node is None else "the result of an operation on tensors"
+            raise ValueError("An optimizer updates only variables, and tensors that were created with "
+                             f"ac.tensor(values, requires_grad=True). Received: {kind}, of shape {p.shape}.")
     missing = [i for i, gradient in enumerate(gradients) if gradient is None]
     if missing and len(missing) == len(gradients):
         raise ValueError("No gradients provided for any variable.")
@@ -98,6 +114,7 @@ def warn_about_missing(gradients: Sequence[Any], parameters: Sequence[Variable])
         names = [parameters[i].name or i if i < len(parameters) else i for i in missing]
         warnings.warn(f"Gradients do not exist for variables {names}, which stay as they are. Is "
                       "each of them used in the loss?", stacklevel=4)
+    return [gradient.data if isinstance(gradient, Tensor) else gradient for gradient in gradients]
 
 
 class Slots:
@@ -109,10 +126,10 @@ class Slots:
         self.flat: FlatParameters | None = None
         self.arrays: dict[str, Any] = {}
         self.is_swapped = False  # whether averages and weights are exchanged
-        self.weights: list[Variable] = []  # all weights that the optimizer was built for, in their original order
+        self.weights: list[Tensor] = []  # all weights that the optimizer was built for, in their original order
         self._inactive_slots: dict[int, dict[str, np.ndarray]] = {}  # slots of excluded weights, by weight number
 
-    def build(self, parameters: Sequence[Variable], first_values: Mapping[str, float]) -> None:
+    def build(self, parameters: Sequence[Tensor], first_values: Mapping[str, float]) -> None:
         """Builds the flat arrays of the weights and creates the slots. Later calls may exclude some
         of the weights and include them again, also on another device. Raises ValueError for weights
         that the first call did not include.
@@ -147,7 +164,7 @@ class Slots:
         """Returns each weight's part of a slot."""
         return self.flat.split(self.arrays[name])  # type: ignore[union-attr]
 
-    def _lay_out(self, parameters: Sequence[Variable], first_values: Mapping[str, float]) -> None:
+    def _lay_out(self, parameters: Sequence[Tensor], first_values: Mapping[str, float]) -> None:
         """Builds the flat arrays of these weights and their slots. Keeps copies of all other weights' slots."""
         slots = self.copy_slots()
         self.flat = FlatParameters(parameters)
@@ -172,7 +189,7 @@ class Slots:
         return self._inactive_slots | {number: {name: np.array(device.numpy(each[i])) for name, each in parts.items()}
                                        for i, number in enumerate(self.numbers())}
 
-    def copy_state(self, parameters: Sequence[Variable], names: Sequence[str]) -> dict[str, np.ndarray]:
+    def copy_state(self, parameters: Sequence[Tensor], names: Sequence[str]) -> dict[str, np.ndarray]:
         """Copies the slots `names` of these weights. The key is "<slot>/<i>" with the index i in `parameters`."""
         numbers = {id(parameter): number for number, parameter in enumerate(self.weights)}
         slots = self.copy_slots()

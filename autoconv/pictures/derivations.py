@@ -319,6 +319,11 @@ def _power(step: Derivation) -> Derivation:
     return _function(step, f"x ** {exponent:g}", lambda x: x**exponent)
 
 
+def _leaky_relu(step: Derivation) -> Derivation:
+    slope = step.result.parameters["negative_slope"]
+    return _function(step, f"x if x > 0, else {slope:g} x", lambda x: x if x > 0 else slope * x)
+
+
 def _clip(step: Derivation) -> Derivation:
     low, high = (step.result.parameters.get(name) for name in ("x_min", "x_max"))
     return _function(step, f"x, but at least {low} and at most {high}", lambda x: np.clip(x, low, high))
@@ -339,6 +344,6 @@ RULES: dict[str, Callable[[Derivation], Derivation | None]] = {
     "conv2d": _convolution, "depthwise_conv2d": _convolution, "max_pool2d": _pool, "avg_pool2d": _pool,
     "dense": _dense, "matmul": _dense, "sum": _reduction, "mean": _reduction, "max": _reduction,
     "batch_norm": _batch_norm, "softmax": _softmax,
-    **dict.fromkeys(COPIES, _moved), "concatenate": _concatenate, "where": _where, "power": _power, "clip": _clip,
+    **dict.fromkeys(COPIES, _moved), "concatenate": _concatenate, "where": _where, "power": _power, "clip": _clip, "leaky_relu": _leaky_relu,
     "identity": _copy, "cast": _copy, **dict.fromkeys(BINARY, _arithmetic),
     **{op: partial(_function, words=words, function=function) for op, (words, function) in UNARY.items()}}

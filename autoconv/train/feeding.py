@@ -86,7 +86,8 @@ def prepare_data(model: Model, x: Any, y: Any = None, sample_weight: Any = None,
         if value is not None:
             raise ValueError(f"When providing `x` as a {type(x).__name__}, `{name}` should not be "
                              f"passed. Include `{name}` in the batches of `x`.")
-    return Stream(x, lambda batch: prepare(*batch_parts(batch)), ranks=model.ranks if targets else ALONE, **order)
+    return Stream(x, lambda batch: replace(prepare(*batch_parts(batch)), is_tuple=isinstance(batch, tuple | list)),
+                  ranks=model.ranks if targets else ALONE, **order)
 
 
 def training_and_validation(
@@ -95,13 +96,14 @@ def training_and_validation(
 ) -> tuple[Data | Stream, Data | Stream | None]:
     """Checks and returns the training and validation data. Class weights apply only to training."""
     tests = validation_data
-    is_arrays = isinstance(tests, tuple | list)
-    if tests is not None and not is_stream(tests) and (not is_arrays or len(tests) not in (2, 3)):
+    is_batches = tests is not None and is_stream(tests)
+    parts = tests if isinstance(tests, tuple | list) else (tests,)
+    if tests is not None and not is_batches and len(parts) not in ((2, 3) if _wants_targets(model) else (1, 2, 3)):
         raise ValueError("validation_data must be (x, y) or (x, y, sample_weight), or an iterable of batches. "
-                         f"Received: {f'{len(tests)} items' if is_arrays else type(tests).__name__}.")
+                         f"Received: {type(tests).__name__ if parts is not tests else f'{len(tests)} items'}.")
     data = prepare_data(model, x, y, sample_weight, class_weight, **order)
     if tests is not None:
-        return data, prepare_data(model, *tests) if is_arrays else prepare_data(model, tests, peek=True)
+        return data, prepare_data(model, tests, peek=True) if is_batches else prepare_data(model, *parts)
     if not share:
         return data, None
     if isinstance(data, Stream):

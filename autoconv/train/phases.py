@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments.batches import pack_x_y_sample_weight
 from ..engine.symbolic import flatten
 from ..engine.tape import walk_back
 from ..engine.tensor import Tensor, enter_formula, no_grad
@@ -42,7 +43,7 @@ def run_own_step(space: Workspace) -> None:
     x, kind, model = _inputs(space), space.work.kind, space.model
     if kind == "predict":
         with no_grad():
-            space.structure = model.predict_step((x,))
+            space.structure = model.predict_step((x,) if space.is_tuple else pack_x_y_sample_weight(x))
         space.outputs = flatten(space.structure)
         return
     tensors: list[Tensor | None] = []
@@ -52,17 +53,20 @@ def run_own_step(space: Workspace) -> None:
         dtype = model.dtype if array is None or array.dtype.kind == "f" else array.dtype
         tensors.append(None if array is None else Tensor(space.device.array(array, dtype), device=space.device))
     y, weights, is_multi = tensors[: len(space.y)], tensors[len(space.y) :], len(space.y) > 1
-    parts = [x] if y == [None] else [x, y if is_multi else y[0]]
-    if len(parts) == 2 and any(weight is not None for weight in weights):
-        parts.append(weights if is_multi else weights[0])
+    if y == [None]:
+        data = (x,) if space.is_tuple else pack_x_y_sample_weight(x)
+    else:
+        has_weights = any(weight is not None for weight in weights)
+        data = pack_x_y_sample_weight(x, y if is_multi else y[0],
+                                      None if not has_weights else weights if is_multi else weights[0])
     model._trainer.running.kind = kind
     if kind == "train":
         with enter_formula(f"train_step of {model.name!r}"):
-            logs = model.train_step(tuple(parts))
+            logs = model.train_step(data)
         space.work.sums.take(logs)  # type: ignore[union-attr]
         return
     with no_grad():
-        space.work.sums.take(model.test_step(tuple(parts)))  # type: ignore[union-attr]
+        space.work.sums.take(model.test_step(data))  # type: ignore[union-attr]
 
 
 def forward(space: Workspace) -> None:

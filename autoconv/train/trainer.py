@@ -104,10 +104,11 @@ class Trainer:
         self.running, self.stop_training = Running(), False
 
     def get_compile_config(self) -> JsonObject | None:
-        """Returns compile()'s arguments as plain data; None if compile() was not called. Raises
-        ValueError for objects without a name, such as a lambda.
+        """Returns compile()'s arguments as plain data. Returns None if compile() was not called, and for a class
+        that overrides compile() but not compile_from_config(). Raises ValueError for objects without a name.
         """
-        return compiled.to_config(self)
+        is_own = self._has_own_compile and type(self.model).compile_from_config is Trainer.compile_from_config
+        return None if is_own else compiled.to_config(self)
 
     def compile_from_config(self, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> None:
         """Calls compile() with a config. `custom_objects` maps names to classes and functions."""
@@ -216,7 +217,7 @@ class Trainer:
         trains = work.optimizer is not None and work.optimizer.built
         key = (part.samples, *(a.shape[1:] for a in data.x),
                *((a is None, a is not None and a.shape[1:]) for a in (*data.y, *data.weights)),
-               model.device, data.form, trains, part.shards, work.ranks)
+               model.device, data.form, work.own_method is not None and data.is_tuple, trains, part.shards, work.ranks)
         return self.running.steps.get(work.kind, key, partial(Step, model, work, data, part.samples, part.shards))
 
     def _work(self, kind: str, optimizer: Any = None) -> Work:
@@ -245,10 +246,19 @@ class Trainer:
 
     def _check_compiled(self, method: str) -> None:
         if self.optimizer is None:
-            raise ValueError(f"Call compile() before {method}(), e.g. model.compile('adam', "
-                             "'sparse_categorical_crossentropy', metrics=['accuracy']).")
+            example = (f". The method compile() of {type(self.model).__name__} must call super().compile()."
+                       if self._has_own_compile else
+                       ", e.g. model.compile('adam', 'sparse_categorical_crossentropy', metrics=['accuracy']).")
+            raise ValueError(f"Call compile() before {method}(){example}")
+
+    @property
+    def _has_own_compile(self) -> bool:
+        """Whether the model's class overrides `compile`, whose arguments may then be several optimizers."""
+        return type(self.model).compile is not Trainer.compile
 
     def _build_optimizer(self) -> None:
+        if self._has_own_compile and find_override(self.model, "train") == "train_step":
+            return  # the class may have its own optimizers; otherwise `apply` builds the optimizer
         parameters = self.model.trainable_weights
         if parameters:
             with kernel_lock:  # no step may be recorded while the weights are moved

@@ -25,13 +25,14 @@ class Data:
     """Inputs x, targets y and sample weights: three lists of arrays (N, ...), one array per input or output of a model.
 
     x and y may also be GPU arrays; missing arrays are None. `form` converts a list of inputs to the
-    structure that the model's call expects.
+    structure that the model's call expects. `is_tuple` is true for a batch of an iterable that is a tuple or list.
     """
 
     x: list[Any]
     y: list[Any]
     weights: list[Any]
     form: Callable[[list[Any]], Any]
+    is_tuple: bool = False
 
     def __len__(self) -> int:
         return len(self.x[0])
@@ -51,7 +52,7 @@ class Data:
         def cut(arrays: list[Any]) -> list[Any]:
             return [None if a is None else a[start:stop] for a in arrays]
 
-        return Data(cut(self.x), cut(self.y), cut(self.weights), self.form)
+        return Data(cut(self.x), cut(self.y), cut(self.weights), self.form, self.is_tuple)
 
 
 class Batch(NamedTuple):

@@ -43,6 +43,7 @@ class Workspace:
     def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float,
                  reasons: dict[str, str | None]) -> None:
         self.model, self.work, self.form, self.device = model, work, like.form, model.device
+        self.is_tuple = like.is_tuple
         self.ranks, self.shards, self.reasons = work.ranks, shards, reasons
         self.goals = {goal.output: goal for goal in work.goals}
         self.samples = samples

@@ -75,13 +75,34 @@ def shuffle_files(files: Files, seed: int) -> Files:
                  else files.labels[order], files.class_names)
 
 
-def split(files: Files, fraction: float | None, subset: str | None) -> list[Files]:
-    """Returns the requested subset in a list, or [training, validation] for "both"."""
-    if not fraction:
-        return [files]
-    cut = len(files.paths) - int(fraction * len(files.paths))
-    parts = {"training": files.rows(0, cut), "validation": files.rows(cut, len(files.paths))}
-    return list(parts.values()) if subset == "both" else [parts[subset or ""]]
+def split(files: Files, directory: str | os.PathLike, fraction: float | None, subset: str | None,
+          shuffle: bool, seed: int) -> list[Files]:
+    """Returns the requested subset of a folder's files in a list, or [training, validation] for "both". Raises
+    ValueError if a subset is empty.
+    """
+    files = shuffle_files(files, seed) if shuffle else files
+    parts = [files]
+    if fraction:
+        cut = len(files.paths) - int(fraction * len(files.paths))
+        both = {"training": files.rows(0, cut), "validation": files.rows(cut, len(files.paths))}
+        parts = list(both.values()) if subset == "both" else [both[subset or ""]]
+    for part, kind in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
+        if not part.paths:
+            count = len(files.paths)
+            hint = f"Allowed formats: {FORMATS}"
+            if count:
+                larger = f", or raise validation_split to {-(-100 // count) / 100:g} or more" if count > 1 else ""
+                hint = f"Received: validation_split={fraction} with {count} files. Add files{larger}."
+            raise ValueError(f"No {kind}images found in directory {directory}. {hint}")
+    return parts
+
+
+def describe(files: Files, parts: list[Files], subset: str | None) -> str:
+    """Returns the message that Keras prints about the files found."""
+    classes = "" if files.class_names is None else f" belonging to {len(files.class_names)} classes"
+    text = f"Found {len(files.paths)} files{classes}.\n"
+    names = ("training", "validation") if subset == "both" else (subset,)
+    return text + "".join(f"Using {len(part.paths)} files for {name}.\n" for part, name in zip(parts, names) if name)
 
 
 def _files(folder: Path, follow_links: bool, accepts: Callable[[str], bool]) -> Iterator[str]:

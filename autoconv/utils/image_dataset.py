@@ -7,14 +7,17 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from .. import random
+from ..arguments.modules import NoAttributeError
+from ..arguments.shapes import check_count
 from ..engine.ranks import Ranks
+from ..engine.tensor import no_grad
 from . import class_folders
-from .class_folders import FORMATS, Files
+from .class_folders import Files
 from .labels import to_categorical
 from .pixels import CHANNELS, Decoding, UnreadableImage, pillow
 
@@ -26,6 +29,14 @@ PIECE = 8  # pictures that a thread decodes per task
 _FILTERS = {"bilinear": "BILINEAR", "nearest": "NEAREST", "bicubic": "BICUBIC", "area": "BOX", "lanczos3": "LANCZOS"}
 
 
+class BatchArray(np.ndarray):
+    """An array of a batch, with the method `numpy` that tensors have."""
+
+    def numpy(self) -> np.ndarray:
+        """Returns the same values as a plain NumPy array, without copying them."""
+        return self.view(np.ndarray)
+
+
 class ImageDataset:
     """Batches (images, labels) of picture files, or batches of images if there are no labels. The
     images are float32 (N, height, width, channels) with values 0..255.
@@ -34,6 +45,7 @@ class ImageDataset:
     epoch's number. `workers` threads decode the files. An unreadable file raises UnreadableImage.
     If `on_unreadable` is set, it is called with (path, reason) instead, and the file is skipped.
     `skipped_files` lists the skipped files, and `len` counts the batches without skipped files.
+    `take`, `map` and `cache` return copies, as in tf.data, and decode nothing themselves.
     """
 
     def __init__(self, files: Files, decoding: Decoding, label_mode: str | None,
@@ -49,7 +61,10 @@ class ImageDataset:
         self.skipped_files: dict[str, str] = {}
         self.on_unreadable: Callable[[str, str], None] | None = None
         self._decoding = decoding
-        self._cached: np.ndarray | None = None  # one sample per file, yielded instead of the decoded image
+        self._cached: dict[int, np.ndarray] | None = None  # samples by file number, yielded instead of decoded images
+        self._sample: tuple[tuple[int, ...], Any] = (self.image_shape, np.float32)  # shape and dtype of a sample
+        self._functions: tuple[Callable, ...] = ()  # functions of `map`, applied to each batch
+        self._limit: int | None = None  # batches per epoch
         self._shuffle = shuffle
         self._seed = seed
         self._labels = None if label_mode is None else np.asarray(files.labels)
@@ -60,7 +75,11 @@ class ImageDataset:
 
     def __len__(self) -> int:
         count = len(self.file_paths) - len(self.skipped_files)
-        return count if self.batch_size is None else -(-count // self.batch_size)
+        batches = -(-count // (self.batch_size or 1))
+        return batches if self._limit is None else min(batches, self._limit)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise NoAttributeError(self, name)
 
     def __repr__(self) -> str:
         classes = "" if self.class_names is None else f" in {len(self.class_names)} classes"
@@ -71,19 +90,50 @@ class ImageDataset:
         """The shape of one image: (height, width, channels)."""
         return *self._decoding.size, CHANNELS[self._decoding.color_mode]
 
-    def cache(self, predict: Callable[["ImageDataset"], np.ndarray]) -> "ImageDataset":
-        """Returns a copy of this dataset that yields a model's outputs instead of images, in the same batches.
+    def take(self, count: int) -> "ImageDataset":
+        """Returns a copy of this dataset with only the first `count` batches of each epoch, or all for count=-1."""
+        dataset = copy.copy(self)
+        if count != -1:
+            check_count("count", count, 0, "-1 or ")
+        dataset._limit = len(self) if count == -1 else min(len(self), count)
+        return dataset
 
-        `predict`, for example the `predict` of a frozen model, is called once, with a dataset of all images in a fixed
-        order. It returns an array (N, ...), which is kept in memory.
+    def map(self, map_func: Callable[..., Any], num_parallel_calls: object = None,
+            deterministic: object = None) -> "ImageDataset":
+        """Returns a copy that yields `map_func(images, labels)`, or `map_func(images)` without labels, for each batch.
+
+        `map_func` receives arrays, runs without a gradient tape, and may call layers. It returns what a batch may be:
+        (images, labels) or images. The arguments of tf.data for parallel calls have no effect.
         """
+        dataset = copy.copy(self)
+        dataset._functions = *self._functions, map_func
+        return dataset
+
+    def prefetch(self, buffer_size: object = None) -> "ImageDataset":
+        """Returns this dataset, because threads always decode the next batches in advance."""
+        return self
+
+    def cache(self, predict: Callable[["ImageDataset"], np.ndarray] | None = None) -> "ImageDataset":
+        """Returns a copy of this dataset that keeps the decoded images in memory, in the first epoch that uses them.
+        Functions of `map` are applied after that, so random ones change the images anew in each epoch.
+
+        If `predict`, for example the `predict` of a frozen model, is given, the copy yields its outputs instead of
+        images, in the same batches. `predict` is called once, with a dataset of all images in a fixed order. It
+        returns an array (N, ...), which is kept in memory.
+        """
+        dataset = copy.copy(self)
+        if predict is None:
+            dataset._cached = {} if self._cached is None else self._cached
+            return dataset
         ordered = copy.copy(self)
         ordered._shuffle = False
-        ordered._labels = None
+        ordered._limit = None
+        ordered._labels = self._labels if self._functions else None
         outputs = predict(ordered)
-        dataset = copy.copy(self)
-        dataset._cached = np.zeros((len(self.file_paths), *outputs.shape[1:]), outputs.dtype)
-        dataset._cached[[path not in ordered.skipped_files for path in self.file_paths]] = outputs
+        numbers = [i for i, path in enumerate(self.file_paths) if path not in ordered.skipped_files]
+        dataset._cached = dict(zip(numbers, outputs, strict=True))
+        dataset._sample = outputs.shape[1:], outputs.dtype
+        dataset._functions = ()
         return dataset
 
     def __iter__(self) -> Iterator[Any]:
@@ -94,9 +144,20 @@ class ImageDataset:
                 batch = images if self._labels is None else (images, self._labels[numbers])
                 for item in [batch] if self.batch_size is not None else images if self._labels is None else zip(*batch):
                     position[1] += 1
-                    yield item
+                    yield self._finish(item)
         finally:
             self._end(position)
+
+    def _finish(self, batch: Any) -> Any:
+        """Returns a batch as `BatchArray`s, or the result of the functions of `map` for it."""
+        if isinstance(batch, tuple):  # the label of a single image is a number
+            batch = tuple(part.view(BatchArray) if isinstance(part, np.ndarray) else part for part in batch)
+        else:
+            batch = batch.view(BatchArray)
+        with no_grad():
+            for function in self._functions:
+                batch = function(*batch) if isinstance(batch, tuple) else function(batch)
+        return batch
 
     def _begin(self) -> tuple[list[int], list[int]]:
         """Starts an iteration. Returns its position [epoch, batches returned] and its file numbers."""
@@ -108,7 +169,8 @@ class ImageDataset:
         if self._shuffle:
             order = random.permutation(len(order), random.epoch_stream((self._seed, 0), epoch))
         rows = [int(i) for i in order if self.file_paths[i] not in self.skipped_files]
-        return position, rows[offset * (self.batch_size or 1) :]
+        size = self.batch_size or 1
+        return position, rows[offset * size : None if self._limit is None else self._limit * size]
 
     def _end(self, position: list[int]) -> None:
         if self._position is position:
@@ -173,7 +235,7 @@ class ImageDataset:
         try:
             for batch, (images, ids) in zip(batches, results):
                 position[1] += 1
-                yield images if self._labels is None else (images, self._labels[ids]), len(batch)
+                yield self._finish(images if self._labels is None else (images, self._labels[ids])), len(batch)
         finally:
             self._end(position)
 
@@ -240,8 +302,7 @@ class ImageDataset:
         try:
             while True:
                 while len(running) <= AHEAD and (rows := next(pending, None)):
-                    images = np.empty((len(rows), *self.image_shape), np.float32) if self._cached is None else (
-                        np.empty((len(rows), *self._cached.shape[1:]), self._cached.dtype))
+                    images = np.empty((len(rows), *self._sample[0]), self._sample[1])
                     pieces = [slice(i, i + PIECE) for i in range(0, len(rows), PIECE)]
                     running.append((rows, images, [pool.submit(self._read, rows[p], images[p]) for p in pieces]))
                 if not running:
@@ -262,7 +323,10 @@ class ImageDataset:
         errors: list[UnreadableImage | None] = []
         for i, image in zip(rows, images):
             try:
-                image[...] = self._decoding.read(self.file_paths[i]) if self._cached is None else self._cached[i]
+                cached = None if self._cached is None else self._cached.get(i)
+                image[...] = self._decoding.read(self.file_paths[i]) if cached is None else cached
+                if cached is None and self._cached is not None:
+                    self._cached[i] = image.copy()
                 errors.append(None)
             except UnreadableImage as error:
                 errors.append(error)
@@ -335,29 +399,14 @@ def image_dataset_from_directory(
     if label_mode == "binary" and len(files.class_names or ()) != 2:
         raise ValueError(f"label_mode='binary' needs exactly 2 classes. Received: class_names={files.class_names}.")
     seed = int(np.random.randint(1_000_000)) if seed is None else seed
-    parts = split_files(files, directory, validation_split, subset, shuffle, seed)
+    parts = class_folders.split(files, directory, validation_split, subset, shuffle, seed)
     if verbose:
-        sys.stdout.write(describe_files(files, parts, subset))
+        sys.stdout.write(class_folders.describe(files, parts, subset))
     decoding = Decoding(image_size, color_mode, _FILTERS[interpolation.lower()],
                         crop_to_aspect_ratio, pad_to_aspect_ratio)
     datasets = [ImageDataset(part, decoding, label_mode, batch_size, shuffle and i == 0, seed)
                 for i, part in enumerate(parts)]
     return datasets if subset == "both" else datasets[0]
-
-
-def split_files(files: Files, directory: str | os.PathLike, fraction: float | None,
-                subset: str | None, shuffle: bool, seed: int) -> list[Files]:
-    """Returns the subsets of a folder's files. Raises ValueError if a subset is empty."""
-    parts = class_folders.split(class_folders.shuffle_files(files, seed) if shuffle else files, fraction, subset)
-    for part, kind in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
-        if not part.paths:
-            count = len(files.paths)
-            hint = f"Allowed formats: {FORMATS}"
-            if count:
-                larger = f", or raise validation_split to {-(-100 // count) / 100:g} or more" if count > 1 else ""
-                hint = f"Received: validation_split={fraction} with {count} files. Add files{larger}."
-            raise ValueError(f"No {kind}images found in directory {directory}. {hint}")
-    return parts
 
 
 def _check(labels: object, label_mode: object, color_mode: object, image_size: Any, batch_size: Any,
@@ -394,14 +443,6 @@ def _check(labels: object, label_mode: object, color_mode: object, image_size: A
 
 def _is_count(n: Any) -> bool:
     return hasattr(n, "__index__") and not isinstance(n, bool) and n >= 1
-
-
-def describe_files(files: Files, parts: list[Files], subset: str | None) -> str:
-    """Returns the message that Keras prints about the files found."""
-    classes = "" if files.class_names is None else f" belonging to {len(files.class_names)} classes"
-    text = f"Found {len(files.paths)} files{classes}.\n"
-    names = ("training", "validation") if subset == "both" else (subset,)
-    return text + "".join(f"Using {len(part.paths)} files for {name}.\n" for part, name in zip(parts, names) if name)
 
 
 def processors() -> int:

@@ -13,6 +13,7 @@ from photo_files import BROKEN, ODD, add_broken, add_odd, halves, make
 from PIL import Image
 
 from autoconv import layers, losses, models, utils
+from autoconv.utils.pixels import Decoding
 
 SIZE = (10, 12)
 
@@ -387,3 +388,68 @@ def test_cached_outputs_replace_the_images_in_the_same_batches(spoiled):
             np.testing.assert_array_equal(y, labels)
     assert len(calls) == 1
     assert next(iter(other))[0].shape == (7, *SIZE, 3)
+
+
+# As in tf.data
+
+
+def test_take_and_map_in_a_chain(folder):
+    data = dataset(folder, batch_size=4, shuffle=False)
+    (images, labels), (more, _) = list(data)[:2]
+    chain = data.cache().map(lambda x, y: (x / 255, y)).map(lambda x, y: (x, y + 1)).take(2).prefetch(buffer_size=1)
+    assert len(chain) == 2
+    for _ in range(2):  # decoded, then from memory
+        batches = list(chain)
+        np.testing.assert_array_equal(batches[0][0], images / 255)
+        np.testing.assert_array_equal(batches[0][1], labels + 1)
+        np.testing.assert_array_equal(batches[1][0], more / 255)
+        assert len(batches) == 2
+    assert len(data.take(-1)) == len(data) == len(data.take(1000)) > 2
+    with pytest.raises(ValueError, match="count must be -1 or an integer of at least 0"):
+        data.take(1.5)
+
+
+def test_map_without_labels_and_without_batches(folder):
+    images = list(dataset(folder, label_mode=None, batch_size=None).map(lambda x: x.mean()).take(3))
+    assert np.shape(images) == (3,)
+    x, y = next(iter(dataset(folder, batch_size=None).map(lambda x, y: (x[..., :1], y))))
+    assert (x.shape, np.shape(y)) == ((*SIZE, 1), ())
+
+
+def test_layers_in_map_need_no_gradients(folder):
+    rescale, convolve = layers.Rescaling(1 / 255), layers.Conv2D(2, 3)
+    images, _ = next(iter(dataset(folder).map(lambda x, y: (convolve(rescale(x)), y))))
+    assert not images.requires_grad
+    assert images.shape[-1] == 2
+
+
+def test_a_mapped_dataset_trains_and_predicts(folder):
+    data = dataset(folder, batch_size=4).map(lambda x, y: (x / 255, y)).cache()
+    model = models.Sequential([layers.Input((*SIZE, 3)), layers.Flatten(), layers.Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    assert len(model.fit(data.take(2), validation_data=data, epochs=2, verbose=0).history["val_loss"]) == 2
+    assert len(model.predict(data.take(2), verbose=0)) == 8
+
+
+def test_each_file_of_a_cached_dataset_is_read_once(folder, monkeypatch):
+    reads = []
+    read = Decoding.read
+    monkeypatch.setattr(Decoding, "read", lambda self, path: (reads.append(path), read(self, path))[1])
+    data = dataset(folder, batch_size=4).cache()
+    for _ in range(3):
+        assert sum(len(labels) for _, labels in data) == len(data.file_paths)
+    assert sorted(reads) == sorted(data.file_paths)
+
+
+def test_a_batch_has_numpy(folder):
+    for images, labels in dataset(folder).take(1):
+        assert type(images.numpy()) is type(images[0].numpy()) is type(labels.numpy()) is np.ndarray
+        np.testing.assert_array_equal(images[0].numpy().astype("uint8"), images.astype("uint8")[0])
+
+
+@pytest.mark.parametrize(("name", "advice"), {
+    "shuffle": "Pass shuffle=True to", "batch": "Pass batch_size to", "repeat": "Pass epochs to fit",
+    "as_numpy_iterator": "Use a for loop"}.items())
+def test_what_to_use_for_other_methods_of_tf_data(folder, name, advice):
+    with pytest.raises(AttributeError, match=rf"'ImageDataset' object has no attribute '{name}'\. {advice}"):
+        getattr(dataset(folder), name)

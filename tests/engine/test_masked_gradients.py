@@ -96,3 +96,24 @@ def test_no_launch_is_spent_on_a_relu_s_gradient(monkeypatch):
     assert not [name for name in launched if "relu_grad" in name], launched
     conv(conv(x, a), b, True).sum().backward()  # what a sum gives is not 0 where the ReLU was
     assert any("relu_grad" in name for name in launched)
+
+
+@pytest.mark.parametrize("retained", [{"relu"}, {"view"}, {"relu", "view"}], ids=" and ".join)
+def test_a_gradient_that_is_retained_is_not_masked(retained):
+    rng = np.random.default_rng(0)
+    x, a, b = (tensor(rng.standard_normal(shape).astype("float32"), requires_grad=True)
+               for shape in ((2, 4, 4, 3), (3, 3, 3, 4), (64, 2)))
+    results = {"relu": conv(x, a)}
+    results["view"] = results["relu"].reshape(2, -1)
+    for name in retained:
+        results[name].retain_grad()
+    dense(results["view"], b, False).sum().backward()
+    expected = np.broadcast_to(b.numpy().sum(1), (2, 64))
+    assert (results["relu"].numpy() == 0).any()
+    for name in retained:
+        np.testing.assert_allclose(results[name].grad.reshape(2, 64), expected, rtol=1e-5)
+    gradients = x.grad, a.grad
+    x.grad = a.grad = None
+    dense(conv(x, a).reshape(2, -1), b, False).sum().backward()
+    for gradient, t in zip(gradients, (x, a)):
+        np.testing.assert_allclose(gradient, t.grad, rtol=1e-4, atol=1e-5)

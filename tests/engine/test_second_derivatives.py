@@ -33,7 +33,7 @@ CASES = {
     "arcs": (lambda a: F.arcsin(a / 2.0) * F.arccos(a / 2.0) * F.arctan(a), SQUARE),
     "arctan2": (F.arctan2, TWO), "tanh": (F.tanh, SQUARE), "sigmoid": (F.sigmoid, SQUARE),
     "silu": (F.silu, SQUARE), "hard_silu": (lambda a: F.hard_silu(a) * a, SQUARE),
-    "pieces": (lambda a: F.relu(a - 1.0) * abs(a) * F.relu6(a) * F.hard_sigmoid(a) * a.clip(0.5, 1.2), SQUARE),
+    "pieces": (lambda a: F.leaky_relu(F.relu(a - 1.0) - a * a) * abs(a) * F.relu6(a) * F.hard_sigmoid(a) * a.clip(0.5, 1.2), SQUARE),
     "choices": (lambda a, b: F.maximum(a, b) * F.minimum(a, b) * F.where(a > 1.0, a, b * b), TWO),
     "softmax": (lambda a: F.softmax(a) * a, SQUARE), "log_softmax": (lambda a: F.log_softmax(a) * a, SQUARE),
     "axes": (lambda a: (a.sum(0) * a.mean(1, keepdims=True) * a.T.reshape(3, 4))[1:] * a[:2], SQUARE),

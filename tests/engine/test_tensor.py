@@ -336,3 +336,23 @@ def test_devices():
     assert x.to("cpu") is x
     with pytest.raises(ValueError, match="device must be 'auto', 'cpu'"):
         x.to("gpu")
+
+
+# Gradients in the middle of a graph
+
+
+def test_retain_grad():
+    x = leaf([1.0, 2.0, -3.0])
+    middle = x * x
+    other = x * 3
+    middle.retain_grad()
+    x.retain_grad()  # a leaf keeps its gradient in any case
+    (middle * middle + middle + other).sum().backward()
+    np.testing.assert_allclose(middle.grad, 2 * x.numpy() ** 2 + 1)
+    np.testing.assert_allclose(x.grad, (2 * x.numpy() ** 2 + 1) * 2 * x.numpy() + 3)
+    assert other.grad is None
+
+
+def test_retain_grad_needs_a_gradient():
+    with pytest.raises(RuntimeError, match=r"requires_grad=False\. Pass requires_grad=True"):
+        (tensor([1.0]) * 2).retain_grad()

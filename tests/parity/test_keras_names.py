@@ -254,3 +254,21 @@ def test_settings():
         keras.config.set_floatx("float16")
     with pytest.raises(ValueError, match="channels_last"):
         keras.config.set_image_data_format("channels_first")
+
+
+TENSOR = keras.tensor([1.0], requires_grad=True)
+
+
+@pytest.mark.parametrize(("owner", "name", "advice"), [
+    (keras, "GradientTape", r"Call backward\(\) of the loss"), (keras, "function", "Steps are compiled"),
+    (TENSOR, "view", "Use reshape"), (TENSOR, "cuda", r"Use to\('cuda'\)"), (TENSOR, "tanh", r"Use ops\.tanh"),
+    (TENSOR, "astype", r"Use ops\.cast"), (TENSOR, "zero_", "A tensor.s values do not change"),
+    (TENSOR * 2, "register_hook", "Call retain_grad"), (keras.Variable(1.0), "squeeze", r"Use ops\.squeeze"),
+    (keras.Sequential(), "parameters", "Use trainable_weights"), (keras.Sequential(), "train", "Pass training=True"),
+    (keras.Sequential(), "state_dict", r"Use formats\.to_torch_state_dict"),
+    (keras.optimizers.Adam(), "step", r"Call apply\(gradients, weights\)"),
+    (keras.optimizers.Adam(), "learnin_rate", "Did you mean 'learning_rate'")])
+def test_names_of_pytorch_and_tensorflow(owner, name, advice):
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}'\. {advice}"):
+        getattr(owner, name)
+    assert not hasattr(owner, name)

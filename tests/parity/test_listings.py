@@ -10,6 +10,46 @@ X = np.linspace(-1, 1, 32 * 4).reshape(32, 4).astype("float32")
 Y = X[:, :2] * 2
 
 
+class TwoOptimizers(ac.Model):
+    """A GAN without a `call`, as in Keras's guide."""
+
+    def __init__(self, is_built=True):
+        super().__init__()
+        self.generator = ac.Sequential([layers.Input((3,)), layers.Dense(4, kernel_initializer="ones")])
+        inputs = [layers.Input((4,))] if is_built else []
+        self.discriminator = ac.Sequential([*inputs, layers.Dense(1, kernel_initializer="ones")])
+        self.built = True
+        self.compile(ac.optimizers.Adam(0.1), ac.optimizers.SGD(0.1, momentum=0.5),
+                     losses.BinaryCrossentropy(from_logits=True))
+
+    def compile(self, d_optimizer, g_optimizer, loss_fn):
+        super().compile()
+        self.d_optimizer, self.g_optimizer, self.loss_fn = d_optimizer, g_optimizer, loss_fn
+        self.d_loss, self.g_loss = metrics.Mean(name="d_loss"), metrics.Mean(name="g_loss")
+
+    @property
+    def metrics(self):
+        return [self.d_loss, self.g_loss]
+
+    def update(self, loss, optimizer, weights):
+        self.zero_grad()
+        loss.backward()
+        optimizer.apply([v.value.grad for v in weights], weights)
+
+    def train_step(self, real):
+        n = ac.ops.shape(real)[0]
+        latent = ac.ops.reshape(ac.ops.linspace(-1.0, 1.0, 3 * n), (n, 3))
+        images = ac.ops.concatenate([self.generator(latent), real], axis=0)
+        labels = ac.ops.concatenate([ac.ops.ones((n, 1)), ac.ops.zeros((n, 1))], axis=0)
+        d_loss = self.loss_fn(labels, self.discriminator(images))
+        self.update(d_loss, self.d_optimizer, self.discriminator.trainable_weights)
+        g_loss = self.loss_fn(ac.ops.zeros((n, 1)), self.discriminator(self.generator(latent)))
+        self.update(g_loss, self.g_optimizer, self.generator.trainable_weights)
+        self.d_loss.update_state(d_loss)
+        self.g_loss.update_state(g_loss)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
 class Counting(ac.Model):
     """Counts the calls that a user sees, in every way that an object can."""
 
@@ -442,6 +482,56 @@ class TestOwnTrainSteps:
         assert len(model.weights) == 4
         with pytest.raises(NotImplementedError, match="must define call"):
             model(X)
+
+    @pytest.mark.parametrize("is_built", [True, False])
+    def test_a_model_with_two_optimizers(self, is_built):
+        model = TwoOptimizers(is_built)
+        history = [model.fit(X, batch_size=8, epochs=n, verbose=0, shuffle=False).history for n in (2, 1)]
+        assert history[0] == {"d_loss": pytest.approx([1.8760879, 1.1949885], rel=1e-4),
+                              "g_loss": pytest.approx([2.3290358, 1.1007867], rel=1e-4)}
+        assert history[1] == {"d_loss": pytest.approx([0.7135521], rel=1e-4),
+                              "g_loss": pytest.approx([0.8730906], rel=1e-4)}
+
+    def test_a_model_with_two_optimizers_is_saved_without_them(self, tmp_path):
+        model = TwoOptimizers()
+        model.fit(X, batch_size=8, verbose=0)
+        for name in ("gan.keras", "gan.safetensors"):
+            model.save(tmp_path / name)
+            copy = ac.models.load_model(tmp_path / name, custom_objects={"TwoOptimizers": TwoOptimizers})
+            for weight, other in zip(model.weights, copy.weights, strict=True):
+                np.testing.assert_array_equal(weight.numpy(), other.numpy())
+
+    def test_a_compile_that_forgets_the_base_class(self):
+        class Forgetful(ac.Model):
+            def compile(self, d_optimizer):
+                self.d_optimizer = d_optimizer
+
+            def train_step(self, data):
+                return {}
+
+        model = Forgetful()
+        model.compile(d_optimizer="adam")
+        with pytest.raises(ValueError, match=r"The method compile\(\) of Forgetful must call super\(\)\.compile\(\)"):
+            model.fit(X, verbose=0)
+
+    def test_what_a_train_step_receives_without_targets(self):
+        received = []
+
+        class Receiver(ac.Model):
+            def train_step(self, data):
+                received.append(data)
+                return {"loss": 0.0}
+
+            test_step = train_step
+
+        model = Receiver()
+        model.compile()
+        for x, kind in ((X, ac.Tensor), ([X, X], tuple), (iter([X]), ac.Tensor), (iter([(X,)]), tuple)):
+            model.fit(x, batch_size=32, verbose=0)
+            assert isinstance(received.pop(), kind)
+        for tests in (X, (X,)):
+            model.fit(X, batch_size=32, verbose=0, validation_data=tests)
+            assert [data.shape for data in received[-2:]] == [(32, 4), (32, 4)]
 
     def test_a_model_without_a_call_can_be_built(self):
         class Holder(ac.Model):

@@ -375,6 +375,8 @@ ACTIVATIONS = [
     added((3, 7)), added((2, 5, 5, 17)), read_twice(added((4, 5, 33))),
     *(Case(name, getattr(F, name), NONLINEAR[name], ((3, 27),), low=-9, high=9)
       for name in ("relu6", "hard_sigmoid", "hard_silu", "silu")),
+    *(Case("leaky_relu", F.leaky_relu, lambda x, negative_slope: np.where(x > 0, x, negative_slope * x), ((3, 27),),
+           {"negative_slope": slope}, note=str(slope)) for slope in (0.2, -1.5)),
     Case("sigmoid", F.sigmoid, reference.itemwise(reference.sigmoid), ((3, 7),), low=-30, high=30),
     Case("tanh", F.tanh, reference.itemwise(np.tanh), ((3, 7),)),
     Case("softmax", F.softmax, reference.rows(reference.softmax_row), ((4, 10),)),

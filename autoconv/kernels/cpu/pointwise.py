@@ -46,6 +46,14 @@ globals().update({name: _elementwise(name, f if f in (exponential.sigmoid, expon
                   for name, f in _FORMULAS.items()})
 
 
+@kernel("(T[::1], T[::1], float64, T[::1])", parallel=True, grain=FEW)
+def leaky_relu(x, a, negative_slope, y):
+    """y = a if x > 0, else negative_slope a. In the forward pass a is x, in the backward pass a is dy."""
+    slope = y.dtype.type(negative_slope)
+    for i in prange(y.size):
+        y[i] = a[i] if x[i] > 0 else slope * a[i]
+
+
 @kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
 def _softmax(x, y):
     """y = softmax(x) on the middle axis. exp(x - max) never overflows; infinite maxima give NaN."""

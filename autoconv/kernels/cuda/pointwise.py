@@ -68,6 +68,20 @@ def activate_grad(x, dy, dx, activation):
     _run(KERNELS[f"{activation}_grad"], x, dy, dx)
 
 
+@kernel("(int64, const T[::1], const T[::1], T, T[::1])")
+def _leaky_relu(count, x, a, negative_slope, y):
+    i = global_index()
+    if i < count:
+        value = load(a, i)
+        is_positive = load(x, i) > y.dtype.type(0)
+        store(y, i, value if is_positive else negative_slope * value)
+
+
+def leaky_relu(x, a, negative_slope, y):
+    """y = a if x > 0, else negative_slope a. In the forward pass a is x, in the backward pass a is dy."""
+    _leaky_relu(x.size, x, a, negative_slope, y)
+
+
 @inline
 def largest(x, i, k):
     """Returns the largest element of x[i, :, k]."""

@@ -10,8 +10,7 @@ import numpy as np
 from ...arguments.names import printable
 from ...files.json_text import JsonObject
 from ...utils import ImageDataset
-from ...utils.class_folders import Files, find, is_picture, list_classes
-from ...utils.image_dataset import split_files
+from ...utils.class_folders import Files, find, is_picture, list_classes, split
 from ...utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow
 from .data import Feeds
 from .lines import echo
@@ -185,7 +184,7 @@ def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Seque
     pillow("Image")
     files = find(folder, "inferred", classes, follow_links=False, accepts=is_picture)
     try:
-        parts = split_files(files, folder, share, None if share is None else "both", shuffle, seed)
+        parts = split(files, folder, share, None if share is None else "both", shuffle, seed)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     return [_dataset(part, size, channels, shuffle and i == 0, seed) for i, part in enumerate(parts)]
