@@ -165,7 +165,8 @@ class _SameShape(LossFunction):
         shape = tuple(output_shape[1:])
         if not _fits(y_true.shape[1:], shape) and not (shape[-1:] == (1,) and _fits(y_true.shape[1:], shape[:-1])):
             remedy = ""
-            if y_true.dtype.kind in "iu" and _fits(y_true.shape[1:], shape[:-1]) and "categorical" in self.name:
+            if shape[-1:] != (1,) and (_fits(y_true.shape[1:], shape[:-1]) or _fits(y_true.shape[1:], (*shape[:-1], 1))
+                                       ) and not np.any(np.asarray(y_true) % 1):
                 remedy = " For integer labels use SparseCategoricalCrossentropy, or utils.to_categorical."
             elif len(shape) > 1 and y_true.ndim < 3:
                 remedy = " Is a Flatten or a global pooling missing before the last layer?"

@@ -35,6 +35,17 @@ _UNSET = Argument("training", Argument.KEYWORD_ONLY, default=None)
 # Arguments.
 
 
+def refuse_data(kind: type, args: tuple) -> None:
+    """Raises ValueError if the constructor of an autoconv layer receives data, as in `Flatten(x)`."""
+    if not kind.__module__.startswith(__package__) or kind.accepts_arrays:  # type: ignore[attr-defined]
+        return
+    for value in flatten(args):
+        if isinstance(value, Tensor | SymbolicTensor) or (isinstance(value, np.ndarray) and value.ndim > 1):
+            raise ValueError(f"{kind.__name__}(...) creates a layer from its settings and accepts no data. Received: "
+                             f"an array or tensor of shape {tuple(value.shape)}. Create the layer, then call it on "
+                             f"the data: {kind.__name__}(...)(x).")
+
+
 @cache
 def training_argument(kind: type) -> Argument | None:
     """Returns the parameter `training` of a class's `call`, with the default None if it has no

@@ -176,9 +176,23 @@ def _numbers(name: str, value: Any) -> Any:
         value = from_dlpack(value)  # an array of CuPy, PyTorch or JAX, which stays on its device
     if isinstance(value, Tensor):
         value._refuse_loss("np.asarray")
-    array = value.data if isinstance(value, Tensor) else np.asarray(value)
+    try:
+        array = value.data if isinstance(value, Tensor) else np.asarray(value)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError(f"All samples in {name} must have the same shape. Received: a {type(value).__name__} of "
+                         f"{len(value)} samples whose shapes differ. Pad, crop or resize them to one shape.") from None
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be an array of numbers. Received: {type(value).__name__} of dtype {array.dtype}.")
+        remedy = ""
+        if array.dtype.kind in "OSUT":
+            is_text = array.dtype.kind != "O" or any(isinstance(item, str) for item in array.flat)
+            remedy = (f" Number the classes: classes, {name} = np.unique({name}, return_inverse=True)."
+                      if is_text and name == "y" else f" Convert it to numbers: {name}.astype('float32').")
+            if array.dtype.kind == "O" and any(np.ndim(item) for item in array.flat):
+                remedy = f" Stack samples of one shape with np.stack({name})."
+        raise TypeError(f"{name} must be an array of numbers. Received: {type(value).__name__} of dtype "
+                        f"{array.dtype}.{remedy}")
     if not array.ndim:
         raise ValueError(f"{name} must be an array with the samples along its first axis. Received: {value!r}.")
     return array

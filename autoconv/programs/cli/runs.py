@@ -82,6 +82,9 @@ def read_run(folder: Path) -> Run:
 
 
 def _read_once(folder: Path) -> Run:
+    if not folder.exists():
+        raise click.ClickException(f"There is no file or folder {folder}. Pass a folder that `autoconv train --out "
+                                   "RUN` wrote.")
     if folder.is_file():
         raise click.ClickException(f"{folder} is a file, but a run must be a folder. Pass a folder "
                                    "that `autoconv train --out RUN` wrote. Only `autoconv predict`, "
