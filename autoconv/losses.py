@@ -214,6 +214,8 @@ class _Labels(LossFunction):
                 remedy = " For two classes it needs 2 units; or 1 with a sigmoid, and loss='binary_crossentropy'."
             elif low == 1 and high == classes:
                 remedy = " Count the labels from 0."
+            elif (low < 0 or high >= 2 * classes) and len(np.unique(labels)) <= classes > 1:
+                remedy = " Number the classes from 0: classes, y = np.unique(y, return_inverse=True)."
             raise ValueError(f"Labels must be in 0..{classes - 1} for a model whose last layer has {classes} "
                              f"output{'s' * (classes > 1)}. Received labels from {low} to {high}.{remedy}")
 

@@ -29,6 +29,11 @@ def behind(layer, *before):
     return models.Sequential([layers.Input((6, 6, 1)), *before, layer])
 
 
+class Returnless(layers.Layer):
+    def call(self, x):
+        x + 1
+
+
 SYMBOLIC = layers.Input((6, 6, 1))
 SCORES = np.full((8, 3), 1 / 3)
 MISTAKES = [  # what the user writes, and the error's words, in order
@@ -41,14 +46,34 @@ MISTAKES = [  # what the user writes, and the error's words, in order
     (lambda: models.Sequential(layers.Flatten(), layers.Dense(3)), "one list of layers",
      "Received: Sequential(<Flatten", "Sequential([Flatten(...), Dense(...)])"),
     (lambda: behind(layers.Conv2D(2, 3), layers.Flatten()), "ndim=4", "(None, 36)", "must come before Flatten"),
-    (lambda: fit([[1, 2], [3]], Y[:2]), "in x must have the same shape", "list of 2 samples", "Pad, crop or resize"),
+    (lambda: fit([[1, 2], [3]], Y[:2]), "in x must have the same shape", "list of 2 items", "Pad, crop or resize"),
     (lambda: net().predict([X[0], X[1][:4]], verbose=0), "in x must have the same shape", "Pad, crop or resize"),
     (lambda: net()([[1, 2], [3]]), "must have the same shape", "list of 2 items", "Pad, crop or resize"),
     (lambda: fit(y=TEXT), "array of numbers", "dtype <U3", "classes, y = np.unique(y, return_inverse=True)"),
     (lambda: fit(y=TEXT.astype(object)), "array of numbers", "dtype object", "np.unique(y, return_inverse=True)"),
-    (lambda: fit(X.astype(str)), "x must be an array of numbers", "x.astype('float32')"),
+    (lambda: fit(X.astype(str)), "x must be an array of numbers", "np.asarray(x, 'float32')"),
     (lambda: fit(loss="mse"), "(N, 3)", "shape (8,)", "utils.to_categorical"),
     (lambda: fit(y=Y[:, None] * 1.0, loss="mae"), "(N, 3)", "shape (8, 1)", "utils.to_categorical"),
+    (lambda: fit("digits.npy"), "x must be arrays", "'digits.npy'", "np.load"),
+    (lambda: fit(None), "array of numbers", "Received: None."),
+    (lambda: fit(X[0], Y[0]), "along its first axis", "x[None], and np.array([label]) as y"),
+    (lambda: net().predict((X, Y), verbose=0), "same shape", "tuple of 2 items", "without other arrays in a tuple"),
+    (lambda: fit(y=Y + 0.5), "Labels must be integers", "[0.5 1.5 2.5 0.5 1.5]", "use a loss such as mse"),
+    (lambda: fit(y=np.where(Y > 1, np.nan, Y)), "Labels must be integers", "nan", "Remove the samples without a label"),
+    (lambda: layers.Conv2D(3, 3, "relu"), "`strides`", "'relu'", "activation='relu'"),
+    (lambda: layers.Conv2D(3, kernal_size=3), "'kernel_size'", "Did you mean 'kernel_size'?"),
+    (lambda: layers.Reshape(8, 8), "takes 2 positional arguments", "The arguments of Reshape are target_shape"),
+    (lambda: net().compile("adma", "mse"), "'adma'", "Did you mean 'adam'?"),
+    (lambda: models.Sequential([layers.Input((None, 6, 6, 1)), layers.Conv2D(2, 3)]), "ndim=4", "excludes the batch",
+     "Input((6, 6, 1))"),
+    (lambda: models.Sequential([layers.Input((6, 6)), layers.Conv2D(2, 3)]), "ndim=4", "Input((6, 6, 1))"),
+    (lambda: models.Sequential([layers.Input(X.shape), layers.Flatten()])(X), "(None, 8, 6, 6, 1)", "Input((6, 6, 1))"),
+    (lambda: models.Sequential().add(layers.Dense(3), layers.Dense(2)), "one layer", "<Dense", "add() for each layer"),
+    (lambda: Tensor([1.0, 2.0]), "requires an array", "[1.0, 2.0]", "autoconv.tensor(data)"),
+    (lambda: pictures.saliency_map(X[0], net()), "first argument must be a model", "ndarray"),
+    (lambda: callbacks.LearningRateScheduler(0.1), "must be a function", "0.1", "learning_rate to the optimizer"),
+    (lambda: models.load_model("no.keras"), "no model file 'no.keras'", "current folder is"),
+    (lambda: Returnless()(SYMBOLIC), "must return tensors", "Received: None", "return statement"),
     (lambda: gradcheck(lambda x: x * x, np.ones(3)), "needs tensors", "ndarray", "requires_grad=True"),
     (lambda: callbacks.ModelCheckpoint("{epoch:xyz}.keras"), "valid format", "'{epoch:xyz}.keras'"),
     (lambda: callbacks.ModelCheckpoint("best-{}.keras"), "have a name", "'best-{}.keras'", "positional"),
@@ -61,7 +86,7 @@ MISTAKES = [  # what the user writes, and the error's words, in order
 
 @pytest.mark.parametrize(("mistake", "words"), [(first, rest) for first, *rest in MISTAKES])
 def test_the_error_states_the_rule_the_received_value_and_the_remedy(mistake, words):
-    with pytest.raises((ValueError, TypeError), match=".*".join(map(re.escape, words))) as caught:
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=".*".join(map(re.escape, words))) as caught:
         mistake()
     assert len(str(caught.value)) < 500
 

@@ -103,7 +103,9 @@ def pair(value: Pair, name: str, least: int = 1) -> tuple[int, int]:
     """Converts an int or two ints to (vertical, horizontal). Raises ValueError if one is less than `least`."""
     items: Any = (value, value) if _is_int(value) else value
     if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2 or not all(map(_is_int, items)):
-        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers, or one integer. Received: {value!r}.")
+        remedy = f" Pass an activation by its name: activation={value!r}." if isinstance(value, str) else ""
+        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers, or one integer. Received: "
+                         f"{value!r}.{remedy}")
     if min(items) < least:
         raise ValueError(f"The `{name}` argument must be a tuple of 2 integers of at least "
                          f"{least}, or one such integer. Received: {value!r}.")

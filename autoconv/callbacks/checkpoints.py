@@ -70,8 +70,8 @@ class ModelCheckpoint(MonitorCallback):
         fields = validated.intersection(field for _, field, _, _ in Formatter().parse(self.filepath) if field)
         if fields and not self.model._trainer.running.validates:
             raise ValueError(f"filepath contains {', '.join(sorted(fields))}, but fit has no validation data. "
-                             f"Received: filepath={self.filepath!r}. Pass validation_data or validation_split to fit, or use "
-                             "another placeholder, such as {epoch} or {loss}.")
+                             f"Received: filepath={self.filepath!r}. Pass validation_data or validation_split to "
+                             "fit, or use another placeholder, such as {epoch} or {loss}.")
         if not self.save_weights_only:
             self.model.check_savable(self._example)
 

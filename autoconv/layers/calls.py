@@ -259,6 +259,8 @@ def _infer_shape(shapes: list[Shape], batch: int | None, run: Callable[[int], An
             results = [run(size) for size in TRIED_SIZES[:count]]
     finally:
         finding_shapes.reset(token)
+    if results[0] is None:
+        raise ValueError("The call of a layer must return tensors. Received: None. Add a return statement to `call`.")
     sizes = iter([(batch, *(n if n == m else None for n, m in zip(a.shape[1:], b.shape[1:])))
                   for a, b in zip(flatten(results[0]), flatten(results[-1]))])
     return map_structure(lambda _: next(sizes), results[0])

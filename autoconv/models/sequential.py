@@ -85,6 +85,9 @@ class Sequential(Model):
         """Appends `layer`. Raises ValueError if it does not fit the previous layer. `rebuild` has
         no effect: layers are always built when they are added.
         """
+        if isinstance(rebuild, Layer):
+            raise ValueError(f"add() appends one layer. Received: {layer!r} and {rebuild!r}. Call add() for each "
+                             "layer.")
         begin = [self._begin] if self._begin else []
         self._append(layer, {member.name for member in (*begin, *self._layers)})
         self._rebuild()

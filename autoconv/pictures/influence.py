@@ -51,7 +51,8 @@ def saliency_map(model: Model, image: ImageLike, class_index: int | None = None)
     the maximum over the channels (Simonyan et al., 2014). image: an array or a file, see
     `activations`. The weights' own gradients, `weight.grad`, are unchanged.
     """
-    x = Tensor(model.device.asarray(batch_of_one(model, image), model.dtype), requires_grad=True, device=model.device)
+    pixels = batch_of_one(model, image)
+    x = Tensor(model.device.asarray(pixels, model.dtype), requires_grad=True, device=model.device)
     y = model(x, training=False)
     score = (y if y.logits is None else y.logits)[0]
     weights = model.weights

@@ -72,6 +72,9 @@ def class_scores(model: Model, images: Any, batch_size: int = 64, from_logits: b
 
 def batch_of_one(model: Model, image: ImageLike) -> np.ndarray:
     """Returns an image as a batch (1, H, W, C). image: an array (H, W) or (H, W, C), or a file."""
+    if not isinstance(model, Model):
+        raise TypeError(f"The first argument must be a model, and the second an image. Received: a "
+                        f"{type(model).__name__} as the model.")
     if len(model.inputs) != 1:
         raise ValueError("The model must have one input. Received a model with "
                          f"{len(model.inputs)} inputs: {', '.join(model.input_names)}.")

@@ -181,21 +181,30 @@ def _numbers(name: str, value: Any) -> Any:
     except ValueError as error:
         if "inhomogeneous" not in str(error):
             raise
+        remedy = (f"Pass {name} as one array, without other arrays in a tuple." if isinstance(value, tuple) else
+                  "Pad, crop or resize them to one shape.")
         raise ValueError(f"All samples in {name} must have the same shape. Received: a {type(value).__name__} of "
-                         f"{len(value)} samples whose shapes differ. Pad, crop or resize them to one shape.") from None
+                         f"{len(value)} items whose shapes differ. {remedy}") from None
     if array.dtype.kind not in "biuf":
-        remedy = ""
-        if array.dtype.kind in "OSUT":
-            is_text = array.dtype.kind != "O" or any(isinstance(item, str) for item in array.flat)
-            remedy = (f" Number the classes: classes, {name} = np.unique({name}, return_inverse=True)."
-                      if is_text and name == "y" else f" Convert it to numbers: {name}.astype('float32').")
-            if array.dtype.kind == "O" and any(np.ndim(item) for item in array.flat):
-                remedy = f" Stack samples of one shape with np.stack({name})."
-        raise TypeError(f"{name} must be an array of numbers. Received: {type(value).__name__} of dtype "
-                        f"{array.dtype}.{remedy}")
+        received = "None" if value is None else f"{type(value).__name__} of dtype {array.dtype}"
+        raise TypeError(f"{name} must be an array of numbers. Received: {received}.{_remedy(name, value, array)}")
     if not array.ndim:
-        raise ValueError(f"{name} must be an array with the samples along its first axis. Received: {value!r}.")
+        raise ValueError(f"{name} must be an array with the samples along its first axis. Received: {value!r}. For a "
+                         "single sample, add an axis for the batch: x[None], and np.array([label]) as y.")
     return array
+
+
+def _remedy(name: str, value: Any, array: np.ndarray) -> str:
+    """Returns advice on converting an array of text or objects to numbers."""
+    is_text = array.dtype.kind in "SUT" or any(isinstance(item, str) for item in array.flat)
+    if is_text and name == "y":
+        return " Number the classes: classes, y = np.unique(y, return_inverse=True)."
+    if is_text and hasattr(value, "columns"):
+        return f" Replace columns of text by numbers, e.g. with pandas.get_dummies({name}, dtype='float32')."
+    if not is_text and any(hasattr(item, "__len__") for item in array.flat):
+        return f" If all samples have the same shape, use np.stack({name})."
+    is_list = array.ndim and array.dtype.kind in "OSUT"
+    return f" Convert it to numbers: np.asarray({name}, 'float32')." if is_list else ""
 
 
 def split_validation(data: Data, share: float) -> tuple[Data, Data]:
