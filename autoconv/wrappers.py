@@ -65,7 +65,7 @@ class _Estimator(BaseEstimator):
                 raise UnknownArgumentError(
                     f"{type(self).__name__} and its function net have no argument {name!r}."
                     f"{names.suggestion(name, known)} The arguments are {', '.join(known)}.")
-        vars(self).update(settings)
+        self.__dict__.update(settings)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Returns the arguments by name, including those of the function `net` after input_shape and outputs."""

@@ -116,7 +116,7 @@ print(search.best_params_)
 {{'dropout': 0.0, 'filters': 16}}
 ```
 
-In a pipeline, the names are `classifier__filters` and so on. The arguments of `fit` and `compile` can be searched in the
+In a pipeline, the names are `classifier__filters` and so on. Arguments of `fit` and `compile` can be searched in the
 same way: `epochs`, `batch_size`, `optimizer` and `loss`.
 """
 

@@ -240,6 +240,18 @@ def image_axes_remedy(rank: int) -> str:
     return "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST."
 
 
+def input_remedy(shape: tuple[int | None, ...], target: tuple[int | None, ...]) -> str:
+    """Returns advice for arrays of this shape, for a model whose inputs have the shape `target`, batch first."""
+    if len(shape) == len(target) - 1 and all(w is None or n == w for n, w in zip(shape, target[1:])):
+        one = " One sample needs an axis for the batch: x[None], or X[:1] in the place of X[0]."
+        return one if len(target) < 5 else (
+            f"{one} A batch needs a model whose Input excludes the batch axis: Input({target[2:]}).")
+    if target[-1] == 1 and shape == target[1:-1]:
+        return " One image needs axes for the batch and the channels: x[None, ..., None]."
+    convert = f" Convert the data, or create the model with Input({shape[1:]})."
+    return axes_remedy(shape, target) or (convert if len(shape) == len(target) else "")
+
+
 def axes_remedy(shape: Sequence[int | None], target: Sequence[int | None]) -> str:
     """Returns advice to convert arrays of this shape to the shape `target`, both batch first, by a transpose,
     or by a reshape that keeps neighbouring pixels together. Returns "" if neither is possible.

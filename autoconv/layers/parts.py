@@ -20,9 +20,9 @@ def automatic_name(name: str) -> str:
 def count_name(name: str) -> None:
     """Records the name of a layer or function from a file, so that later automatic names have higher numbers."""
     base, _, number = name.rpartition("_")
-    if not base or not number.isdecimal() or len(number) > 9:
-        base, number = name, "0"
-    _name_counts[base] = max(_name_counts[base], int(number) + 1)
+    is_numbered = base and number.isdecimal() and len(number) < 10
+    kind = base if is_numbered else name
+    _name_counts[kind] = max(_name_counts[kind], int(number) + 1 if is_numbered else 1)
 
 
 def forget_names() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arguments.keywords import refuse
 from ..arguments.serialization import deserialize, serialize
-from ..arguments.shapes import axes_remedy
+from ..arguments.shapes import input_remedy
 from ..engine.errors import NotBuiltError
 from ..engine.graph import fusion
 from ..engine.graph import summary_table as summary
@@ -262,18 +262,9 @@ class Model(Layer):
             if len(sizes) == len(expected) and all(
                     w is None or s is None or w == s for s, w in zip(sizes[1:], expected[1:])):
                 continue
-            if len(sizes) == len(expected) - 1 and all(w is None or s == w for s, w in zip(sizes, expected[1:])):
-                remedy = " One sample needs an axis for the batch: x[None], or X[:1] in the place of X[0]."
-                if len(expected) > 4:
-                    remedy += f" A batch needs a model whose Input excludes the batch axis: Input({expected[2:]})."
-            elif expected[-1] == 1 and sizes == expected[1:-1]:
-                remedy = " One image needs axes for the batch and the channels: x[None, ..., None]."
-            else:
-                remedy = axes_remedy(sizes, expected)
-                if not remedy and len(sizes) == len(expected):
-                    remedy = f" Convert the data, or create the model with Input({sizes[1:]})."
             label = f"input {tensor.name!r}" if is_multi else "inputs"
-            raise ValueError(f"Model {self.name!r} needs {label} of shape {expected}. Received shape {sizes}.{remedy}")
+            raise ValueError(f"Model {self.name!r} needs {label} of shape {expected}. Received shape {sizes}."
+                             f"{input_remedy(sizes, expected)}")
 
     def summary(
         self, line_length: int | None = None, positions: Any = None, print_fn: Callable[[str], Any] | None = None,

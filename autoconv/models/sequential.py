@@ -105,12 +105,8 @@ class Sequential(Model):
             self._begin = layer
             names.add(layer.name)
             return
-        is_new = not any(layer is member for member in self._layers)
-        while is_new and layer.name in names and layer._has_automatic_name and not layer.weights:
-            layer.name = automatic_name(snake_case(type(layer).__name__))
-        if is_new and layer.name in names:
-            raise ValueError("Layers of a model must have different names. Received a second "
-                             f"layer named {layer.name!r}.")
+        if not any(layer is member for member in self._layers):
+            _settle_name(layer, names)
         if any(nested is self for nested in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
         if layer.device is not self.device:  # the model or layer on the default device moves
@@ -230,3 +226,13 @@ class Sequential(Model):
 
     def _own_weights(self) -> list[Any]:
         return []
+
+
+def _settle_name(layer: Layer, names: set[str]) -> None:
+    """Gives a layer whose automatic name is already in `names` another name. Raises ValueError for a name that the
+    user gave, and for a layer with weights.
+    """
+    while layer.name in names and layer._has_automatic_name and not layer.weights:
+        layer.name = automatic_name(snake_case(type(layer).__name__))
+    if layer.name in names:
+        raise ValueError(f"Layers of a model must have different names. Received a second layer named {layer.name!r}.")

@@ -53,8 +53,7 @@ def predict(net: Path, image: tuple[Path, ...], labels: Path | None, preprocessi
     net, or a net that was trained on a folder, the photo is only scaled.
 
     An IMAGE can also be a .npy file: pixels 0..255 in the net's own shape, (H, W) or (H, W, C), or an array of several
-    such images. The pixels of a .npy file are used unchanged. Values 0..1 are an error, except with --preprocessing
-    none, because most nets would receive an almost black picture.
+    such images. The pixels are used unchanged. Values 0..1 are an error, except with --preprocessing none.
     """
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
