@@ -59,7 +59,10 @@ class Loss(Configurable):
     def sample_losses(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
         """Returns the result of `call`. Raises TypeError if `call` loses the predictions' gradient."""
         with enter_formula(f"loss {self.name!r}"):
-            return self.call(y_true, y_pred)
+            values = self.call(y_true, y_pred)
+        if values is None:
+            raise TypeError(f"The loss {self.name!r} must return a tensor. Received: None. Add a return statement.")
+        return values if hasattr(values, "shape") else F.loss_functions._tensor(values)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: TensorLike | None = None) -> Tensor:
         refuse_gradient("A loss", sample_weight=sample_weight)
@@ -133,6 +136,11 @@ class LossFunction(Loss):
 
     def __init__(self, fn: Callable, reduction: str | None = "sum_over_batch_size",
                  name: str | None = None, dtype: str | None = None, **options: Any) -> None:
+        if not (isinstance(name, str | None) and isinstance(reduction, str | None)):
+            kind = type(self).__name__
+            raise TypeError(f"{kind}(...) creates a loss from its settings and accepts no data. Received: "
+                            f"reduction of type {type(reduction).__name__}, name of type {type(name).__name__}. "
+                            f"Create the loss, then call it: {kind}()(y_true, y_pred).")
         super().__init__(name or getattr(fn, "__name__", "loss"), reduction, dtype)
         self._function = fn
         self.recordable = getattr(fn, "recordable", False)

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from autoconv import Tensor, callbacks, engine, gradcheck, layers, models, pictures
+from autoconv import Tensor, callbacks, engine, gradcheck, layers, losses, models, pictures, utils
 
 X = np.random.default_rng(0).random((8, 6, 6, 1), dtype=np.float32)
 Y = np.arange(8) % 3
@@ -74,6 +74,16 @@ MISTAKES = [  # what the user writes, and the error's words, in order
     (lambda: callbacks.LearningRateScheduler(0.1), "must be a function", "0.1", "learning_rate to the optimizer"),
     (lambda: models.load_model("no.keras"), "no model file 'no.keras'", "current folder is"),
     (lambda: Returnless()(SYMBOLIC), "must return tensors", "Received: None", "return statement"),
+    (lambda: fit(y=Y.astype(str)), "array of numbers", "np.asarray(y, 'float32')"),
+    (lambda: fit(np.array([X[0], X[1][:4]], object), Y[:2]), "array of numbers", "dtype object", "np.stack(x)"),
+    (lambda: fit(loss=lambda y_true, y_pred: None), "must return a tensor", "Received: None", "return statement"),
+    (lambda: losses.MeanSquaredError(X, X), "accepts no data", "ndarray", "MeanSquaredError()(y_true, y_pred)"),
+    (lambda: layers.Dense(3)(layers.Dense(4)), "should be tensors", "Got <Dense", "put both layers into a Sequential"),
+    (lambda: models.Sequential([layers.Dense(3)]).load_weights("a.weights.h5"), "built model", "build((None, *shape))"),
+    (lambda: pictures.activations(X[0], net()), "first argument must be a model", "ndarray"),
+    (lambda: pictures.filters("conv2d", net()), "first argument must be a model", "str"),
+    (lambda: utils.img_to_array("a.png"), "Pillow Image", "'a.png'", "utils.load_img(path)"),
+    (lambda: utils.save_img("a.foo", X[0]), "a format that Pillow writes", "'foo'"),
     (lambda: gradcheck(lambda x: x * x, np.ones(3)), "needs tensors", "ndarray", "requires_grad=True"),
     (lambda: callbacks.ModelCheckpoint("{epoch:xyz}.keras"), "valid format", "'{epoch:xyz}.keras'"),
     (lambda: callbacks.ModelCheckpoint("best-{}.keras"), "have a name", "'best-{}.keras'", "positional"),
@@ -158,3 +168,9 @@ except ValueError as error:
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert answer.stdout == "Layers of a model must have different names. Received a second layer named 'dense_1'.\n", (
         answer.stderr)
+
+
+def test_a_gray_picture_of_fractions_can_be_written(tmp_path):
+    for seed in range(20):  # rounding took the largest value above 255 for some pictures
+        utils.save_img(tmp_path / "a.png", np.random.default_rng(seed).random((5, 5, 1), dtype=np.float32))
+        assert utils.img_to_array(utils.load_img(tmp_path / "a.png", color_mode="grayscale")).max() >= 254

@@ -112,9 +112,11 @@ def tensors(layer: "Layer", x: Any) -> Any:
     """Converts arrays, or lists of numbers, to tensors on the layer's device, also within lists, tuples and dicts."""
     if isinstance(x, Tensor):
         return x
-    if x is None or isinstance(x, str | bytes):
+    is_layer = hasattr(x, "compute_output_shape")
+    if x is None or is_layer or isinstance(x, str | bytes):
+        remedy = " Call that layer on data first, or put both layers into a Sequential." if is_layer else ""
         raise ValueError(f"Inputs to a layer should be tensors. Got {x!r} (of type {type(x)}) as "
-                         f"input for layer {layer.name!r}.")
+                         f"input for layer {layer.name!r}.{remedy}")
     if isinstance(x, dict):
         return {key: tensors(layer, x[key]) for key in sorted(x)}
     if isinstance(x, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, dict)) for item in x):

@@ -384,6 +384,9 @@ class Model(Layer):
         """Reads weights that `save` or `save_weights` wrote. Raises ValueError and changes nothing if weights do not
         fit the model. With skip_mismatch=True, skips such weights with a warning instead.
         """
+        if not self.built:
+            raise ValueError(f"load_weights needs a built model. Received: {self!r}. Start it with "
+                             "layers.Input(shape), or call build((None, *shape)) first.")
         _formats().load_weights(self, filepath, skip_mismatch)
 
     def export(self, filepath: Path, format: str = "onnx", opset: int = 17) -> None:

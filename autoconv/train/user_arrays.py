@@ -1,6 +1,7 @@
 """Checks a user's arrays (one array, a list, or a dict by name) before anything runs, without copying them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral, Real
@@ -197,11 +198,14 @@ def _numbers(name: str, value: Any) -> Any:
 def _remedy(name: str, value: Any, array: np.ndarray) -> str:
     """Returns advice on converting an array of text or objects to numbers."""
     is_text = array.dtype.kind in "SUT" or any(isinstance(item, str) for item in array.flat)
+    with suppress(ValueError, TypeError):
+        np.asarray(array, np.float32)  # "3.5" is a number
+        is_text = False
     if is_text and name == "y":
         return " Number the classes: classes, y = np.unique(y, return_inverse=True)."
     if is_text and hasattr(value, "columns"):
         return f" Replace columns of text by numbers, e.g. with pandas.get_dummies({name}, dtype='float32')."
-    if not is_text and any(hasattr(item, "__len__") for item in array.flat):
+    if any(hasattr(item, "__len__") and not isinstance(item, str | bytes) for item in array.flat):
         return f" If all samples have the same shape, use np.stack({name})."
     is_list = array.ndim and array.dtype.kind in "OSUT"
     return f" Convert it to numbers: np.asarray({name}, 'float32')." if is_list else ""
