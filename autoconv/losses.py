@@ -59,7 +59,10 @@ class Loss(Configurable):
     def sample_losses(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
         """Returns the result of `call`. Raises TypeError if `call` loses the predictions' gradient."""
         with enter_formula(f"loss {self.name!r}"):
-            return self.call(y_true, y_pred)
+            values = self.call(y_true, y_pred)
+        if values is None:
+            raise TypeError(f"The loss {self.name!r} must return a tensor. Received: None. Add a return statement.")
+        return values if hasattr(values, "shape") else F.loss_functions._tensor(values)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: TensorLike | None = None) -> Tensor:
         refuse_gradient("A loss", sample_weight=sample_weight)
@@ -133,6 +136,11 @@ class LossFunction(Loss):
 
     def __init__(self, fn: Callable, reduction: str | None = "sum_over_batch_size",
                  name: str | None = None, dtype: str | None = None, **options: Any) -> None:
+        if not (isinstance(name, str | None) and isinstance(reduction, str | None)):
+            kind = type(self).__name__
+            raise TypeError(f"{kind}(...) creates a loss from its settings and accepts no data. Received: "
+                            f"reduction of type {type(reduction).__name__}, name of type {type(name).__name__}. "
+                            f"Create the loss, then call it: {kind}()(y_true, y_pred).")
         super().__init__(name or getattr(fn, "__name__", "loss"), reduction, dtype)
         self._function = fn
         self.recordable = getattr(fn, "recordable", False)
@@ -165,7 +173,8 @@ class _SameShape(LossFunction):
         shape = tuple(output_shape[1:])
         if not _fits(y_true.shape[1:], shape) and not (shape[-1:] == (1,) and _fits(y_true.shape[1:], shape[:-1])):
             remedy = ""
-            if y_true.dtype.kind in "iu" and _fits(y_true.shape[1:], shape[:-1]) and "categorical" in self.name:
+            if shape[-1:] != (1,) and (_fits(y_true.shape[1:], shape[:-1]) or _fits(y_true.shape[1:], (*shape[:-1], 1))
+                                       ) and not np.any(np.asarray(y_true) % 1):
                 remedy = " For integer labels use SparseCategoricalCrossentropy, or utils.to_categorical."
             elif len(shape) > 1 and y_true.ndim < 3:
                 remedy = " Is a Flatten or a global pooling missing before the last layer?"
@@ -213,6 +222,8 @@ class _Labels(LossFunction):
                 remedy = " For two classes it needs 2 units; or 1 with a sigmoid, and loss='binary_crossentropy'."
             elif low == 1 and high == classes:
                 remedy = " Count the labels from 0."
+            elif (low < 0 or high >= 2 * classes) and len(np.unique(labels)) <= classes > 1:
+                remedy = " Number the classes from 0: classes, y = np.unique(y, return_inverse=True)."
             raise ValueError(f"Labels must be in 0..{classes - 1} for a model whose last layer has {classes} "
                              f"output{'s' * (classes > 1)}. Received labels from {low} to {high}.{remedy}")
 

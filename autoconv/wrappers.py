@@ -1,19 +1,25 @@
 """Nets as scikit-learn estimators, for pipelines, hyperparameter searches and cross-validation.
 
     from autoconv.wrappers import Classifier
-    GridSearchCV(Classifier(random_state=0), {"epochs": [50, 200]}).fit(X, y)
+
+    def net(input_shape, outputs, units=64, dropout=0.0):
+        return [layers.Dense(units, "relu"), layers.Dropout(dropout), layers.Dense(outputs, "softmax")]
+
+    GridSearchCV(Classifier(net, random_state=0), {"units": [32, 128], "dropout": [0, 0.3]}).fit(X, y)
 
 Needs scikit-learn: `pip install 'autoconv[sklearn]'`. `import autoconv` does not import this module.
 """
 
 from collections.abc import Callable
 from copy import deepcopy
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
 
 from . import layers, models, random
-from .arguments import extras
+from .arguments import extras, names
+from .arguments.keywords import UnknownArgumentError
 
 _sklearn = extras.load("sklearn.utils.validation", "scikit-learn", "sklearn", "autoconv.wrappers")
 if not hasattr(_sklearn, "validate_data"):
@@ -23,11 +29,16 @@ if not hasattr(_sklearn, "validate_data"):
 # isort: split
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin  # noqa: E402
 from sklearn.utils.multiclass import check_classification_targets  # noqa: E402
-from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data  # noqa: E402
+from sklearn.utils.validation import (  # noqa: E402
+    _check_sample_weight,
+    check_is_fitted,
+    check_random_state,
+    validate_data,
+)
 
 __all__ = ["Classifier", "Regressor"]
 
-Net = Callable[[tuple[int, ...], int], Any]
+Net = Callable[..., Any]
 _TYPES = [np.float32, np.uint8]  # input dtypes used unchanged; others are converted to float32
 
 
@@ -40,7 +51,7 @@ class _Estimator(BaseEstimator):
 
     def __init__(self, net: Net | None = None, *, epochs: int = 100, batch_size: int = 32,
                  optimizer: Any = "adam", loss: Any = None, random_state: Any = None,
-                 verbose: str | int = 0) -> None:
+                 verbose: str | int = 0, **settings: Any) -> None:
         self.net = net
         self.epochs = epochs
         self.batch_size = batch_size
@@ -48,16 +59,49 @@ class _Estimator(BaseEstimator):
         self.loss = loss
         self.random_state = random_state
         self.verbose = verbose
+        known = [*self._get_param_names(), *self._net_settings()]
+        for name in settings:
+            if name not in known:
+                raise UnknownArgumentError(
+                    f"{type(self).__name__} and its function net have no argument {name!r}."
+                    f"{names.suggestion(name, known)} The arguments are {', '.join(known)}.")
+        self.__dict__.update(settings)
 
-    def _train(self, x: np.ndarray, y: np.ndarray, outputs: int) -> None:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Returns the arguments by name, including those of the function `net` after input_shape and outputs."""
+        return {**super().get_params(deep), **self._net_settings()}
+
+    def set_params(self, **params: Any) -> "_Estimator":
+        """Sets arguments of this estimator or of its function `net`. Returns the estimator."""
+        self.net = params.get("net", self.net)  # first, because it determines which names are valid
+        return super().set_params(**params)
+
+    def _net_settings(self) -> dict[str, Any]:
+        """Returns the current values of the arguments of `net`, except input_shape and outputs."""
+        if not callable(self.net):
+            return {}
+        parameters = list(signature(self.net).parameters.values())
+        own = self._get_param_names()
+        return {each.name: vars(self).get(each.name, None if each.default is Parameter.empty else each.default)
+                for each in parameters[2 * self._takes_shapes():]
+                if each.name not in own and each.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)}
+
+    def _takes_shapes(self) -> bool:
+        """Returns whether the first arguments of `net` are input_shape and outputs, not settings with defaults."""
+        first = next(iter(signature(self.net).parameters.values()), None)  # type: ignore[arg-type]
+        return first is not None and (first.default is Parameter.empty or first.name == "input_shape")
+
+    def _train(self, x: np.ndarray, y: np.ndarray, outputs: int, sample_weight: Any) -> None:
         """Creates the net and trains it. Restores the process's random state afterwards."""
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, x, dtype=np.float32)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with random.process_generator().holding():
             random.set_seed(seed)
             self.model_ = self._create_net(x.shape[1:], outputs)
             self.model_.compile(deepcopy(self.optimizer), self._loss if self.loss is None
                                 else self.loss, metrics=list(self._metrics))
-            history = self.model_.fit(x, y, self.batch_size, self.epochs, self.verbose)
+            history = self.model_.fit(x, y, self.batch_size, self.epochs, self.verbose, sample_weight=sample_weight)
         self.history_ = history.history
         self.input_shape_ = x.shape[1:]
 
@@ -66,8 +110,10 @@ class _Estimator(BaseEstimator):
         if self.net is None:
             flat = [layers.Flatten()] if len(input_shape) > 1 else []
             net: Any = [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]
+        elif not callable(self.net):
+            raise TypeError(f"net must be a function net(input_shape, outputs). Received: {self.net!r}.")
         else:
-            net = self.net(input_shape, outputs)
+            net = self.net(*(input_shape, outputs)[:2 * self._takes_shapes()], **self._net_settings())
         if isinstance(net, list | tuple):
             net = models.Sequential([layers.Input(input_shape), *net])
         if not isinstance(net, models.Model):
@@ -94,8 +140,10 @@ class Classifier(ClassifierMixin, _Estimator):
     """A scikit-learn classifier for X (N, features) or images (N, H, W, C), with labels y (N,).
 
     net: a function `net(input_shape, outputs)` that returns a list of new layers or a new model.
-    Its last layer must return the probabilities of `outputs` classes (softmax). The default net has
-    one hidden layer of 64 units. optimizer, loss: as in `Model.compile`; the default loss is
+    Its last layer must return the probabilities of `outputs` classes (softmax). Further arguments of the
+    function, such as `filters` in `net(input_shape, outputs, filters=32)`, are arguments of the classifier as
+    well, so a search can vary them. A function whose arguments all have defaults receives no shapes. The
+    default net has one hidden layer of 64 units. optimizer, loss: as in `Model.compile`; the default loss is
     sparse_categorical_crossentropy. random_state: an integer, with which each `fit` gives the same
     result.
 
@@ -108,12 +156,14 @@ class Classifier(ClassifierMixin, _Estimator):
     _metrics = ("accuracy",)
     _last = "softmax"
 
-    def fit(self, X: Any, y: Any) -> "Classifier":
-        """Creates a net and trains it on X and the labels y. Returns the classifier."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Classifier":
+        """Creates a net and trains it on X and the labels y, with a weight (N,) for each sample. Returns the
+        classifier.
+        """
         X, y = validate_data(self, X, y, allow_nd=True, dtype=_TYPES)
         check_classification_targets(y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
-        self._train(X, numbers, len(self.classes_))
+        self._train(X, numbers, len(self.classes_), sample_weight)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -136,13 +186,15 @@ class Regressor(RegressorMixin, _Estimator):
 
     _loss = "mse"
 
-    def fit(self, X: Any, y: Any) -> "Regressor":
-        """Creates a net and trains it on X and the targets y. Returns the regressor."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Regressor":
+        """Creates a net and trains it on X and the targets y, with a weight (N,) for each sample. Returns the
+        regressor.
+        """
         X, y = validate_data(self, X, y, allow_nd=True, dtype=_TYPES, multi_output=True, y_numeric=True)
         self._one_target = y.ndim == 1
         self._type = np.result_type(y.dtype, np.float32)
         y = y.reshape(len(y), -1).astype(np.float32)
-        self._train(X, y, y.shape[1])
+        self._train(X, y, y.shape[1], sample_weight)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -84,6 +84,40 @@ Further differences from Keras:
 - If the `call` of a model class returns a list, its outputs are named `output_1`, `output_2` and so on.
 - A custom layer, loss, metric or optimizer can set `recordable = True`. Training steps that use this object are then
   replayed as kernels, without running the object's Python code again ([how](extending.md)).
+
+## Search for hyperparameters with scikit-learn
+
+`wrappers.Classifier` and `wrappers.Regressor` replace Keras's `SKLearnClassifier` and `SKLearnRegressor`. They accept a
+function that creates the net. Its first two arguments are the shape of a sample and the number of outputs. All further
+arguments, such as `filters`, are also arguments of the classifier, so `GridSearchCV`, `clone`, `get_params` and
+`set_params` know them. `fit` accepts `sample_weight`.
+
+```python
+import numpy as np
+from sklearn.model_selection import GridSearchCV
+
+from autoconv import layers
+from autoconv.datasets import digits
+from autoconv.wrappers import Classifier
+
+
+def net(input_shape, outputs, filters=8, dropout=0.0):
+    return [layers.Rescaling(1 / 255), layers.Conv2D(filters, 3, strides=2, activation="relu"),
+            layers.Flatten(), layers.Dropout(dropout), layers.Dense(outputs, activation="softmax")]
+
+
+(x, y), _ = digits.load_data()
+search = GridSearchCV(Classifier(net, epochs=3, random_state=0), {{"filters": [2, 16], "dropout": [0.0, 0.9]}}, cv=2)
+search.fit(x[:400, ..., None], y[:400], sample_weight=np.where(y[:400] == 8, 2.0, 1.0))
+print(search.best_params_)
+```
+
+```text
+{{'dropout': 0.0, 'filters': 16}}
+```
+
+In a pipeline, the names are `classifier__filters` and so on. Arguments of `fit` and `compile` can be searched in the
+same way: `epochs`, `batch_size`, `optimizer` and `loss`.
 """
 
 

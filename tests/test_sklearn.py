@@ -21,7 +21,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from autoconv.wrappers import Classifier, Regressor
 
-CHECKS = parametrize_with_checks([Classifier(), Regressor()])
+CHECKS = parametrize_with_checks([Classifier(), Regressor()], expected_failed_checks=lambda estimator: {
+    "check_do_not_raise_errors_in_init_or_set_params": "the check passes an argument named settings, for **settings",
+    "check_sample_weight_equivalence_on_dense_data": "a sample of weight 0 is still a sample of a batch"})
 NAMES, PAIRS = CHECKS.args
 
 
@@ -58,6 +60,68 @@ def test_cross_validation_of_a_regressor():
     assert cross_val_score(Regressor(random_state=0), x, y, cv=3).min() > 0.8
     two = Regressor(epochs=2, random_state=0).fit(x, np.stack([y, -y], 1))
     assert two.predict(x).shape == (120, 2)
+
+
+def parts(input_shape, outputs, filters=2, *, dropout=0.0, activation="relu"):
+    return [L.Conv2D(filters, 3, activation=activation), L.Dropout(dropout), L.Flatten(), L.Dense(outputs, "softmax")]
+
+
+def images(n=120):
+    digits = load_digits()
+    return digits.images[:n, :, :, None] / 16, digits.target[:n]
+
+
+def test_a_search_varies_the_parameters_of_the_function():
+    x, y = images()
+    grid = {"filters": [1, 12], "dropout": [0.0, 0.9]}
+    search = GridSearchCV(Classifier(parts, epochs=8, random_state=0), grid, cv=2)
+    search.fit(x, y, sample_weight=np.ones(len(y)))
+    assert search.best_params_ == {"filters": 12, "dropout": 0.0}
+    assert search.best_estimator_.model_.layers[0].filters == 12
+    assert search.best_estimator_.model_.layers[1].rate == 0.0
+    piped = GridSearchCV(make_pipeline(Classifier(parts, epochs=1)), {"classifier__filters": [3]}, cv=2).fit(x, y)
+    assert piped.best_estimator_[0].model_.layers[0].filters == 3
+
+
+def test_get_params_set_params_and_clone_include_the_parameters_of_the_function():
+    found = Classifier(parts, filters=5)
+    names = {"net", "epochs", "batch_size", "optimizer", "loss", "random_state", "verbose"}
+    assert found.get_params() == {**Classifier(parts).get_params(), "filters": 5}
+    assert found.get_params().keys() == names | {"filters", "dropout", "activation"}
+    assert Classifier().get_params().keys() == names
+    assert clone(found.set_params(dropout=0.25, epochs=3)).get_params() == found.get_params()
+    assert (found.dropout, found.epochs) == (0.25, 3)
+    assert "filters=5" in repr(found)
+    assert found.set_params(net=small).get_params().keys() == names
+    assert found.set_params(net=parts, filters=7).get_params()["filters"] == 7
+    with pytest.raises(ValueError, match="Invalid parameter 'filter'"):
+        found.set_params(filter=3)
+    with pytest.raises(TypeError, match=r"no argument 'filter'\. Did you mean 'filters'\?"):
+        Classifier(parts, filter=3)
+    with pytest.raises(TypeError, match=r"no argument 'epoch'\. Did you mean 'epochs'\?"):
+        Regressor(epoch=3)
+    with pytest.raises(TypeError, match=r"net must be a function.* Received: 7"):
+        Classifier(7).fit(*blobs())
+
+
+def test_a_function_whose_arguments_all_have_defaults_receives_no_shapes():
+    def net(units=8):
+        return models.Sequential([L.Dense(units, "tanh"), L.Dense(3, "softmax")])
+
+    x, y = blobs()
+    assert Classifier(net, units=5, epochs=1).fit(x, y).model_.layers[0].units == 5
+    assert Classifier(lambda: net(4), epochs=1).fit(x, y).model_.layers[0].units == 4
+
+
+@pytest.mark.parametrize("kind", [Classifier, Regressor])
+def test_sample_weights(kind):
+    x = np.tile(np.random.default_rng(0).normal(size=(20, 3)), (2, 1))
+    y = np.repeat([0, 1], 20)  # the same samples with both targets: the weights decide
+    found = kind(epochs=150, optimizer=optimizers.Adam(0.02), random_state=0)
+    assert found.fit(x, y, sample_weight=[1.0] * 20 + [0.0] * 20).predict(x).mean() < 0.1
+    assert found.fit(x, y, sample_weight=np.repeat([0.0, 2.0], 20)).predict(x).mean() > 0.9
+    with pytest.raises(ValueError, match="sample_weight"):
+        found.fit(x, y, sample_weight=[1.0, 2.0])
 
 
 def test_images():

@@ -12,14 +12,15 @@ T = TypeVar("T")
 def suggestion(name: object, names: Mapping[str, object] | list[str]) -> str:
     """Returns ` Did you mean 'relu'?` for 'rleu', and an empty string if no name is close.
 
-    Ignores upper and lower case. Initials, such as lr, match first. If no spelling is very close, a
-    name with all words of the given name is preferred: sparse_crossentropy gives
-    sparse_categorical_crossentropy, not binary_crossentropy.
+    Ignores upper and lower case. Initials, such as lr, match first, then names with the same letters in
+    another order. If no spelling is very close, a name with all words of the given name is preferred:
+    sparse_crossentropy gives sparse_categorical_crossentropy, not binary_crossentropy.
     """
     query, keys = snake_case(str(name)), [snake_case(each) for each in names]
     supersets = [each for each in keys if _words(query) and _words(query) <= _words(each)]
     initials = [each for each in keys if query == "".join(word[0] for word in each.split("_") if word) and "_" in each]
-    closest = (initials or get_close_matches(query, keys, n=1, cutoff=0.85)
+    anagrams = [each for each in keys if sorted(each) == sorted(query)]
+    closest = (initials or anagrams or get_close_matches(query, keys, n=1, cutoff=0.85)
                or get_close_matches(query, supersets, n=1, cutoff=0)
                or get_close_matches(query, [each for each in keys if each.startswith(query)], n=1, cutoff=0)
                or get_close_matches(query, keys, n=1, cutoff=0.6))

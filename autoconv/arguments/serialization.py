@@ -17,6 +17,7 @@ import numpy as np
 
 from ..engine.versions import contents
 from . import names
+from .keywords import UnknownArgumentError
 
 _OBJECT_KEYS = {"module", "class_name", "config", "registered_name", "build_config", "compile_config"}
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -178,7 +179,16 @@ class ConfigurableMeta(ABCMeta):
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        obj = super().__call__(*args, **kwargs)
+        try:
+            obj = super().__call__(*args, **kwargs)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise  # from the constructor itself, not from Python's check of the arguments
+            known = list(cls.config_parameters())  # type: ignore[attr-defined]
+            unknown = next((name for name in kwargs if name not in known), None)
+            advice = "" if unknown is None else names.suggestion(unknown, known)
+            advice = advice or f" The arguments of {cls.__name__} are {', '.join(known)}."
+            raise UnknownArgumentError(f"{error}.{advice}") from None
         attributes = {} if find_registry(cls) else {
             name: attribute(obj, name) for name in obj.config_parameters()}
         recipe = vars(obj).get("_recipe", (args, tuple(kwargs.items())))

@@ -103,7 +103,9 @@ def pair(value: Pair, name: str, least: int = 1) -> tuple[int, int]:
     """Converts an int or two ints to (vertical, horizontal). Raises ValueError if one is less than `least`."""
     items: Any = (value, value) if _is_int(value) else value
     if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2 or not all(map(_is_int, items)):
-        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers, or one integer. Received: {value!r}.")
+        remedy = f" Pass an activation by its name: activation={value!r}." if isinstance(value, str) else ""
+        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers, or one integer. Received: "
+                         f"{value!r}.{remedy}")
     if min(items) < least:
         raise ValueError(f"The `{name}` argument must be a tuple of 2 integers of at least "
                          f"{least}, or one such integer. Received: {value!r}.")
@@ -236,6 +238,18 @@ def image_axes_remedy(rank: int) -> str:
     if rank == 3:
         return "Add an axis with x[..., None] for images of one channel, or with x[None] for a single image."
     return "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST."
+
+
+def input_remedy(shape: tuple[int | None, ...], target: tuple[int | None, ...]) -> str:
+    """Returns advice for arrays of this shape, for a model whose inputs have the shape `target`, batch first."""
+    if len(shape) == len(target) - 1 and all(w is None or n == w for n, w in zip(shape, target[1:])):
+        one = " One sample needs an axis for the batch: x[None], or X[:1] in the place of X[0]."
+        return one if len(target) < 5 else (
+            f"{one} A batch needs a model whose Input excludes the batch axis: Input({target[2:]}).")
+    if target[-1] == 1 and shape == target[1:-1]:
+        return " One image needs axes for the batch and the channels: x[None, ..., None]."
+    convert = f" Convert the data, or create the model with Input({shape[1:]})."
+    return axes_remedy(shape, target) or (convert if len(shape) == len(target) else "")
 
 
 def axes_remedy(shape: Sequence[int | None], target: Sequence[int | None]) -> str:

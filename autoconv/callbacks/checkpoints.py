@@ -1,9 +1,10 @@
 """Callbacks that save the model, or the whole state of a training run."""
 
 import os
-import re
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from ..arguments import extras
@@ -23,8 +24,9 @@ class ModelCheckpoint(MonitorCallback):
     between two saves. initial_value_threshold: a value that the first monitored value must beat. If
     the monitored value is missing, the model is saved with a warning.
 
-    Raises ValueError for an unknown suffix. Before the first step, `fit` raises OSError if no file
-    can be written, ExtraError if h5py is missing, and ValueError if the model cannot be saved.
+    Raises ValueError for an unknown suffix or an invalid placeholder. Before the first step, `fit`
+    raises OSError if no file can be written, ExtraError if h5py is missing, and ValueError if the model
+    cannot be saved, or if a placeholder such as {val_loss} needs validation data that `fit` lacks.
     """
 
     _state_names = ("best", "_batches", "_epoch")
@@ -38,7 +40,12 @@ class ModelCheckpoint(MonitorCallback):
         if save_freq != "epoch":
             check_count("save_freq", save_freq, 1, "'epoch' or ")
         self.filepath, self.verbose = os.fspath(filepath), verbose
-        self._example = Path(re.sub(r"\{[^}]*\}", "0", self.filepath))
+        try:
+            self._example = Path(self.filepath.format_map(defaultdict(float, epoch=1, batch=1)))
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            raise ValueError("filepath must be a path whose placeholders have a name and a valid format, such as "
+                             f"{{epoch:02d}} or {{val_loss:.3f}}. Received: filepath={self.filepath!r} "
+                             f"({error}).") from None
         suffixes.check(self._example, save_weights_only)
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
@@ -59,6 +66,12 @@ class ModelCheckpoint(MonitorCallback):
         except OSError as error:
             raise type(error)(f"ModelCheckpoint cannot write its file {self.filepath!r}: "
                               f"{error.strerror}. Choose a file in a writable folder.") from error
+        validated = {"val_loss", *(f"val_{score.name}" for score in self._scores())}
+        fields = validated.intersection(field for _, field, _, _ in Formatter().parse(self.filepath) if field)
+        if fields and not self.model._trainer.running.validates:
+            raise ValueError(f"filepath contains {', '.join(sorted(fields))}, but fit has no validation data. "
+                             f"Received: filepath={self.filepath!r}. Pass validation_data or validation_split to "
+                             "fit, or use another placeholder, such as {epoch} or {loss}.")
         if not self.save_weights_only:
             self.model.check_savable(self._example)
 

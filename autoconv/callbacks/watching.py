@@ -187,6 +187,9 @@ class LearningRateScheduler(Callback):
     """
 
     def __init__(self, schedule: Any, verbose: int = 0) -> None:
+        if not callable(schedule):
+            raise TypeError(f"schedule must be a function of the epoch and the rate. Received: {schedule!r}. For a "
+                            "fixed rate, pass learning_rate to the optimizer.")
         self.schedule, self.verbose = schedule, verbose
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:

@@ -15,14 +15,21 @@ class GradientMismatch(AssertionError):  # noqa: N818 (the name describes the fa
     """The gradients from `backward()` and from finite differences differ."""
 
 
-def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tolerance: float = 1e-6) -> None:
+def gradcheck(f: Callable[..., Tensor], *tensors: Any, eps: float = 1e-6, tolerance: float = 1e-6) -> None:
     """Checks the gradients of `f(*tensors)` along one random direction, for the tensors that require gradients.
 
     With a random v for the inputs and a random u for the result, u . J v from `backward()` must equal
     u . (f(x + eps v) - f(x - eps v)) / (2 eps). `tolerance` is relative to the larger of the two numbers, or
     absolute if both are below 1. Only float64 is accepted, because float32's rounding errors would hide a difference.
-    Raises GradientMismatch with both numbers if they differ, and ValueError for tensors of another dtype.
+    The tensors may also be passed as one list or tuple. Raises GradientMismatch with both numbers if they differ,
+    ValueError for tensors of another dtype, and TypeError for other objects.
     """
+    if len(tensors) == 1 and isinstance(tensors[0], list | tuple):  # as in PyTorch
+        tensors = tuple(tensors[0])
+    if not all(isinstance(t, Tensor | None) for t in tensors):
+        raise TypeError("gradcheck needs tensors. Received: objects of the types "
+                        f"{', '.join(type(t).__name__ for t in tensors)}. Create float64 tensors with "
+                        "tensor(array, requires_grad=True, dtype='float64').")
     variables = [t for t in tensors if t is not None and t.requires_grad]
     if not variables or any(t.dtype != np.float64 for t in variables):
         raise ValueError("gradcheck needs float64 tensors that require gradients. Received (dtype, requires_grad): "

@@ -81,7 +81,12 @@ class Tensor(ArrayMethods):
     constraint: Any = None
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
-        if data.dtype.kind == "c":
+        try:
+            kind = data.dtype.kind
+        except AttributeError:
+            raise TypeError(f"Tensor(data) requires an array. Received: {data!r}. Use autoconv.tensor(data), which "
+                            "also converts numbers and lists.") from None
+        if kind == "c":
             devices.real_numbers(data)  # raises the error for complex numbers
         self.data, self.requires_grad, self.device = data, requires_grad, device or devices.get("cpu")
         self.grad: Any = None

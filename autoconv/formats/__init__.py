@@ -141,5 +141,6 @@ def _find_file(filepath: FilePath, weights: bool = False) -> Path:
         path = path / MODEL_OF_RUN
     _select_format(path, weights_only=weights and path.name.endswith(".weights.h5"))
     if not path.exists() or path.is_dir():
-        raise MissingFileError(f"There is no model file {str(path)!r}.")
+        place = "" if path.is_absolute() else f" The current folder is {str(Path.cwd())!r}."
+        raise MissingFileError(f"There is no model file {str(path)!r}.{place}")
     return path

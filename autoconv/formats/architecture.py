@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import names
 from ..arguments.serialization import deserialize
 from ..engine.symbolic import map_shapes
 from ..files import allowance, json_text
@@ -50,7 +49,9 @@ def build(description: JsonObject, classes: list[str], max_weights: int, path: s
     except Exception as error:  # constructors may raise any exception
         raise ValueError(f"The model in {path} cannot be created: {_describe_error(error)}") from error
     for layer in model._walk():
-        count_name(names.snake_case(type(layer).__name__), layer.name)
+        count_name(layer.name)
+        for node in layer._graph.nodes if isinstance(layer, Model) and layer._graph is not None else ():
+            count_name(node.operation.name)  # also a function's name
     if classes:
         model.class_names = tuple(classes)
     return model

@@ -364,8 +364,10 @@ def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64) if labels.dtype.kind in "iubf" and np.isfinite(labels).all() else None
     if whole is None or (whole != labels).any():
+        remedy = ("For targets that are not classes, use a loss such as mse." if labels.dtype.kind == "f" and
+                  np.isfinite(labels).all() else "Remove the samples without a label.")
         raise ValueError(f"Labels must be integers. Received: labels of dtype {labels.dtype}, "
-                         f"starting with {labels.reshape(-1)[:5]}.")
+                         f"starting with {labels.reshape(-1)[:5]}. {remedy}")
     if classes is not None and whole.size and (whole.min() < 0 or whole.max() >= classes):
         raise ValueError(f"Labels must be in 0..{classes - 1} for predictions of {classes} "
                          f"classes. Received: labels from {whole.min()} to {whole.max()}.")

@@ -321,6 +321,12 @@ def real_numbers(array: Any, dtype: DTypeLike | None = None) -> np.ndarray:
     """
     try:
         values = np.asarray(array)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError("All rows of an array must have the same shape. Received: a "
+                         f"{type(array).__name__} of {len(array)} items whose shapes differ. Pad, crop or resize the "
+                         "items to one shape.") from None
     except RuntimeError as error:
         remedy = (" Gradients cannot flow into another library's tensor. Pass x.detach()."
                   if "grad" in str(error) else "")

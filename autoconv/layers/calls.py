@@ -35,6 +35,17 @@ _UNSET = Argument("training", Argument.KEYWORD_ONLY, default=None)
 # Arguments.
 
 
+def refuse_data(kind: type, args: tuple) -> None:
+    """Raises ValueError if the constructor of an autoconv layer receives data, as in `Flatten(x)`."""
+    if not kind.__module__.startswith(__package__) or kind.accepts_arrays:  # type: ignore[attr-defined]
+        return
+    for value in flatten(args):
+        if isinstance(value, Tensor | SymbolicTensor) or (isinstance(value, np.ndarray) and value.ndim > 1):
+            raise ValueError(f"{kind.__name__}(...) creates a layer from its settings and accepts no data. Received: "
+                             f"an array or tensor of shape {tuple(value.shape)}. Create the layer, then call it on "
+                             f"the data: {kind.__name__}(...)(x).")
+
+
 @cache
 def training_argument(kind: type) -> Argument | None:
     """Returns the parameter `training` of a class's `call`, with the default None if it has no
@@ -101,9 +112,11 @@ def tensors(layer: "Layer", x: Any) -> Any:
     """Converts arrays, or lists of numbers, to tensors on the layer's device, also within lists, tuples and dicts."""
     if isinstance(x, Tensor):
         return x
-    if x is None or isinstance(x, str | bytes):
+    is_layer = hasattr(x, "compute_output_shape")
+    if x is None or is_layer or isinstance(x, str | bytes):
+        remedy = " Call that layer on data first, or put both layers into a Sequential." if is_layer else ""
         raise ValueError(f"Inputs to a layer should be tensors. Got {x!r} (of type {type(x)}) as "
-                         f"input for layer {layer.name!r}.")
+                         f"input for layer {layer.name!r}.{remedy}")
     if isinstance(x, dict):
         return {key: tensors(layer, x[key]) for key in sorted(x)}
     if isinstance(x, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, dict)) for item in x):
@@ -248,6 +261,8 @@ def _infer_shape(shapes: list[Shape], batch: int | None, run: Callable[[int], An
             results = [run(size) for size in TRIED_SIZES[:count]]
     finally:
         finding_shapes.reset(token)
+    if results[0] is None:
+        raise ValueError("The call of a layer must return tensors. Received: None. Add a return statement to `call`.")
     sizes = iter([(batch, *(n if n == m else None for n, m in zip(a.shape[1:], b.shape[1:])))
                   for a, b in zip(flatten(results[0]), flatten(results[-1]))])
     return map_structure(lambda _: next(sizes), results[0])

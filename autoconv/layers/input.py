@@ -40,6 +40,11 @@ class InputLayer(Layer):
             raise ValueError(f"You cannot pass both `{key}` and `batch_shape` at the same time.")
         if batch_shape is not None and isinstance(batch_shape, tuple | list) and len(batch_shape):
             batch_size, shape = batch_shape[0], tuple(batch_shape[1:])
+        if hasattr(shape, "__index__") and batch_size is not None:
+            sizes = [size for size in (shape, batch_size, dtype) if hasattr(size, "__index__")]
+            raise ValueError("shape must be one tuple of sizes without the batch axis, such as (28, 28, 1). Received: "
+                             f"shape={shape!r}, batch_size={batch_size!r}, dtype={dtype!r}. Put the sizes into "
+                             f"one tuple: Input({tuple(sizes)}).")
         is_integer = dtype is not None and not isinstance(dtype, Mapping) and str(dtype) in INTEGERS
         super().__init__(name=name, dtype=None if is_integer else dtype, **kwargs)
         if shape is None:

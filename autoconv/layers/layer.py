@@ -66,9 +66,11 @@ class Layer(Stateful):
     rank: int | None = None  # the only number of input dimensions that the layer accepts
     least_rank: int | None = None  # the minimum number of input dimensions
     one_input = False  # whether the layer accepts only one tensor, never a list
+    accepts_arrays = False  # whether the constructor's first argument may be an array
     channel_axis = -1  # the input axis whose size determines the weights' shapes
     regularized_weights: ClassVar[tuple[str, ...]] = ()  # the weights with a `..._regularizer` and a `..._constraint`
     input_spec = Setting(spec.check_spec)  # accepted inputs of a user's layer, an `InputSpec` or a list of them
+    _has_automatic_name = False  # whether the constructor received no name
     path: str | None = None  # the names of the enclosing layers and this layer, joined by "/"; set by the build
     version = 0  # the number of the last change of an attribute that is not a property
     # Attributes whose contents no recording depends on.
@@ -77,6 +79,7 @@ class Layer(Stateful):
     # Creating a layer.
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
+        calls.refuse_data(cls, args)
         layer: Any = super().__new__(cls)
         nodes: list[Node] = []  # the layer's calls on symbolic tensors
         vars(layer).update(_nodes=nodes, build=partial(Layer._run_build, layer))
@@ -101,6 +104,7 @@ class Layer(Stateful):
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(f"Argument `name` must be a string and cannot contain character `/`. Received: {name!r}.")
         self.name = name or automatic_name(names.snake_case(type(self).__name__))
+        self._has_automatic_name = not name
         self._dtype = dtype_name(dtype, bool(self.kept_kinds))
         self._trainable = bool(trainable)
         self._weights: list[Variable] = []
@@ -120,8 +124,14 @@ class Layer(Stateful):
         return [f"{weight}_{role}" for weight, role in product(cls.regularized_weights, EXTRAS)]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute. A new weight also replaces the attribute's old weight in the list of weights."""
+        """Sets an attribute. A new weight also replaces the attribute's old weight in the list of weights. Numbers are
+        assigned to the attribute's weight, which stays trainable.
+        """
         old = vars(self).get(name)
+        if isinstance(old, Variable) and not isinstance(value, Variable) and isinstance(
+                value, np.ndarray | np.generic | Tensor | list | tuple | float | int):
+            old.assign(value)
+            return
         if isinstance(value, Variable | Layer) and not (
                 name.startswith("_") or name in vars(self) or hasattr(type(self), name)):
             self._refuse_new_state()

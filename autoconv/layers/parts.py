@@ -18,11 +18,12 @@ def automatic_name(name: str) -> str:
     return names.uniquify(name, _name_counts)
 
 
-def count_name(kind: str, name: str) -> None:
-    """Records a layer name from a file, so that later automatic names have higher numbers."""
-    base, _, number = name.rpartition("_") if name != kind else (name, "", "0")
-    if base == kind and number.isdecimal():
-        _name_counts[kind] = max(_name_counts[kind], int(number) + 1)
+def count_name(name: str) -> None:
+    """Records the name of a layer or function from a file, so that later automatic names have higher numbers."""
+    base, _, number = name.rpartition("_")
+    is_numbered = base and number.isdecimal() and len(number) < 10
+    kind = base if is_numbered else name
+    _name_counts[kind] = max(_name_counts[kind], int(number) + 1 if is_numbered else 1)
 
 
 def forget_names() -> None:

@@ -22,6 +22,7 @@ class Rescaling(Layer):
     supports_masking = True
     one_input = True
     recordable = True
+    accepts_arrays = True
 
     def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

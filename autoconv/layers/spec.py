@@ -98,6 +98,13 @@ def check_input(layer: "Layer", shape: Shape) -> None:
     if layer.rank is not None and len(shape) != layer.rank:
         images = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[layer.rank]
         remedy = image_axes_remedy(len(shape)) if layer.rank == 4 else "Flatten the input first."
+        if layer.rank == 4 and len(shape) == 5:
+            remedy = f"The shape of an Input excludes the batch axis: Input({tuple(shape[2:])})."
+        elif layer.rank == 4 and len(shape) == 3:
+            remedy += f" In a model, the axis of the channels belongs to the Input: Input({(*shape[1:], 1)})."
+        elif layer.rank == 4 and len(shape) == 2:
+            remedy = ("In a model, this layer must come before Flatten, Dense and global pooling. If your data are "
+                      "rows of pixels, reshape them first, e.g. to (-1, 28, 28, 1) for MNIST.")
         raise ValueError(f"{prefix}ndim={layer.rank}, found ndim={len(shape)}. The layer needs "
                          f"{images}. Received shape {tuple(shape)}. {remedy}")
     if layer.rank is None and len(shape) < (layer.least_rank or 0):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arguments.keywords import refuse
 from ..arguments.serialization import deserialize, serialize
-from ..arguments.shapes import axes_remedy
+from ..arguments.shapes import input_remedy
 from ..engine.errors import NotBuiltError
 from ..engine.graph import fusion
 from ..engine.graph import summary_table as summary
@@ -264,12 +264,9 @@ class Model(Layer):
             if len(sizes) == len(expected) and all(
                     w is None or s is None or w == s for s, w in zip(sizes[1:], expected[1:])):
                 continue
-            if len(sizes) == len(expected) - 1 and all(w is None or s == w for s, w in zip(sizes, expected[1:])):
-                remedy = " One sample needs an axis for the batch: x[None], or X[:1] in the place of X[0]."
-            else:
-                remedy = axes_remedy(sizes, expected)
             label = f"input {tensor.name!r}" if is_multi else "inputs"
-            raise ValueError(f"Model {self.name!r} needs {label} of shape {expected}. Received shape {sizes}.{remedy}")
+            raise ValueError(f"Model {self.name!r} needs {label} of shape {expected}. Received shape {sizes}."
+                             f"{input_remedy(sizes, expected)}")
 
     def summary(
         self, line_length: int | None = None, positions: Any = None, print_fn: Callable[[str], Any] | None = None,
@@ -389,6 +386,9 @@ class Model(Layer):
         """Reads weights that `save` or `save_weights` wrote. Raises ValueError and changes nothing if weights do not
         fit the model. With skip_mismatch=True, skips such weights with a warning instead.
         """
+        if not self.built:
+            raise ValueError(f"load_weights needs a built model. Received: {self!r}. Start it with "
+                             "layers.Input(shape), or call build((None, *shape)) first.")
         _formats().load_weights(self, filepath, skip_mismatch)
 
     def export(self, filepath: Path, format: str = "onnx", opset: int = 17) -> None:

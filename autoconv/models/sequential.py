@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
+from ..arguments.names import snake_case
 from ..arguments.serialization import deserialize, serialize
 from ..engine.errors import NotBuiltError
 from ..engine.graph.graph import Graph
@@ -11,6 +12,7 @@ from ..engine.symbolic import Node, Shape, SymbolicTensor
 from ..files.json_text import JsonObject
 from ..kernels import device as devices
 from ..layers import InputLayer, Layer
+from ..layers.parts import automatic_name
 from .model import Model
 
 
@@ -22,6 +24,13 @@ class Sequential(Model):
     With an `Input` (or `input_shape=` on the first layer), each layer is checked and its weights are created when it is
     added, otherwise when the first data arrive. A Sequential is a layer, so another model may contain it.
     """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Sequential":
+        if cls.__init__ is Sequential.__init__ and any(isinstance(item, Layer) for item in args):
+            raise ValueError("Sequential requires one list of layers. Received: "
+                             f"Sequential({', '.join(map(repr, args))}). Put the layers into brackets: "
+                             f"Sequential([{', '.join(f'{type(item).__name__}(...)' for item in args)}]).")
+        return super().__new__(cls, *args, **kwargs)  # type: ignore[return-value]
 
     def __init__(self, layers: Iterable[Layer | SymbolicTensor] | None = None, trainable: bool = True,
                  name: str | None = None) -> None:
@@ -76,6 +85,9 @@ class Sequential(Model):
         """Appends `layer`. Raises ValueError if it does not fit the previous layer. `rebuild` has
         no effect: layers are always built when they are added.
         """
+        if isinstance(rebuild, Layer):
+            raise ValueError(f"add() appends one layer. Received: {layer!r} and {rebuild!r}. Call add() for each "
+                             "layer.")
         begin = [self._begin] if self._begin else []
         self._append(layer, {member.name for member in (*begin, *self._layers)})
         self._rebuild()
@@ -93,9 +105,8 @@ class Sequential(Model):
             self._begin = layer
             names.add(layer.name)
             return
-        if layer.name in names and not any(layer is member for member in self._layers):
-            raise ValueError("Layers of a model must have different names. Received a second "
-                             f"layer named {layer.name!r}.")
+        if not any(layer is member for member in self._layers):
+            _settle_name(layer, names)
         if any(nested is self for nested in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
         if layer.device is not self.device:  # the model or layer on the default device moves
@@ -215,3 +226,13 @@ class Sequential(Model):
 
     def _own_weights(self) -> list[Any]:
         return []
+
+
+def _settle_name(layer: Layer, names: set[str]) -> None:
+    """Gives a layer whose automatic name is already in `names` another name. Raises ValueError for a name that the
+    user gave, and for a layer with weights.
+    """
+    while layer.name in names and layer._has_automatic_name and not layer.weights:
+        layer.name = automatic_name(snake_case(type(layer).__name__))
+    if layer.name in names:
+        raise ValueError(f"Layers of a model must have different names. Received a second layer named {layer.name!r}.")

@@ -344,6 +344,7 @@ RULES: dict[str, Callable[[Derivation], Derivation | None]] = {
     "conv2d": _convolution, "depthwise_conv2d": _convolution, "max_pool2d": _pool, "avg_pool2d": _pool,
     "dense": _dense, "matmul": _dense, "sum": _reduction, "mean": _reduction, "max": _reduction,
     "batch_norm": _batch_norm, "softmax": _softmax,
-    **dict.fromkeys(COPIES, _moved), "concatenate": _concatenate, "where": _where, "power": _power, "clip": _clip, "leaky_relu": _leaky_relu,
+    **dict.fromkeys(COPIES, _moved), "concatenate": _concatenate, "where": _where, "power": _power, "clip": _clip,
+    "leaky_relu": _leaky_relu,
     "identity": _copy, "cast": _copy, **dict.fromkeys(BINARY, _arithmetic),
     **{op: partial(_function, words=words, function=function) for op, (words, function) in UNARY.items()}}

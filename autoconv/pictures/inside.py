@@ -48,6 +48,7 @@ def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
     """Returns the kernels (KH, KW, C, F) of all convolutions, or only of `layer`, by layer name. A
     kernel has F filters over C maps. Raises ValueError for a layer without kernels.
     """
+    _check_model(model)
     found = {each.name: _kernel(each) for each in model.layers if np.ndim(getattr(each, "kernel", 0)) == 4}
     if layer is None:
         return found
@@ -62,6 +63,7 @@ def class_scores(model: Model, images: Any, batch_size: int = 64, from_logits: b
     a model whose outputs are logits, they are the outputs' softmax, or the sigmoid of one output.
     from_logits: whether the outputs are logits; by default, they are unless the last op is a softmax or sigmoid.
     """
+    _check_model(model)
     with no_grad():
         parts = [model(images[i : i + batch_size], training=False) for i in range(0, len(images), batch_size)]
     values = np.concatenate([part.numpy() for part in parts])
@@ -85,6 +87,7 @@ def to_batch(model: Model, images: Any) -> np.ndarray:
     """Returns images as a batch (N, H, W, C). images: a batch, one image or file, or a list of
     files (`Images`).
     """
+    _check_model(model)
     if len(model.inputs) != 1:
         raise ValueError("The model must have one input. Received a model with "
                          f"{len(model.inputs)} inputs: {', '.join(model.input_names)}.")
@@ -104,8 +107,16 @@ def to_batch(model: Model, images: Any) -> np.ndarray:
     return x
 
 
+def _check_model(model: Any) -> None:
+    """Raises TypeError for anything else than a model, such as an image that was passed first."""
+    if not isinstance(model, Model):
+        raise TypeError("The first argument must be a model, which images or the name of a layer follow. Received: "
+                        f"{type(model).__name__} as the model.")
+
+
 def select_nodes(model: Model, layer: str | None = None) -> list[Node]:
     """Returns the nodes of all layers and functions of the model, or only the nodes of `layer`."""
+    _check_model(model)
     nodes = [node for node in model.graph.nodes if node.inputs]
     if layer is None:
         return nodes

@@ -85,16 +85,21 @@ def picture_kind(shape: Shape, classes: Sequence[str], photo_net: bool = False) 
     return "digit" if shape == (28, 28, 1) and tuple(classes) == DIGITS else "figure"
 
 
-def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
+def read(path: Path, shape: Shape, kind: str, any_range: bool = False) -> list[Picture]:
     """Reads the picture in a file, or all pictures in a .npy file.
 
     kind: "digit" converts a digit to MNIST's form, "photo" scales to the net's size, "figure" keeps
-    the whole picture, bright on a dark background. Raises UnreadableImage if reading fails.
+    the whole picture, bright on a dark background. any_range: whether a .npy file may contain values
+    0..1 instead of pixels 0..255. Raises UnreadableImage if reading fails.
     """
     try:
         if path.suffix.lower() == ".npy":
             with regular.open_file(path) as file:
-                return _split_array(path, npy.read_array(file, regular.size(file)), shape)
+                array = npy.read_array(file, regular.size(file))
+            if not any_range and array.dtype.kind == "f" and array.size and 0 <= array.min() < array.max() <= 1:
+                raise ValueError(f"the pixels must be 0..255. Received: values from {array.min():.3g} to "
+                                 f"{array.max():.3g}. Multiply the array by 255")
+            return _split_array(path, array, shape)
         if shape[2] not in (1, 3):
             raise ValueError(f"the net needs images with {shape[2]} channels, but pictures have 1 "
                              "or 3. Pass a .npy file")

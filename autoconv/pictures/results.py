@@ -39,13 +39,19 @@ def worst_mistakes(y_true: Any, scores: np.ndarray, count: int = 24) -> np.ndarr
     labels (N,) or one-hot rows (N, classes). scores: (N, classes). Raises ValueError if the numbers
     of samples differ.
     """
-    true = _labels(y_true)
     scores = np.asarray(scores)
+    order = "Pass the labels first, as in worst_mistakes(labels, model.predict(images))."
+    try:
+        true = _labels(y_true)
+    except ValueError as error:
+        raise ValueError(f"{error} {order}") from None
+    if scores.dtype.kind in "biuf" and np.any(np.asarray(y_true) % 1) and not np.any(scores % 1):
+        raise ValueError("y_true must be labels or one-hot rows, and scores are not. Received: fractions in y_true, "
+                         f"and only integers in scores. {order}")
     if scores.ndim != 2 or scores.shape[1] < 2 or len(scores) != len(true):
         raise ValueError("scores must have the shape (N, classes), with one row for each of the "
                          f"{len(true)} labels and at least two columns. Received: y_true of shape "
-                         f"{np.shape(y_true)}, scores of shape {scores.shape}. Pass the labels "
-                         "first, as in worst_mistakes(labels, model.predict(images)).")
+                         f"{np.shape(y_true)}, scores of shape {scores.shape}. {order}")
     wrong = np.flatnonzero(true != scores.argmax(-1))
     return wrong[np.argsort(-scores[wrong].max(-1).astype(np.float64), kind="stable")][:count]
 

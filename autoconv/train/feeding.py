@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,9 @@ def prepare_data(model: Model, x: Any, y: Any = None, sample_weight: Any = None,
         build_model(model, data)
         return data
 
+    if isinstance(x, str | PathLike):
+        raise TypeError(f"x must be arrays or an iterable of batches. Received: the text {x!r}. Read the data first, "
+                        "e.g. with autoconv.datasets, np.load, or utils.image_dataset_from_directory for a folder.")
     if not is_stream(x):
         return prepare(x, y, sample_weight)
     for name, value in (("y", y), ("sample_weight", sample_weight)):

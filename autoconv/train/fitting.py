@@ -83,6 +83,8 @@ def fit(
     self.stop_training = False
     backup = find_backup(CallbackList(callbacks).callbacks)
     hooks = make_hooks(self.model, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, history)
+    self.running.validates = tests is not None or any(  # a user's callback may add val_loss to the logs
+        not type(each).__module__.startswith("autoconv.") for each in hooks.callbacks)
     order = self.running.training()
     if shuffle and isinstance(source, Source):
         source.key = order

@@ -1,6 +1,7 @@
 """Checks a user's arrays (one array, a list, or a dict by name) before anything runs, without copying them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral, Real
@@ -177,12 +178,38 @@ def _numbers(name: str, value: Any) -> Any:
         value = from_dlpack(value)  # an array of CuPy, PyTorch or JAX, which stays on its device
     if isinstance(value, Tensor):
         value._refuse_loss("np.asarray")
-    array = value.data if isinstance(value, Tensor) else np.asarray(value)
+    try:
+        array = value.data if isinstance(value, Tensor) else np.asarray(value)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        remedy = (f"Pass {name} as one array, without other arrays in a tuple." if isinstance(value, tuple) else
+                  "Pad, crop or resize them to one shape.")
+        raise ValueError(f"All samples in {name} must have the same shape. Received: a {type(value).__name__} of "
+                         f"{len(value)} items whose shapes differ. {remedy}") from None
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be an array of numbers. Received: {type(value).__name__} of dtype {array.dtype}.")
+        received = "None" if value is None else f"{type(value).__name__} of dtype {array.dtype}"
+        raise TypeError(f"{name} must be an array of numbers. Received: {received}.{_remedy(name, value, array)}")
     if not array.ndim:
-        raise ValueError(f"{name} must be an array with the samples along its first axis. Received: {value!r}.")
+        raise ValueError(f"{name} must be an array with the samples along its first axis. Received: {value!r}. For a "
+                         "single sample, add an axis for the batch: x[None], and np.array([label]) as y.")
     return array
+
+
+def _remedy(name: str, value: Any, array: np.ndarray) -> str:
+    """Returns advice on converting an array of text or objects to numbers."""
+    is_text = array.dtype.kind in "SUT" or any(isinstance(item, str) for item in array.flat)
+    with suppress(ValueError, TypeError):
+        np.asarray(array, np.float32)  # "3.5" is a number
+        is_text = False
+    if is_text and name == "y":
+        return " Number the classes: classes, y = np.unique(y, return_inverse=True)."
+    if is_text and hasattr(value, "columns"):
+        return f" Replace columns of text by numbers, e.g. with pandas.get_dummies({name}, dtype='float32')."
+    if any(hasattr(item, "__len__") and not isinstance(item, str | bytes) for item in array.flat):
+        return f" If all samples have the same shape, use np.stack({name})."
+    is_list = array.ndim and array.dtype.kind in "OSUT"
+    return f" Convert it to numbers: np.asarray({name}, 'float32')." if is_list else ""
 
 
 def split_validation(data: Data, share: float) -> tuple[Data, Data]:

@@ -59,6 +59,9 @@ def img_to_array(img: PillowImage, data_format: str | None = None,
                  dtype: DTypeLike | None = None) -> np.ndarray:
     """Returns a Pillow Image as an array (height, width, channels), float32 by default."""
     _check_format(data_format)
+    if isinstance(img, str | os.PathLike):
+        raise TypeError(f"img must be a Pillow Image or an array. Received: {img!r}. Read the file first: "
+                        "utils.load_img(path).")
     array = np.array(img, "float32" if dtype is None else dtype)
     if array.ndim not in (2, 3):
         raise ValueError("img must have the shape (height, width) or (height, width, channels). "
@@ -81,7 +84,7 @@ def array_to_img(x: np.ndarray, data_format: str | None = None, scale: bool = Tr
                          f"Received shape: {x.shape}.")
     if scale:
         x = x - x.min()
-        x = x * (255 / x.max()) if x.max() else x
+        x = np.minimum(x * (255 / x.max()), 255) if x.max() else x  # rounding may exceed 255
     if x.shape[2] > 1:
         return pil.fromarray(x.astype(np.uint8))
     return pil.fromarray(x[..., 0].astype(np.int32 if x.max() > 255 else np.uint8))
@@ -102,7 +105,11 @@ def save_img(path: PictureFile, x: np.ndarray, data_format: str | None = None,
     if image.mode == "RGBA" and file_format and file_format.lower() == "jpeg":
         warnings.warn("The JPEG format does not support RGBA images, converting to RGB.", stacklevel=2)
         image = image.convert("RGB")
-    image.save(path, format=file_format or None, **kwargs)
+    try:
+        image.save(path, format=file_format or None, **kwargs)
+    except KeyError:
+        raise ValueError("The suffix of path or file_format must be a format that Pillow writes, such as png or jpg. "
+                         f"Received: {file_format!r}.") from None
 
 
 def _check_format(data_format: str | None) -> None:

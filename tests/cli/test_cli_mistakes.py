@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hostile_data import SMALL, idx, npy_sample
 from hostile_models import HISTORY, chain, file_of, run_model, run_text
 from hostile_pictures import sample
 
+from autoconv import layers, models, pictures
 from autoconv.programs.cli import main
+from autoconv.utils.pixels import UnreadableImage
 
 pytest.importorskip("PIL")
 
@@ -113,3 +116,29 @@ def test_a_closed_pipe_and_closed_streams_end_a_command_without_a_traceback(fold
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
         assert "Traceback" not in done.stderr, (command, done.stderr)
         assert "Exception ignored" not in done.stderr, (command, done.stderr)
+
+
+def test_a_net_for_pixels_refuses_an_npy_file_of_fractions(tmp_path):
+    net = models.Sequential([layers.Input((6, 6, 1)), layers.Flatten(), layers.Dense(2, activation="softmax")])
+    net.save(tmp_path / "net.safetensors")
+    image = np.random.default_rng(0).random((6, 6), dtype=np.float32)
+    np.save(tmp_path / "fractions.npy", image)
+    np.save(tmp_path / "pixels.npy", image * 255)
+
+    def answer(*arguments, code=0):
+        result = CliRunner().invoke(main, ["predict", str(tmp_path / "net.safetensors"), *map(str, arguments)])
+        assert result.exit_code == code
+        return result.output
+
+    assert "the pixels must be 0..255. Received: values from 0.00" in answer(tmp_path / "fractions.npy", code=1)
+    assert "Multiply the array by 255." in answer(tmp_path / "fractions.npy", code=1)
+    chosen = answer(tmp_path / "fractions.npy", "--preprocessing", "none").split()[1:]
+    assert answer(tmp_path / "pixels.npy", "--preprocessing", "unit").split()[1:] == chosen
+    with pytest.raises(UnreadableImage, match="Multiply the array by 255"):
+        pictures.activations(net, tmp_path / "fractions.npy")
+
+
+def test_a_run_that_does_not_exist(tmp_path):
+    result = CliRunner().invoke(main, ["evaluate", str(tmp_path / "rnu")])
+    assert result.exit_code == 1
+    assert f"There is no file or folder {tmp_path / 'rnu'}. Pass a folder" in result.output

@@ -109,17 +109,12 @@ class TestMeasuring:
         assert [row.share for row in profile.rows] == [None] * 4
         assert profile.predict_bytes == 4 * 8 * 8 * 3
 
-    def test_a_share_above_its_ceiling_is_explained(self):
+    @pytest.mark.parametrize(("share", "cell"), [(1.0, "100%"), (1.2, "ms"), (17.49, "ms")])
+    def test_a_share_above_100_percent_is_blank_with_the_reason(self, share, cell):
         profile = models.Sequential([layers.Input((6,)), layers.Dense(3)]).profile()
-        rows = [row._replace(share=1.2) for row in profile.rows]
-        assert "Shares can pass 100%" in str(dataclasses.replace(profile, rows=rows))
-
-    def test_a_share_that_no_kernel_can_have_is_blank(self):
-        profile = models.Sequential([layers.Input((6,)), layers.Dense(3)]).profile()
-        text = str(dataclasses.replace(profile, rows=[row._replace(share=17.49) for row in profile.rows]))
-        assert "1749%" not in text
-        assert text.splitlines()[3].endswith(" ms")
-        assert "A share is blank if the ceiling was measured more than 4 times too low" in text
+        text = str(dataclasses.replace(profile, rows=[row._replace(share=share) for row in profile.rows]))
+        assert text.splitlines()[3].endswith(f" {cell}")
+        assert ("A share above 100% is left blank. Wide 3x3 layers" in text) == (share > 1)
 
     def test_a_graph_with_branches_runs_step_by_step(self):
         assert all(row.seconds > 0 for row in branches().profile(2).rows)

@@ -436,7 +436,7 @@ def test_arguments_of_keras_are_accepted_at_their_defaults():
 
 @pytest.mark.parametrize(("layer", "shape", "message"), [
     (lambda: layers.Conv2D(4, 3), (60000, 784), r"needs images of shape \(N, H, W, C\). Received shape \(60000, 784\)"),
-    (lambda: layers.Conv2D(4, 3), (60000, 784), "Reshape it, e.g. to"),
+    (lambda: layers.Conv2D(4, 3), (60000, 784), "must come before Flatten"),
     (lambda: layers.Conv2D(4, 3), (8, 28, 28),
      r"Add an axis with x\[\.\.\., None\] for images of one channel, or with x\[None\]"),
     (lambda: layers.Conv2D(4, 3), (8, 2, 2, 1), "must fit into the padded image"),

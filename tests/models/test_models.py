@@ -276,7 +276,8 @@ def test_the_summary_has_the_layers_that_no_call_has_used():
 
 @pytest.mark.parametrize(("shape", "remedy"), [
     ((60000, 784), "Reshape it: x.reshape(-1, 28, 28, 1)."),
-    ((2, 32, 32, 3), ""),
+    ((2, 32, 32, 3), "Convert the data, or create the model with Input((32, 32, 3))."),
+    ((28, 28), "One image needs axes for the batch and the channels: x[None, ..., None]."),
     ((28, 28, 1), "One sample needs an axis for the batch: x[None], or X[:1] in the place of X[0]."),
     ((28, 28, 3), ""),
 ])
@@ -299,7 +300,8 @@ def test_the_lecture_net_says_which_shape_it_wants(shape, remedy):
     ((8, 16, 24, 3), lambda x: x.transpose(0, 3, 1, 2).reshape(8, -1), "Reshape it: x.reshape(-1, 16, 24, 3), or "
      "x.reshape(-1, 3, 16, 24).transpose(0, 2, 3, 1) if a row has one channel after the other."),
     ((8, 784), lambda x: x.reshape(8, 28, 28, 1), "Reshape it: x.reshape(-1, 784)."),
-    ((8, 28, 28, 1), lambda x: x.reshape(8, 14, 56, 1), ""),  # other images: their rows have another length
+    ((8, 28, 28, 1), lambda x: x.reshape(8, 14, 56, 1),  # other images: their rows have another length
+     "Convert the data, or create the model with Input((14, 56, 1))."),
     ((8, 32, 32, 3), lambda x: x.reshape(8, 48, 64), ""),
 ])
 def test_the_advice_for_images_of_another_layout_keeps_their_pixels(images, given, remedy):
@@ -309,7 +311,7 @@ def test_the_advice_for_images_of_another_layout_keeps_their_pixels(images, give
         model.predict(x, verbose=0)
     assert str(caught.value).partition(f"Received shape {x.shape}.")[2].strip() == remedy
     advised = [eval(part, {"x": x}) for part in re.findall(r"x\.\w+\([-\d, ]+\)(?:\.transpose\([\d, ]+\))?", remedy)]
-    assert bool(remedy) == any(np.array_equal(each, wanted) for each in advised)
+    assert bool(advised) == any(np.array_equal(each, wanted) for each in advised)
 
 
 def test_a_layer_that_was_built_for_other_channels_advises_the_transpose():

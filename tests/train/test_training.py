@@ -600,7 +600,8 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_runs(arguments, m
     (1, [0, 1], r"1 output\..*from 0 to 1\. For two classes it needs 2 units; or 1 with a sigmoid, and loss='binary_"),
     (1, [0, 2], "The last layer needs 3 units, one for each class"),
     (2, [1, 2], r"from 1 to 2\. Count the labels from 0"),
-    (2, [-1, 0], r"from -1 to 0\.$"),
+    (2, [-1, 0], r"from -1 to 0\. Number the classes from 0: classes, y = np\.unique\(y, return_inverse=True\)"),
+    (3, [10, 30], r"from 10 to 30\. Number the classes from 0: classes, y = np\.unique"),
 ])
 def test_labels_that_a_net_has_no_output_for(units, labels, message):
     model = net(units=units)

@@ -12,7 +12,7 @@ from ...layers.function import get_kind
 from ..graph.graph import Graph
 from ..symbolic import Node
 from . import counting, measuring
-from .tables import BUSY, MOST, share, short, table
+from .tables import BLANK, share, short, table
 
 
 class Row(NamedTuple):
@@ -102,12 +102,8 @@ class Profile:
         if self.seconds:
             sums.append(f"time             {1e3 * self.seconds:.3f} ms for {images}, "
                         f"{self.batch_size / self.seconds:,.0f} samples/s")
-        highest = max((row.share or 0 for row in self.rows), default=0)
-        if highest > 1:
-            sums.append("Shares can pass 100%: wide 3x3 layers need fewer multiplications than are counted (Winograd's "
-                        "algorithm), and the\nceiling is measured too low if other programs run at the same time.")
-        if highest > MOST:
-            sums.append(BUSY)
+        if any((row.share or 0) > 1 for row in self.rows):
+            sums.append(BLANK)
         return f"{printable(self.name)}, {images}\n{table(head, lines)}\n\n" + "\n".join(sums)
 
     def __repr__(self) -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-MOST = 4.0  # largest plausible share: Winograd's F(4x4,3x3) needs a quarter of the multiplications
-BUSY = ("A share is blank if the ceiling was measured more than 4 times too low, because other "
-        "programs kept the machine busy.\nRun the measurement again when they have ended.")
+BLANK = ("A share above 100% is left blank. Wide 3x3 layers (Winograd's algorithm) and gradients of pooled layers need "
+         "fewer\nmultiplications than are counted, and reading alone is faster than the copy that measures the "
+         "ceiling. The ceiling is\nalso measured too low if other programs run at the same time.")
 ONE_PROCESS = "An interval is blank if all rounds ran in one process: an interval needs several. Run more rounds."
 
 
@@ -20,8 +20,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def share(fraction: float | None) -> str:
-    """Returns a fraction of a ceiling as a percentage; "" if it is unknown or too large to be plausible."""
-    return f"{fraction:.0%}" if fraction is not None and fraction <= MOST else ""
+    """Returns a fraction of a ceiling as a percentage; "" if it is unknown or above 100% (see `BLANK`)."""
+    return f"{fraction:.0%}" if fraction is not None and fraction <= 1 else ""
 
 
 def interval(ratio: Mapping[str, float], unit: float = 1.0, sep: str = " .. ") -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from ...engine.costs.tables import BUSY, interval, interval_head, share
+from ...engine.costs.tables import BLANK, interval, interval_head, share
 from ..pages import document
 from ..pages.charts import Bar, bars
 from ..pages.document import section
@@ -157,7 +157,7 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
                            ["kernel", "achieved", "ceiling", "share"], numbers))
     return section("Kernels against this machine's own ceilings", "The ceiling is multiply-adds "
                    "from registers or copying memory, whichever limits that kernel, "
-                   f"measured in the same rounds. {BUSY}", cards)
+                   f"measured in the same rounds. {BLANK}", cards)
 
 
 # Helpers of the sections.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ...engine.costs.tables import BUSY, MOST, share, table
+from ...engine.costs.tables import BLANK, share, table
 from ...files.json_text import JsonObject
 
 
@@ -31,8 +31,8 @@ def throughput(results: Sequence[JsonObject]) -> str:
 def kernels(entries: Sequence[JsonObject]) -> str:
     """Formats a table with one line per kernel."""
     rows = [[f"{k['kind']}, {k['layer']}", *rates(k), *shares(k)] for k in entries]
-    busy = f"\n{BUSY}" if any(k["fraction"]["high"] > MOST for k in entries) else ""
-    return table(["kernel", "achieved", "ceiling", "share", "half the rounds"], rows) + busy
+    reason = f"\n{BLANK}" if any(k["fraction"]["high"] > 1 for k in entries) else ""
+    return table(["kernel", "achieved", "ceiling", "share", "half the rounds"], rows) + reason
 
 
 def shares(k: JsonObject) -> tuple[str, str]:

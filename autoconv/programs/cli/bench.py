@@ -33,7 +33,7 @@ def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: i
 
     A kernel's share is the fraction of this machine's measured ceiling that the kernel reaches. The ceiling is the
     rate of multiply-adds from registers or of copying memory, whichever limits the kernel. The nets receive random
-    images, so no data set is needed.
+    images, so no data set is needed. A share above 100% is left blank, and a line below the table states the reasons.
     """
     from ...train.progress import Progress
     from ..bench import result_tables

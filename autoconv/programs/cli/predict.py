@@ -42,7 +42,7 @@ def predict(net: Path, image: tuple[Path, ...], labels: Path | None, preprocessi
     net, or a net that was trained on a folder, the photo is only scaled.
 
     An IMAGE can also be a .npy file: pixels 0..255 in the net's own shape, (H, W) or (H, W, C), or an array of several
-    such images. The pixels of a .npy file are used unchanged.
+    such images. The pixels are used unchanged. Values 0..1 are an error, except with --preprocessing none.
     """
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
@@ -51,7 +51,8 @@ def predict(net: Path, image: tuple[Path, ...], labels: Path | None, preprocessi
     shown: list[Picture] = []
     for path in (file for argument in image for file in _files_in(argument)):
         try:
-            pictures = reading.read(path, model.shape, "figure" if as_is and model.kind == "digit" else model.kind)
+            pictures = reading.read(path, model.shape, "figure" if as_is and model.kind == "digit" else model.kind,
+                                    any_range=preprocessing == "none")
         except UnreadableImage as error:
             answers.append({"file": str(path), "error": str(error)})
             continue

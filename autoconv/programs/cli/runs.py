@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,9 @@ def read_run(folder: Path) -> Run:
 
 
 def _read_once(folder: Path) -> Run:
+    if not os.path.lexists(folder):
+        raise click.ClickException(f"There is no file or folder {folder}. Pass a folder that `autoconv train --out "
+                                   "RUN` wrote.")
     if folder.is_file():
         raise click.ClickException(f"{folder} is a file, but a run must be a folder. Pass a folder "
                                    "that `autoconv train --out RUN` wrote. Only `autoconv predict`, "

@@ -21,9 +21,8 @@ CLASSES = 10  # number of classes with which a built-in net is built
     nodes, with shapes in the file's order of axes. In the table, the column predict is the size of all arrays
     that are needed while the layer runs. The column train is the size of the layer's output, which training keeps. The
     column time is the layer's time in inference. The column ceiling is the shortest possible time of the layer's
-    operations and memory accesses on this machine, divided by the measured time. The ceiling value can exceed 100%: 3x3
-    layers with at least 32 channels may need fewer multiplications than are counted (Winograd's algorithm), and other
-    programs may slow down the measurement of the ceiling.
+    operations and memory accesses on this machine, divided by the measured time. A value above 100% is left blank, and
+    a line below the table states the reasons.
     """)
 @click.argument("net", metavar="NET|RUN|FILE")
 @click.option("--image-size", type=options.Size(), metavar="HxW", show_default="the net's own",
