@@ -50,10 +50,10 @@ class Stopwatch(Callback):
         if self._steps == 2 and self.first_step is None:
             self.first_step = seconds_since_start()  # the first step has just ended
 
-    def on_test_begin(self, logs: Any = None) -> None:
+    def on_test_begin(self, logs: object = None) -> None:
         self._test_start = time.perf_counter()
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: object = None) -> None:
         self._epoch_start += time.perf_counter() - self._test_start
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -122,9 +122,8 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @click.pass_context
 def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: int | None, out: Path | None,
           json_file: Path | None, quiet: bool, data_dir: Path | None, limit: int | None, strict: bool,
-          image_size: tuple[int, int] | None, validation_split: float | None, validate: float | None, seed: int | None,
-          model: str, batch_size: int, resume: resuming.Standing | None, checkpoint_every: tuple[str, int],
-          **rest: Any) -> None:
+          image_size: tuple[int, int] | None, validation_split: float | None, seed: int | None, model: str,
+          batch_size: int, resume: resuming.Standing | None, checkpoint_every: tuple[str, int], **rest: Any) -> None:
     rest.pop("distributed"), rest.pop("timeout")  # resuming.py has used both to create the ranks
     _check_keys(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
         "--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
@@ -138,14 +137,11 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
     model, tuning = fine_tuning.prepare(ctx, rest, model, "model" in RECIPES[rest["recipe"]], target, seed)
     with signals.install_handler() as stop:
         with runs.reserve(target_out) as place:
-            chosen, reason = (dataset, "") if dataset else distributed.run_once(ranks, data.choose, data_dir)
-            if validate is None:
-                validate = 0.1 if isinstance(chosen, Path) or chosen == "digits" else 0.0
-            images = _data(chosen, data_dir, limit, tuning or model, image_size, validation_split, validate, seed,
-                           strict, ranks)
+            images, reason, validate = _data(dataset, data_dir, limit, tuning or model, image_size, validation_split,
+                                             rest.pop("validate"), seed, strict, ranks)
             _say(quiet or silent, f"data   {images.describe()}" + (f"\n       {reason}" if reason else ""))
             feeds = images.feeds(model, batch_size)
-            states = resuming.saver(ctx, {"dataset": chosen, "seed": seed, "validate": validate}, stop)
+            states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed, "validate": validate}, stop)
             if resume is not None:
                 _say(quiet or silent, resuming.describe(resume, rest["epochs"], -(-images.counts[0] // batch_size)))
             with run_states.save_on_signal(out, states, stop, ranks):
@@ -163,8 +159,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
             _write(target_out, place, net, history, results)
     if states is not None and target_out is not None:
         run_states.finish(states)
-    _say(quiet or silent, describe_validation(history))
-    _report(results, images, out, json_file, silent)
+    _report(results, images, history, out, json_file, silent, quiet)
 
 
 def _write(out: Path | None, folder: Path | None, net: models.Model,
@@ -175,9 +170,10 @@ def _write(out: Path | None, folder: Path | None, net: models.Model,
             runs.write(folder, net, history, results)
 
 
-def _report(results: JsonObject, images: data.Images | photos.Photos, out: Path | None, json_file: Path | None,
-            silent: bool) -> None:
+def _report(results: JsonObject, images: data.Images | photos.Photos, history: dict[str, list[float]],
+            out: Path | None, json_file: Path | None, silent: bool, quiet: bool) -> None:
     """Prints the results of training and test, and writes them as JSON if --json was given."""
+    _say(silent or quiet, describe_validation(history))
     if json_file is not None:
         result_files.write_json(json_file, results)
     _say(silent, f"test accuracy {results['test_accuracy']:.4f}, test loss "
@@ -189,15 +185,20 @@ def _report(results: JsonObject, images: data.Images | photos.Photos, out: Path 
         _say(silent or path is None, f"wrote the {what} to {path}")
 
 
-def _data(dataset: str | Path, data_dir: Path | None, limit: int | None, net: fine_tuning.FineTuning | str,
-          image_size: tuple[int, int] | None, share: float | None, validate: float, seed: int, strict: bool,
-          ranks: Ranks) -> data.Images | photos.Photos:
-    """Loads the training, validation and test data."""
+def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None, net: fine_tuning.FineTuning | str,
+          image_size: tuple[int, int] | None, share: float | None, validate: float | None, seed: int, strict: bool,
+          ranks: Ranks) -> tuple[data.Images | photos.Photos, str, float]:
+    """Returns the data, the reason for choosing them, which is "" if the user named them, and the value of --validate.
+    """
     if isinstance(dataset, Path):
         shape = (*(image_size or nets.NETS[net].input_shape[:2]), 3) if isinstance(net, str) else (
             net.image_shape(image_size))
-        return photos.load(dataset, shape, share, seed, strict, validate)
-    return distributed.run_staggered(ranks, data.load, dataset, data_dir, limit, validate, seed)
+        validate = 0.1 if validate is None else validate
+        return photos.load(dataset, shape, share, seed, strict, validate), "", validate
+    name, reason = (dataset, "") if dataset else distributed.run_once(ranks, data.choose, data_dir)
+    if validate is None:
+        validate = 0.1 if name == "digits" else 0.0
+    return distributed.run_staggered(ranks, data.load, name, data_dir, limit, validate, seed), reason, validate
 
 
 def _check_keys(folder: Path | None, set_options: JsonObject, folder_options: JsonObject) -> None:
