@@ -102,10 +102,10 @@ class Diagnosis:
         if last > max(1000 * values[0], 1) and values[0] > 0 and (self._guess is None or last > self._guess.loss):
             return f"the loss rose from {values[0]:.4g} to {last:.4g}. {self.find_cause() or LOWER_RATE}"
         is_class = isinstance(self._loss, (*_CATEGORICAL, losses.BinaryCrossentropy))
-        falls = last < 0.99 * values[(len(values) - 1) // 2]
+        may_learn = len(values) == 1 or last < 0.99 * values[(len(values) - 1) // 2]  # within the epoch, or since then
         is_low = is_class and last < min(0.5 * log(self._classes), 0.9 * max(values))
         steps = int(self._trainer.optimizer.iterations) - self._start
-        if steps < FEW_STEPS or falls or is_low or self._guess is None:
+        if steps < FEW_STEPS or is_low or self._guess is None:
             return ""
         guess = self._guess
         if len(values) > 2 and last > 1.05 * values[-2] > 1.05**2 * values[-3] and last > 1.05 * guess.loss:
@@ -116,8 +116,8 @@ class Diagnosis:
                 accuracy is not None and accuracy > guess.accuracy + 0.1 * (1 - guess.accuracy)):
             return ""
         cause = self.find_cause()
-        if len(values) == 1 and (accuracy is None or guess.accuracy > 0.8 or not cause):
-            return ""  # the loss may have fallen within the epoch
+        if may_learn and (accuracy is None or guess.accuracy > 0.8 or not cause):
+            return ""
         return (f"the net is no better than one that ignores x. Its loss is {last:.4g}, that of a constant prediction "
                 f"{guess.loss:.4g}. " + (cause or "x, y and the learning rate show no cause. Check that y[i] belongs "
                                          "to x[i], and try another learning rate."))

@@ -57,6 +57,12 @@ def test_a_net_that_learns_nothing_is_named_once_with_its_learning_rate(images, 
     assert cause in message
 
 
+def test_a_loss_that_falls_from_a_huge_value_to_that_of_guessing_is_no_success(images):
+    messages = warnings_of(classifier(optimizers.RMSprop(10.0)), images[0][:2000], images[1][:2000], epochs=2)
+    assert len(messages) == 1
+    assert "10,000 times the default of RMSprop" in messages[0]
+
+
 def test_the_warning_is_a_userwarning_that_names_the_line_of_the_user(images):
     with pytest.warns(UserWarning, match="no better") as caught:
         classifier(optimizers.Adam(1.0)).fit(*images, verbose=0)
