@@ -137,7 +137,7 @@ class TestCallbacks:
         assert stop.best > 0
 
     def test_reduce_lr_on_plateau(self):
-        model = regression(optimizer=optimizers.SGD(1e-30))
+        model = regression(optimizer=optimizers.SGD(0.0))
         plateau = callbacks.ReduceLROnPlateau("loss", factor=0.1, patience=2, min_delta=10, cooldown=2)
         model.optimizer.learning_rate = 0.1
         history = model.fit(X, Y, epochs=6, verbose=0, callbacks=[plateau]).history
