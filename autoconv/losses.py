@@ -121,6 +121,37 @@ class Loss(Configurable):
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         """Raises ValueError if targets (N, ...) do not match a model's outputs (None, ...)."""
 
+    def find_mismatch(self, y_pred: Tensor) -> str:
+        """Returns a warning if this loss needs probabilities, but a model's outputs (N, ..., units) are not suitable
+        ones; otherwise "". Raises ValueError for a softmax over one unit.
+        """
+        units = y_pred.shape[-1] if y_pred.ndim else 1
+        if y_pred.activation == "softmax" and units == 1:
+            raise ValueError("A softmax needs at least 2 units, because over one class it is always 1. Received: "
+                             f"outputs of shape {(None, *y_pred.shape[1:])}. For two classes use Dense(1, "
+                             "activation='sigmoid') with loss='binary_crossentropy'.")
+        needed = _NEEDED_ACTIVATIONS.get(type(self))
+        if needed is None or getattr(self, "from_logits", False):
+            return ""
+        kind = type(self).__name__
+        if y_pred.activation is None:
+            values = y_pred.numpy()
+            low = values.min() if values.size else 0
+            high = values.max() if values.size else 0
+            remedy = f", or use losses.{kind}(from_logits=True)" if hasattr(self, "from_logits") else ""
+            return "" if not (low < -1e-6 or high > 1 + 1e-6) else (
+                f"{kind} needs probabilities from 0 to 1. Received: outputs from {low:.3g} to {high:.3g}. Add "
+                f"activation={needed!r} to the last layer{remedy}.")
+        if y_pred.activation == needed or units == 1:
+            return ""
+        if needed == "softmax":
+            return (f"{kind} needs probabilities that sum to 1, as from a softmax. Received: {units} outputs of a "
+                    "sigmoid. Use activation='softmax' in the last layer; or, if a sample can belong to several "
+                    "classes, loss='binary_crossentropy'.")
+        return (f"{kind} needs an independent probability per unit, as from a sigmoid. Received: {units} outputs of a "
+                "softmax. If each sample belongs to one class, use loss='categorical_crossentropy'; otherwise use "
+                "activation='sigmoid' in the last layer.")
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data, without the dtype."""
         return {name: value for name, value in super().get_config().items() if name != "dtype"}
@@ -260,6 +291,10 @@ SparseCategoricalCrossentropy = _loss("SparseCategoricalCrossentropy", F.sparse_
 SquaredHinge = _loss("SquaredHinge", F.squared_hinge)
 Tversky = _loss("Tversky", F.tversky)
 
+_NEEDED_ACTIVATIONS = {  # activation of the last layer without from_logits, by loss
+    **dict.fromkeys((BinaryCrossentropy, BinaryFocalCrossentropy), "sigmoid"),
+    **dict.fromkeys((CategoricalCrossentropy, CategoricalFocalCrossentropy, CategoricalGeneralizedCrossEntropy,
+                     SparseCategoricalCrossentropy), "softmax")}
 CLASSES: dict[str, type[LossFunction]] = {
     name: value for name, value in dict(globals()).items()
     if isinstance(value, type) and issubclass(value, LossFunction) and name in __all__}

@@ -104,7 +104,7 @@ def run(name: str, seed: int, threads: int, folder: Path, head_epochs: int, all_
         command = ["autoconv", "train", str(folder / "photos"), "--from", str(folder / "net.safetensors"),
                    "--seed", str(seed), "--batch-size", str(BATCH_SIZE), "--schedule", "constant",
                    "--lr", str(HEAD_RATE), "--unfreeze-lr", str(ALL_RATE), "--epochs", str(head_epochs + all_epochs),
-                   "--unfreeze-after", str(head_epochs), "--json", "-"]
+                   "--unfreeze-after", str(head_epochs), "--validate", "0", "--json", "-"]
     else:
         command = ["bench.fine_tuning_peers", name, str(seed), str(threads), str(folder), *numbers, str(time.time())]
     process = subprocess.run([sys.executable, "-m", *command], env=environment.clean(threads), check=True, text=True,

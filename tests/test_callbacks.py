@@ -230,7 +230,7 @@ def test_a_metric_object_is_shared_by_fit_and_evaluate_as_in_keras():
     x = np.arange(8, dtype=np.float32)[:, None]
     model = models.Sequential([layers.Input((1,)), layers.Dense(1, use_bias=False)])
     model.set_weights([np.ones((1, 1), np.float32)])
-    model.compile(optimizers.SGD(0.0), "mse", metrics=[metrics.MeanAbsoluteError(name="mae")])
+    model.compile(optimizers.SGD(1e-30), "mse", metrics=[metrics.MeanAbsoluteError(name="mae")])
 
     def between(batch, logs=None):
         if batch == 1:
@@ -259,7 +259,7 @@ def test_an_evaluation_and_a_prediction_can_be_stopped(stage, batches):
             self.model.stop_predicting = True
 
     model = models.Sequential([layers.Input((4,)), layers.Dense(2, kernel_initializer="ones")])
-    model.compile(optimizers.SGD(0.0), "mse")
+    model.compile(optimizers.SGD(1e-30), "mse")
     x, y, stop = np.arange(40.0).reshape(10, 4), np.ones((10, 2)), Stop() if stage == "batch_end" else StopAtOnce()
     loss = {1: 233.0, 2: 1161.0}[batches]  # Keras's numbers, of the first batches
     for _ in range(2):

@@ -173,18 +173,18 @@ def linear(x, units, layer, *arguments, activation=None):
 
 @pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.parametrize(("units", "activation", "loss"), [
-    (1, "softmax", "binary_crossentropy"), (2, "softmax", "binary_crossentropy"),
+    (2, "softmax", "binary_crossentropy"),
     (10, "sigmoid", "categorical_crossentropy"),
     (10, "sigmoid", "sparse_categorical_crossentropy"), (10, "softmax", "categorical_crossentropy"),
     (10, "softmax", "sparse_categorical_crossentropy"), (3, "sigmoid", "binary_crossentropy")])
-@pytest.mark.filterwarnings("ignore:categorical_crossentropy of predictions")
+@pytest.mark.filterwarnings("ignore:.* needs :UserWarning")
 def test_the_loss_is_that_of_the_predictions(units, activation, loss, eager):
     """Whichever activation the model ends in: its own crossentropy is that of its logits, which is the same number."""
     x, labels = rng.normal(size=(64, 6)).astype("float32"), rng.integers(0, max(units, 2), 64)
     one_hot = np.eye(units)[labels] if units > 1 else labels[:, None]
     y = labels if loss.startswith("sparse") else one_hot
     model = linear(x, units, layers.Dense, units, activation=activation)
-    model.compile(optimizers.SGD(0.0), loss, metrics=[loss], run_eagerly=eager)
+    model.compile(optimizers.SGD(1e-30), loss, metrics=[loss], run_eagerly=eager)
     expected = (binary if loss.startswith("binary") else crossentropy)(one_hot, model.predict(x, verbose=0)).mean()
     np.testing.assert_allclose(model.evaluate(x, y, verbose=0), expected, rtol=1e-4)
     np.testing.assert_allclose(model.train_on_batch(x, y), expected, rtol=1e-4)
@@ -255,12 +255,12 @@ def test_weights_of_pixels(name, shape, form):
 
 def test_weights_of_classes_are_weights_of_pixels():
     model = linear(IMAGES, 3, layers.Conv2D, 3, 1, activation="softmax")
-    model.compile(optimizers.SGD(0.0), "categorical_crossentropy")
+    model.compile(optimizers.SGD(1e-30), "categorical_crossentropy")
     one_hot, weights = np.eye(3)[PIXELS], np.where(PIXELS == 1, 4.0, 1.0)
     expected = (crossentropy(one_hot, model.predict(IMAGES, verbose=0)) * weights).mean()
     history = model.fit(IMAGES, one_hot, class_weight={1: 4.0}, verbose=0).history
     np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
-    model.compile(optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    model.compile(optimizers.SGD(1e-30), "sparse_categorical_crossentropy")
     history = model.fit(IMAGES, PIXELS[..., None], class_weight={1: 4.0}, verbose=0).history
     np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
     with pytest.raises(ValueError, match=r"shape \(5, 4, 3\)\. For one label per pixel, pass y\[\.\.\., None\]"):

@@ -29,6 +29,7 @@ NAMES, PAIRS = CHECKS.args
 
 @pytest.mark.parametrize(NAMES, list(PAIRS), **CHECKS.kwargs)  # of scikit-learn 1.6 they are a generator
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@pytest.mark.filterwarnings("ignore:After epoch")  # many of the data have random labels
 def test_scikit_learn_s_own_checks(estimator, check):
     check(estimator)
 

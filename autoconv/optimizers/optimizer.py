@@ -138,8 +138,8 @@ class Optimizer(Stateful):
         elif self._schedule is not None:
             raise TypeError("The learning rate of this optimizer cannot be changed, because a schedule sets the "
                             f"rate. Received: {value!r}. Create the optimizer with a number as learning_rate.")
-        elif isinstance(value, bool) or not is_number(value):
-            raise ValueError("learning_rate must be a number, or a function of the step count, "
+        elif isinstance(value, bool) or not is_number(value) or value < 0:
+            raise ValueError("learning_rate must be a number of at least 0, or a function of the step count, "
                              f"such as optim.schedules.CosineDecay. Received: {value!r}.")
         else:
             self._learning_rate.data[()] = float(value)

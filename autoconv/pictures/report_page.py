@@ -12,7 +12,7 @@ from . import mosaics
 from .influence import grad_cam_map, last_convolution
 from .inspection import stack
 from .panels import Panel, filter_panels, map_panels
-from .results import confusion_matrix, precision_recall, worst_mistakes
+from .results import confusion_matrix, describe_validation, precision_recall, worst_mistakes
 
 MISTAKES = 24
 
@@ -61,7 +61,10 @@ def _curves(history: dict[str, list[float]]) -> list[str]:
                     for epoch in range(min(map(len, series.values())))]
             chart = charts.lines(f"{kind} over the epochs", series, "epoch")
             cards.append(document.card(kind, chart + document.numbers(["epoch", *series], rows)))
-    return document.section("Learning curves", "", cards)
+    note = describe_validation(history) if "val_loss" in history else (
+        "All training images were used for training. With --validate 0.1, `autoconv train` holds out a tenth of them, "
+        "and the curves also show the results on new images.")
+    return document.section("Learning curves", note, cards)
 
 
 def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:

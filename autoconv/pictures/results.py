@@ -1,5 +1,6 @@
 """Evaluates predictions for labelled images: confusion matrix, precision, recall, worst mistakes."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,18 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np
         raise ValueError(f"Labels must be from 0 to {count - 1}. Received: labels from "
                          f"{min(true.min(), guessed.min())} to {max(true.max(), guessed.max())}.")
     return np.bincount(true * count + guessed, minlength=count * count).reshape(count, count)
+
+
+def describe_validation(history: Mapping[str, Sequence[float]]) -> str:
+    """Returns a sentence about the course of val_loss, or "" if it is known for fewer than two epochs."""
+    losses = np.asarray(history.get("val_loss", ()), float)
+    if len(losses) < 2 or np.isnan(losses).all():
+        return ""
+    best = int(np.nanargmin(losses)) + 1
+    lowest = "(val_loss, the loss on images held out of the training, was lowest then)"
+    if best == len(losses):
+        return f"The net got better on new images until the last epoch {lowest}. More epochs may help."
+    return f"The net stopped getting better on new images after epoch {best} of {len(losses)} {lowest}."
 
 
 def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

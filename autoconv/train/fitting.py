@@ -17,10 +17,11 @@ from ..engine.ranks import ALONE, Ranks
 from . import settings, state
 from .agreeing import STOPS, check_weights, join, make_hooks, share_random
 from .checkpoint import Checkpoint
+from .diagnosis import LOWER_RATE, Diagnosis
 from .feeding import make_source, prepare_data, training_and_validation
 from .outputs import Outputs
 from .own import find_override, order_values
-from .progress import Progress, check_verbose, warn_of_nan
+from .progress import Progress, check_verbose, warn
 from .saved_states import Saving, find_backup, load_newest, translate_errors
 from .source import Source
 from .state import TrainState
@@ -51,8 +52,9 @@ def fit(
     of the samples, at the end of the arrays, that is used only for validation. Validation runs every
     validation_freq epochs, or in the epochs that validation_freq lists. With shuffle, each epoch has a new
     order of the samples, or of a sequence's batches. class_weight is a dict {class: weight}, and sample_weight
-    an array (N,). Several inputs or outputs are passed as a list, or as a dict by name. Warns if the loss
-    becomes NaN or infinite. After an interrupt, the weights are those of the last complete step. With an
+    an array (N,). Several inputs or outputs are passed as a list, or as a dict by name. Warns once, with the
+    likeliest cause, if the loss becomes NaN, infinite or very large, or if an epoch ends with a model that is
+    no better than a guess. After an interrupt, the weights are those of the last complete step. With an
     initial_epoch, fit continues the last training run and its shuffling order. resume is a folder in which
     `callbacks.BackupAndRestore` saved a training state; training then continues from that state bit for bit.
     """
@@ -261,6 +263,7 @@ class Fitting:
         self._loop = Loop(trainer, work, hooks)
         self._saving: Saving | None = None
         self._common: dict[str, Any] = {}
+        self._diagnosis = Diagnosis(self._model, passes.source, tests)
 
     @contextmanager
     def save(self, backup: BackupAndRestore | None, resume: str | PathLike[str] | None) -> Iterator[Checkpoint | None]:
@@ -309,6 +312,7 @@ class Fitting:
             if self._ranks.size > 1:
                 check_weights(self._model, self._ranks)
             hooks.call("on_epoch_end", self._epoch, self._logs)
+            self._diagnosis.check(self._epoch + 1, trainer.history.history)
             self._epoch, loop.steps = self._epoch + 1, 0
             if saving is not None:
                 saving.save_after_epoch(last=self._epoch == self._epochs or trainer.stop_training)
@@ -324,7 +328,9 @@ class Fitting:
         if nan_step is not None and not self._running.nan_seen:
             self._running.nan_seen = True
             if not self._ranks.rank:
-                warn_of_nan(logs["loss"], self._epoch, nan_step)
+                cause = self._diagnosis.find_cause() or LOWER_RATE
+                warn(f"The loss became {logs['loss']} in epoch {self._epoch + 1}, step {nan_step + 1}. {cause}",
+                     RuntimeWarning)
         return logs
 
     # Saving and restoring the training state.

@@ -134,12 +134,6 @@ def format_values(values: Mapping[str, float]) -> str:
                    for name, value in means.items())
 
 
-def warn_of_nan(value: float, epoch: int, step: int) -> None:
-    """Warns that the loss became NaN or infinite in this epoch and step, both counted from 0."""
-    warn(f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
-         "too high and inputs that are not scaled to about [-1, 1] or contain NaN.", RuntimeWarning)
-
-
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Issues a warning that points to the user's call of autoconv."""
     frame, level = inspect.currentframe(), 0

@@ -16,7 +16,7 @@ from ..engine.ranks import Part
 from ..kernels import trace
 from ..kernels.locks import kernel_lock
 from . import phases
-from .progress import Progress
+from .progress import Progress, warn
 from .recorder import Recorder
 from .source import Source
 from .staging import Staging
@@ -235,6 +235,8 @@ class Step:
         pieces = phases.pieces(space)
         for piece in pieces:
             if piece.name in names or not names:
+                if piece.name == "loss":
+                    self._check_outputs()
                 with recorder.recording(piece.name, phases.obstacle(space, piece.name, reason)):
                     piece.work()
         # A phase is replayed only if the phases whose arrays it reads are, and forward only if backward is.
@@ -243,6 +245,16 @@ class Step:
             if name in reasons:
                 reasons[name] = reasons[name] or reasons.get(source)
         recorder.arrange(pieces, draws=space.source is not None)
+
+    def _check_outputs(self) -> None:
+        """Warns about outputs that do not fit their losses, only for the first batch after `compile`."""
+        running = self.space.model._trainer.running
+        if not running.has_checked_outputs:
+            for goal in self.space.work.goals:
+                message = goal.loss.find_mismatch(self.space.outputs[goal.output])
+                if message and not self.space.ranks.rank:
+                    warn(message)
+            running.has_checked_outputs = True
 
     def _attach(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
         """Sets another data source or other prediction arrays, and runs and records again the phases that use them."""

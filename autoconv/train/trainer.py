@@ -263,6 +263,8 @@ class Trainer:
         if parameters:
             with kernel_lock:  # no step may be recorded while the weights are moved
                 self.optimizer.train(parameters)  # type: ignore[union-attr]
+            if not self.optimizer.is_scheduled and not float(self.optimizer.learning_rate):  # type: ignore[union-attr]
+                warn("The learning rate is 0, so nothing is trained. Set optimizer.learning_rate to a positive number.")
         elif self.model._can_be_called():
             warn("The model has no trainable weights, so nothing is trained.")
 

@@ -19,10 +19,11 @@ from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 import autoconv
-from autoconv import datasets, formats, layers
+from autoconv import datasets, formats, layers, utils
 from autoconv.kernels import device
 from autoconv.programs.cli import Commands, data, main
 from autoconv.programs.cli.clock import Stopwatch, seconds_since_start
+from autoconv.train import checkpoint
 
 DIGITS = datasets.data_folder() / "digits"
 QUICK = ("--limit", "256", "--epochs", "2", "--seed", "7")
@@ -72,18 +73,19 @@ class TestTrain:
     def test_json_says_what_was_trained_how_well_and_how_fast(self, trained):
         results = read(trained / "results.json")
         assert results.keys() >= KEYS
-        wanted = {"dataset": "digits", "train_images": 256, "epochs": 2, "batch_size": 64, "model": "lecture",
-                  "params": 93322, "device": "cpu", "threads": device.get_num_threads(), "seed": 7}
+        wanted = {"dataset": "digits", "train_images": 231, "validation_images": 25, "epochs": 2, "batch_size": 64,
+                  "model": "lecture", "params": 93322, "device": "cpu", "threads": device.get_num_threads(), "seed": 7}
         assert {key: results[key] for key in wanted} == wanted
         assert len(results["epoch_seconds"]) == 2
-        assert results["train_images_per_s"] == pytest.approx(256 / np.mean(results["epoch_seconds"]))  # median of two
+        assert results["train_images_per_s"] == pytest.approx(231 / np.mean(results["epoch_seconds"]))  # median of two
         assert 0 <= results["test_accuracy"] <= 1
         assert 0 <= results["compile_s"] < results["time_to_first_step_s"]
         assert results["versions"]["autoconv"] == autoconv.__version__
 
     def test_prints_the_data_the_epochs_and_the_results(self, trained):
         printed, results = (trained / "printed").read_text(encoding="utf-8"), read(trained / "results.json")
-        for text in ("256 training and 256 test images of 28 x 28 x 1", str(DIGITS), "93,322 parameters", "Epoch 2/2",
+        for text in ("231 training, 25 validation (--validate) and 256 test images of 28 x 28 x 1", str(DIGITS),
+                     "93,322 parameters", "Epoch 2/2", "val_accuracy", "better on new images",
                      f"test accuracy {results['test_accuracy']:.4f}", "images/s", "ms/step", "s in total",
                      str(trained / "run"), str(trained / "results.json")):
             assert text in printed
@@ -92,7 +94,7 @@ class TestTrain:
         assert sorted(p.name for p in (trained / "run").iterdir()) == RUN
         assert read(trained / "run" / "run.json") == read(trained / "results.json")
         rows = (trained / "run" / "history.csv").read_text().splitlines()
-        assert rows[0] == "epoch,accuracy,loss"
+        assert rows[0] == "epoch,accuracy,loss,val_accuracy,val_loss"
         assert [row.split(",")[0] for row in rows[1:]] == ["0", "1"]
         net = autoconv.models.load_model(trained / "run" / "model.safetensors")
         assert (net.input_shape, net.count_params()) == ((None, 28, 28, 1), 93322)
@@ -254,7 +256,7 @@ class TestWhichData:
 
     def test_without_a_name_the_digits_stand_in_for_mnist_and_it_says_why(self, offline):
         printed = autoconv_("train", "--limit", 64, "--epochs", 1)
-        assert "Digits, 64 training" in printed
+        assert "Digits, 58 training" in printed
         assert "MNIST is not on this computer and could not be downloaded" in printed
 
     def test_without_a_name_mnist_where_it_is_present(self, offline, monkeypatch, tmp_path):
@@ -576,6 +578,67 @@ class TestErrors:
 
         monkeypatch.setattr(device, "get", missing)
         assert "use --device cpu" in autoconv_("train", "digits", "--device", "cuda", code=1)
+
+
+class TestValidation:
+    def test_a_fraction_of_the_training_images_is_drawn_by_the_seed(self):
+        whole = data.load("digits", None, 300)
+        first, again, other = (data.load("digits", None, 300, 0.1, seed) for seed in (7, 7, 8))
+        assert len(whole.x_validation) == 0
+        assert (len(first.x_train), len(first.x_validation), len(first.x_test)) == (270, 30, 300)
+        assert np.array_equal(first.x_validation, again.x_validation)
+        assert not np.array_equal(first.x_validation, other.x_validation)
+        images = [image.tobytes() for image in whole.x_train]
+        assert len(set(images)) == 300
+        trained = [images.index(image.tobytes()) for image in first.x_train]
+        tested = [images.index(image.tobytes()) for image in first.x_validation]
+        assert sorted(trained + tested) == list(range(300))
+        assert np.array_equal(whole.y_train[trained], first.y_train)
+        assert np.array_equal(whole.y_train[tested], first.y_validation)
+
+    def test_named_sets_are_trained_on_whole_unless_the_option_is_given(self, trained, tmp_path):
+        how = ("train", "mnist", "--data-dir", DIGITS, *QUICK)
+        assert "256 training and 256 test images" in autoconv_(*how, "--out", tmp_path / "run")
+        assert (tmp_path / "run" / "history.csv").read_text().startswith("epoch,accuracy,loss\n")
+        assert read(tmp_path / "run" / "run.json")["validate"] == 0
+        autoconv_("train", "digits", *QUICK, "--validate", 0, "--out", tmp_path / "whole")
+        assert [(tmp_path / name / "history.csv").read_text() for name in ("run", "whole")] == [
+            (tmp_path / "run" / "history.csv").read_text()] * 2
+        autoconv_(*how, "--validate", 0.1, "--out", tmp_path / "part")  # the same images as by default of digits
+        assert (tmp_path / "part" / "history.csv").read_text() == (trained / "run" / "history.csv").read_text()
+
+    def test_the_last_row_is_what_the_validation_images_give(self, trained):
+        held_out = data.load("digits", None, 256, 0.1, 7)
+        net = autoconv.models.load_model(trained / "run")
+        loss, accuracy = net.evaluate(held_out.x_validation, utils.to_categorical(held_out.y_validation, 10), verbose=0)
+        row = (trained / "run" / "history.csv").read_text().splitlines()[-1].split(",")
+        assert [float(value) for value in row[-2:]] == pytest.approx([accuracy, loss], rel=1e-5)
+
+    def test_a_state_of_an_earlier_version_is_resumed_without_validation(self, tmp_path):
+        autoconv_("train", "digits", *QUICK, "--validate", 0, "--out", tmp_path / "run")
+        path, = (tmp_path / "run" / "checkpoints").glob("*.safetensors")
+        state = checkpoint.read(path)
+        del state.metadata["belongs_to"]["arguments"]["validate"]
+        path.write_bytes(checkpoint.to_bytes(state))
+        printed = autoconv_("train", "digits", "--epochs", 3, "--out", tmp_path / "run", "--resume")
+        assert "256 training and 256 test images" in printed
+        assert "val_loss" not in printed
+
+    @pytest.mark.parametrize("share", ["1", "-0.1", "nan"])
+    def test_a_wrong_fraction_is_refused(self, share):
+        assert "--validate" in autoconv_("train", "digits", "--validate", share, code=2)
+
+    def test_the_seconds_of_an_epoch_are_without_validation(self, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr("time.perf_counter", lambda: now[0])
+        watch = Stopwatch()
+        watch.on_epoch_begin(0)
+        now[0] = 5.0
+        watch.on_test_begin()
+        now[0] = 8.0
+        watch.on_test_end()
+        watch.on_epoch_end(0)
+        assert watch.epoch_seconds == [5.0]
 
 
 class TestStopwatch:

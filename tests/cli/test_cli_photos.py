@@ -14,7 +14,7 @@ from photo_files import BROKEN, add_broken, add_odd, make, make_turned
 from PIL import Image
 
 from autoconv import models
-from autoconv.programs.cli import main
+from autoconv.programs.cli import main, photos
 
 QUICK = ("--image-size", "20x24", "--epochs", "3", "--seed", "1")
 
@@ -43,10 +43,10 @@ def spoiled(tmp_path_factory):
 def test_a_folder_is_learned_tested_and_recognised(folder, tmp_path):
     out = autoconv_("train", folder, *QUICK, "--out", tmp_path / "run", "--json", tmp_path / "r.json")
     results = json.loads((tmp_path / "r.json").read_text())
-    for text in ("3 classes, 48 training and 12 test images, resized to 20 x 24 x 3", "20% of the pictures, drawn",
-                 "--validation-split", "photos,", "test accuracy 1.0000"):
+    for text in ("3 classes, 44 training, 4 validation (--validate) and 12 test images, resized to 20 x 24 x 3",
+                 "20% of the pictures, drawn", "--validation-split", "photos,", "test accuracy 1.0000"):
         assert text in out.stdout
-    wanted = {"model": "photos", "optimizer": "adam", "batch_size": 32, "train_images": 48, "test_images": 12,
+    wanted = {"model": "photos", "optimizer": "adam", "batch_size": 32, "train_images": 44, "test_images": 12,
               "classes": ["blue", "green", "red"], "test_accuracy": 1.0, "skipped": [], "image_size": [20, 24]}
     assert {key: results[key] for key in wanted} == wanted
     tested = json.loads(autoconv_("evaluate", tmp_path / "run", "--json", "-").stdout)
@@ -63,12 +63,20 @@ def test_a_seed_repeats_a_run(folder, tmp_path):
     assert losses[0] == losses[1]
 
 
+def test_the_pictures_for_validation_are_training_pictures(folder):
+    whole, part = (photos.load(folder, (20, 24, 3), None, 1, True, validate) for validate in (0.0, 0.25))
+    assert whole.validation is None
+    assert part.test.file_paths == whole.test.file_paths
+    assert sorted(part.train.file_paths + part.validation.file_paths) == sorted(whole.train.file_paths)
+    assert len(part.validation.file_paths) == 12
+
+
 @pytest.mark.parametrize("name", ["test", "val"])
 def test_a_split_of_the_folders_own(name, tmp_path):
     make(tmp_path / "set" / "train", each=8)
     make(tmp_path / "set" / name, each=3)
     out = autoconv_("train", tmp_path / "set", *QUICK, "--epochs", "1", "--augment", "--out", tmp_path / "run").stdout
-    assert "24 training and 9 test images" in out
+    assert "22 training, 2 validation (--validate) and 9 test images" in out
     assert f"tested on {name}/" in out
     assert "photos with augmentation" in out
     assert "9 test images" in autoconv_("evaluate", tmp_path / "run").stdout
@@ -85,7 +93,7 @@ def test_pictures_of_all_formats_are_read_or_named(tmp_path):
         (folder / "red" / name).write_text("no picture")
     result = autoconv_("train", folder, *QUICK, "--epochs", "1", "--out", tmp_path / "run")
     results = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert results["train_images"] + results["test_images"] == 15
+    assert results["train_images"] + results["validation_images"] + results["test_images"] == 15
     assert results["skipped"] == [str(folder / "red" / "d.heic")]
     assert f"skipped {folder / 'red' / 'd.heic'}: its format is unknown to Pillow" in result.stderr
     assert "1 picture could not be read" in result.stderr
@@ -134,10 +142,11 @@ def test_pictures_that_cannot_be_read_are_named_and_counted(spoiled, tmp_path):
         for name in BROKEN:
             assert result.stderr.count(f"skipped {spoiled / 'green' / name}: ") == 1
         results = json.loads((tmp_path / "r.json").read_text())
-        assert (f"4 pictures could not be read and were skipped; {results['train_images']} training and "
-                f"{results['test_images']} test pictures remain") in result.stderr
+        assert (f"4 pictures could not be read and were skipped; {results['train_images']} training, "
+                f"{results['validation_images']} validation (--validate) and {results['test_images']} test images "
+                "remain") in result.stderr
     assert results["skipped"] == [str(spoiled / "green" / name) for name in sorted(BROKEN)]
-    assert results["train_images"] + results["test_images"] == 36
+    assert results["train_images"] + results["validation_images"] + results["test_images"] == 36
     said = autoconv_("train", spoiled, *QUICK, "--strict", code=1).stderr
     assert "cannot be read as a picture" in said
     assert "leave out --strict" in said
@@ -208,7 +217,7 @@ def test_a_run_is_tested_on_the_pictures_that_it_held_out_also_when_the_folder_h
 
 def test_an_older_run_says_when_its_folder_has_changed(tmp_path):
     folder = make(tmp_path / "colors", each=10)
-    autoconv_("train", folder, *QUICK, "--epochs", "1", "--out", tmp_path / "run")
+    autoconv_("train", folder, *QUICK, "--epochs", "1", "--validate", 0, "--out", tmp_path / "run")
     run = tmp_path / "run" / "run.json"
     results = json.loads(run.read_text())
     del results["held_out"]

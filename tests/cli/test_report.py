@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from autoconv.pictures.results import describe_validation
 from autoconv.programs.cli import main
 from autoconv.programs.pages import charts, document, png
 
@@ -88,6 +89,23 @@ class TestReport:
         wrong = matrix.sum() - np.trace(matrix)
         assert page.count(", taken for ") == 2 * min(wrong, 24)  # in the caption, and for those who do not see it
         assert f"{results['learning_rate']:.6g}" in page
+
+    def test_it_says_what_the_curves_of_new_images_mean(self, run, tmp_path):
+        train = ("train", "digits", "--limit", 200, "--epochs", 2, "--seed", 0, "--quiet")
+        for validate, text in ((0.1, "better on new images"), (0, "With --validate 0.1, `autoconv train` holds out")):
+            autoconv_(*train, "--validate", validate, "--out", tmp_path / "run")
+            autoconv_("report", tmp_path / "run", "--out", tmp_path / "a.html", "--quiet")
+            page = (tmp_path / "a.html").read_text(encoding="utf-8")
+            assert text in page
+            assert ("validation" in page.split("<h2>Classes")[0]) == bool(validate)
+
+    @pytest.mark.parametrize(("losses", "text"), [
+        ([0.5, 0.3, 0.2, 0.25, 0.4], "The net stopped getting better on new images after epoch 3 of 5 (val_loss"),
+        ([0.5, 0.3], "until the last epoch"), ([0.5, np.nan], "after epoch 1 of 2"), ([0.5], ""), ([np.nan] * 3, "")])
+    def test_the_sentence_is_about_the_lowest_loss(self, losses, text):
+        assert text in describe_validation({"val_loss": losses})
+        assert bool(describe_validation({"val_loss": losses})) == bool(text)
+        assert describe_validation({"loss": losses}) == ""
 
     def test_names_are_text_never_markup(self, run, tmp_path):
         other = tmp_path / "run"

@@ -22,7 +22,8 @@ from autoconv.train import checkpoint
 
 pytestmark = pytest.mark.slow
 
-TRAIN = ("digits", "--limit", "480", "--epochs", "6", "--seed", "3", "--batch-size", "16")  # 30 steps an epoch
+# 480 training images, which are 30 steps an epoch, and 53 images for validation
+TRAIN = ("digits", "--limit", "533", "--epochs", "6", "--seed", "3", "--batch-size", "16")
 OFTEN = ("--checkpoint-every", "5steps")
 STEPS = 180
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")

@@ -104,6 +104,10 @@ def test_two_processes_train_as_one_and_the_first_speaks(alone, tmp_path):
     code, text = run(2, *TRAINS, EPOCHS, "--out", tmp_path / "run", module=())
     assert code == 0, text
     assert apart(tmp_path / "run", alone) < NEAR
+    rows = [(out / "history.csv").read_text().splitlines() for out in (tmp_path / "run", alone)]
+    assert rows[0][0] == rows[1][0] == "epoch,accuracy,loss,val_accuracy,val_loss"
+    assert [float(value) for value in rows[0][-1].split(",")] == pytest.approx(
+        [float(value) for value in rows[1][-1].split(",")], abs=0.05)
     assert text.count(f"Epoch {EPOCHS}/{EPOCHS}") == text.count("test accuracy") == 1
     assert "2 processes, each with threads: 1" in text
     code, text = run(4, *TRAINS, EPOCHS, "--out", tmp_path / "run", "--resume")

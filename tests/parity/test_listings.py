@@ -436,7 +436,7 @@ class TestOwnTrainSteps:
                 return {metric.name: metric.result() for metric in self.metrics}
 
         model = Custom()
-        model.compile(ac.optimizers.SGD(0.0), "mse", metrics=["mae"])
+        model.compile(ac.optimizers.SGD(1e-30), "mse", metrics=["mae"])
         history = model.fit(X, Y, batch_size=8, verbose=0, shuffle=False).history
         assert norms == pytest.approx([9.2851, 1.2856, 1.4126, 9.6661], rel=1e-4)
         assert history == {"loss": [pytest.approx(1.35433, rel=1e-4)], "mae": [pytest.approx(1.00787, rel=1e-4)]}

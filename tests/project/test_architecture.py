@@ -76,7 +76,7 @@ def test_a_kernel_is_few_calls_away(monkeypatch):
                                                                       add(section, *call)))
     monkeypatch.setattr(trace.Trace, "_run", lambda self, names: (replayed.append(ours(sys._getframe(1))),
                                                                   replay(self, names)))
-    main(["train", "digits", "--epochs", "1", "--limit", "192", "--quiet"], standalone_mode=False)
+    main(["train", "digits", "--epochs", "1", "--limit", "192", "--validate", "0", "--quiet"], standalone_mode=False)
 
     def check(stacks, frames, files):
         assert max(map(len, stacks)) <= frames

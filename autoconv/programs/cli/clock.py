@@ -30,7 +30,7 @@ def seconds_since_start() -> float:
 
 
 class Stopwatch(Callback):
-    """Measures the seconds in which `fit` prepares kernels, ends the first step and runs each epoch."""
+    """Measures the seconds in which `fit` prepares kernels, ends the first step and trains in each epoch."""
 
     def __init__(self) -> None:
         self.epoch_seconds: list[float] = []
@@ -49,6 +49,12 @@ class Stopwatch(Callback):
         self._steps += 1
         if self._steps == 2 and self.first_step is None:
             self.first_step = seconds_since_start()  # the first step has just ended
+
+    def on_test_begin(self, logs: object = None) -> None:
+        self._test_start = time.perf_counter()
+
+    def on_test_end(self, logs: object = None) -> None:
+        self._epoch_start += time.perf_counter() - self._test_start
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.epoch_seconds.append(time.perf_counter() - self._epoch_start)

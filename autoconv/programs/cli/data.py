@@ -32,11 +32,12 @@ class Images(NamedTuple):
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+    x_validation: np.ndarray
+    y_validation: np.ndarray
 
     def describe(self) -> str:
         size = " x ".join(map(str, self.x_train.shape[1:]))
-        return (f"{self.title}, {len(self.x_train):,} training and {len(self.x_test):,} test "
-                f"images of {size}, from {self.place}")
+        return f"{self.title}, {describe_counts(self.counts, self.validation_count)} of {size}, from {self.place}"
 
     def feeds(self, model: str, batch_size: int) -> Feeds:
         """Returns the keyword arguments of `fit` and `evaluate` for the net named `model`."""
@@ -47,12 +48,20 @@ class Images(NamedTuple):
 
         train = arguments(self.x_train, self.y_train)
         test = arguments(self.x_test, self.y_test)
+        if self.validation_count:
+            validation = arguments(self.x_validation, self.y_validation)
+            train["validation_data"] = validation["x"], validation["y"]
         return Feeds(train["x"].shape[1:], train, test)
 
     @property
     def counts(self) -> tuple[int, int]:
         """The numbers of training and test images."""
         return len(self.x_train), len(self.x_test)
+
+    @property
+    def validation_count(self) -> int:
+        """The number of images on which the net is tested after each epoch."""
+        return len(self.x_validation)
 
     def run_entries(self) -> JsonObject:
         """Returns the data set's entries in run.json, apart from its name."""
@@ -73,17 +82,32 @@ def choose(data_dir: Path | None) -> tuple[str, str]:
     return "mnist", "MNIST could be downloaded"
 
 
-def load(name: str, data_dir: Path | None, limit: int | None) -> Images:
-    """Loads the named set, or only its first `limit` training and test images. Raises
-    DatasetNotFound if the set is not found, and DatasetCorrupt if its files are damaged.
+def describe_counts(counts: tuple[int, int], validation: int) -> str:
+    """Describes the numbers of training and test images and of validation images, if there are any."""
+    between = f", {validation:,} validation (--validate)" if validation else ""
+    return f"{counts[0]:,} training{between} and {counts[1]:,} test images"
+
+
+def load(name: str, data_dir: Path | None, limit: int | None, validate: float = 0.0, seed: int = 0) -> Images:
+    """Loads the named set, or only its first `limit` training and test images. The fraction `validate` of the training
+    images, drawn by the seed, is held out for validation. Raises DatasetNotFound if the set is not found, and
+    DatasetCorrupt if its files are damaged.
     """
     entry = datasets.info(name)
     (x_train, y_train), (x_test, y_test) = datasets.load(name, data_dir)
     count = max(len(entry.classes), int(y_train.max()) + 1)  # the set in --data-dir may have more classes
-    return Images(name, entry.title, str(datasets.locate(name, data_dir)), entry.classes
-                  if count == len(entry.classes) else tuple(map(str, range(count))),
-                  _images(x_train[:limit]), y_train[:limit].reshape(-1), _images(x_test[:limit]),
-                  y_test[:limit].reshape(-1))
+    classes = entry.classes if count == len(entry.classes) else tuple(map(str, range(count)))
+    x = _images(x_train[:limit])
+    y = y_train[:limit].reshape(-1)
+    held_out = np.zeros(len(x), bool)
+    held_out[np.random.default_rng(seed).permutation(len(x))[: int(validate * len(x))]] = True
+    x_validation = x[held_out]
+    y_validation = y[held_out]
+    if held_out.any():
+        x = x[~held_out]
+        y = y[~held_out]
+    return Images(name, entry.title, str(datasets.locate(name, data_dir)), classes, x, y, _images(x_test[:limit]),
+                  y_test[:limit].reshape(-1), x_validation, y_validation)
 
 
 def adapt_images(images: np.ndarray, model: str) -> np.ndarray:

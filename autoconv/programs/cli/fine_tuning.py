@@ -116,8 +116,16 @@ class FineTuning:
         if not is_cached:
             return self._frozen, feeds
         predict = partial(self.body.predict, batch_size=feeds.train.get("batch_size"), verbose=verbose)
-        features = images.cache(predict) if isinstance(images, utils.ImageDataset) else predict(images)
-        return self._head, feeds._replace(train={**feeds.train, "x": features})
+
+        def compute_features(images: utils.ImageDataset | np.ndarray) -> utils.ImageDataset | np.ndarray:
+            return images.cache(predict) if isinstance(images, utils.ImageDataset) else predict(images)
+
+        train = {**feeds.train, "x": compute_features(images)}
+        if "validation_data" in train:
+            validation = train["validation_data"]
+            train["validation_data"] = compute_features(validation) if isinstance(validation, utils.ImageDataset) else (
+                compute_features(validation[0]), validation[1])
+        return self._head, feeds._replace(train=train)
 
     def run_entries(self) -> JsonObject:
         """Returns the entries of fine-tuning in run.json."""

@@ -12,30 +12,37 @@ from ...files.json_text import JsonObject
 from ...utils import ImageDataset
 from ...utils.class_folders import Files, find, is_picture, list_classes, split
 from ...utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow
-from .data import Feeds
+from .data import Feeds, describe_counts
 from .lines import echo
 
 TESTS = ("test", "val", "valid", "validation")  # allowed names of the test folder next to train/
 
 
 class Photos(NamedTuple):
-    """The training and test pictures of a folder, and the folder that holds the test classes."""
+    """The training, test and validation pictures of a folder, and the folder that holds the test classes."""
 
     folder: Path
     split: str
     tests: Path
     train: ImageDataset
     test: ImageDataset
+    validation: ImageDataset | None
 
     def describe(self) -> str:
         size = " x ".join(map(str, self.train.image_shape))
-        return (f"{self.folder}, {len(self.train.class_names or ())} classes, {len(self.train.file_paths):,} training "
-                f"and {len(self.test.file_paths):,} test images, resized to {size}\n       {self.split}")
+        numbers = describe_counts((len(self.train.file_paths), len(self.test.file_paths)),
+                                  0 if self.validation is None else len(self.validation.file_paths))
+        return (f"{self.folder}, {len(self.train.class_names or ())} classes, {numbers}, resized to {size}\n"
+                f"       {self.split}")
 
     def feeds(self, model: str, batch_size: int) -> Feeds:
         """Returns the shape of an image and the keyword arguments of `fit` and `evaluate`."""
         self.train.batch_size = self.test.batch_size = batch_size
-        return Feeds(self.train.image_shape, {"x": self.train}, {"x": self.test})
+        train: JsonObject = {"x": self.train}
+        if self.validation is not None:
+            self.validation.batch_size = batch_size
+            train["validation_data"] = self.validation
+        return Feeds(self.train.image_shape, train, {"x": self.test})
 
     @property
     def name(self) -> str:
@@ -50,20 +57,26 @@ class Photos(NamedTuple):
         """The numbers of training and test images."""
         return count_readable(self.train), count_readable(self.test)
 
+    @property
+    def validation_count(self) -> int:
+        """The number of pictures on which the net is tested after each epoch."""
+        return 0 if self.validation is None else count_readable(self.validation)
+
     def run_entries(self) -> JsonObject:
         """Returns the data set's entries in run.json, with the names of all test pictures."""
         files = [Path(path).relative_to(self.tests).as_posix() for path in self.test.file_paths]
         return {"folder": str(self.folder.absolute()), "split": self.split,
                 "held_out": {"in": self.tests.relative_to(self.folder).as_posix(), "files": files},
                 "image_size": list(self.train.image_shape[:2]), "channels": self.train.image_shape[2],
-                "skipped": skipped_files(self.train, self.test)}
+                "skipped": skipped_files(self.train, self.test, *filter(None, [self.validation]))}
 
 
 def load(folder: Path, image_shape: tuple[int, int, int], share: float | None, seed: int,
-         strict: bool) -> Photos:
+         strict: bool, validate: float = 0.0) -> Photos:
     """Returns the photos of a folder. Uses its train/ and test/ (or val/, valid/, validation/) if
     they exist. Otherwise a random `share` of the pictures, by default a fifth, is held out for the
-    test. Raises a ClickException for an unusable folder, and with `strict` for an unreadable file.
+    test. Of the other pictures, the fraction `validate` is held out for validation. Raises a ClickException
+    for an unusable folder, and with `strict` for an unreadable file.
     """
     size = image_shape[:2]
     channels = image_shape[2]
@@ -74,7 +87,7 @@ def load(folder: Path, image_shape: tuple[int, int, int], share: float | None, s
     if own is None:
         share = 0.2 if share is None else share
         classes = _classes(folder)
-        train, test = _datasets(folder, size, channels, classes, seed, share)
+        train, *validation, test = _datasets(folder, size, channels, classes, seed, share, validate=validate)
         split = f"{share:.0%} of the pictures, drawn by the seed, held out for the test (--validation-split)"
     elif share is not None:
         raise click.UsageError(f"--validation-split applies only to folders that are not already split. {folder} has "
@@ -82,11 +95,11 @@ def load(folder: Path, image_shape: tuple[int, int, int], share: float | None, s
     else:
         classes = _classes(folder / "train")
         _check_classes(folder / own, classes)
-        train, = _datasets(folder / "train", size, channels, classes, seed)
+        train, *validation = _datasets(folder / "train", size, channels, classes, seed, validate=validate)
         test, = _datasets(folder / own, size, channels, classes, seed, shuffle=False)
         split = f"trained on train/, tested on {own}/"
-    _prepare(folder, {"train": train, "test": test}, strict)
-    return Photos(folder, split, folder / (own or ""), train, test)
+    _prepare(folder, {"train": train, "test": test, **dict(zip(["validate"], validation))}, strict)
+    return Photos(folder, split, folder / (own or ""), train, test, validation[0] if validation else None)
 
 
 def held_out(results: JsonObject) -> ImageDataset:
@@ -179,14 +192,18 @@ def _report(path: str, reason: str) -> None:
 
 
 def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int,
-              share: float | None = None, shuffle: bool = True) -> list[ImageDataset]:
-    """Returns a folder's pictures as one data set or, if `share` is given, as a training and a test set."""
+              share: float | None = None, shuffle: bool = True, validate: float = 0.0) -> list[ImageDataset]:
+    """Returns a folder's pictures as one data set or, if `share` is given, as a training and a test set. Of the first
+    set, the fraction `validate` follows as a separate set, unless it is empty.
+    """
     pillow("Image")
     files = find(folder, "inferred", classes, follow_links=False, accepts=is_picture)
     try:
         parts = split(files, folder, share, None if share is None else "both", shuffle, seed)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+    if int(validate * len(parts[0].paths)):
+        parts[:1] = split(parts[0], folder, validate, "both", False, seed)
     return [_dataset(part, size, channels, shuffle and i == 0, seed) for i, part in enumerate(parts)]
 
 

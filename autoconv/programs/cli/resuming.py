@@ -20,8 +20,8 @@ PER_RANK = ("device", "data_dir", "threads")  # options whose values may differ 
 RESULT_KEYS = {  # keys in run.json, by option; used for runs without a saved state
     "dataset": "dataset", "lr": "learning_rate", "source": "from", "image_size": "image_size", "data_dir": "data_dir",
     **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
-                               "augment", "seed", "limit", "validation_split", "unfreeze_after", "unfreeze_lr",
-                               "preprocessing")}}
+                               "augment", "seed", "limit", "validation_split", "validate", "unfreeze_after",
+                               "unfreeze_lr", "preprocessing")}}
 RESUMES = f"{__name__}.resumes"  # key in click's Context.meta: whether --resume was given
 RANKS = f"{__name__}.ranks"  # key in click's Context.meta: the ranks that train together
 
@@ -106,7 +106,7 @@ def _adopt_options(ctx: click.Context, out: Path) -> Standing | None:
             _end(ctx, out, results)
         return None
     try:
-        arguments = backup.state.metadata["belongs_to"]["arguments"]
+        arguments = {"validate": 0.0, **backup.state.metadata["belongs_to"]["arguments"]}  # older states lack it
         (epoch, step) = backup.state.position
         epochs = int(arguments["epochs"])
     except (KeyError, TypeError, ValueError) as error:

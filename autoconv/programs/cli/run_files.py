@@ -61,7 +61,7 @@ _SPLIT: dict[str, Check] = {  # needed by runs of version 0.1, which do not list
 }
 _OPTIONAL: dict[str, Check] = {
     "takes": _TEXT, "channels": (lambda value: value in (1, 3), "1 or 3"),
-    "train_images": _COUNT, "test_images": _COUNT, "skipped": _TEXTS,
+    "train_images": _COUNT, "test_images": _COUNT, "validation_images": _COUNT, "skipped": _TEXTS,
     "held_out": (lambda value: isinstance(value, dict) and _is_subpath(value.get("in")) and _list_check(_is_subpath)(
         value.get("files")), "an object with a folder 'in' and a list 'files' of paths in it"),
     "epoch_seconds": (_list_check(_is_number), "a list of numbers"),

@@ -15,6 +15,7 @@ from ...callbacks import History
 from ...engine.ranks import Ranks
 from ...files.json_text import JsonObject
 from ...kernels import device as devices
+from ...pictures.results import describe_validation
 from . import data, distributed, fine_tuning, lines, options, photos, result_files, resuming, run_states, runs, signals
 from .clock import Stopwatch, seconds_since_start
 from .lines import echo
@@ -100,6 +101,10 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               callback=options.check_finite, metavar="SHARE", show_default="0.2",
               help="Fraction of FOLDER's pictures that is held out for the test, if FOLDER has no train/ and test/ "
               "(or val/).")
+@click.option("--validate", type=click.FloatRange(0, 1, max_open=True), callback=options.check_finite, metavar="SHARE",
+              show_default="0.1 for a folder and for digits, 0 for other data sets",
+              help="Fraction of the training images that is held out of the training. After each epoch, the net is "
+              "tested on these images, and val_loss and val_accuracy are printed. 0 trains on all training images.")
 @click.option("--strict", is_flag=True, help="Stop before training if a picture of FOLDER cannot "
               "be read. Without --strict, such a picture is reported and skipped.")
 @click.option("--out", type=options.FILE, metavar="RUN",
@@ -132,18 +137,18 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
     model, tuning = fine_tuning.prepare(ctx, rest, model, "model" in RECIPES[rest["recipe"]], target, seed)
     with signals.install_handler() as stop:
         with runs.reserve(target_out) as place:
-            images, reason = _data(dataset, data_dir, limit, tuning or model, image_size, validation_split, seed,
-                                   strict, ranks)
+            images, reason, validate = _data(dataset, data_dir, limit, tuning or model, image_size, validation_split,
+                                             rest.pop("validate"), seed, strict, ranks)
             _say(quiet or silent, f"data   {images.describe()}" + (f"\n       {reason}" if reason else ""))
             feeds = images.feeds(model, batch_size)
-            states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed}, stop)
+            states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed, "validate": validate}, stop)
             if resume is not None:
                 _say(quiet or silent, resuming.describe(resume, rest["epochs"], -(-images.counts[0] // batch_size)))
             with run_states.save_on_signal(out, states, stop, ranks):
                 net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent
                                             else 1, model, batch_size, seed, states, tuning, **rest)
             folder = None if data_dir is None else str(data_dir.absolute())
-            results.update(limit=limit, data_dir=folder, validation_split=validation_split)
+            results.update(limit=limit, data_dir=folder, validation_split=validation_split, validate=validate)
             if target_out is not None and states is not None:
                 results["checkpoint"] = run_states.latest(states)
                 _write(target_out, place, net, history, results)  # the test may fail
@@ -154,7 +159,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
             _write(target_out, place, net, history, results)
     if states is not None and target_out is not None:
         run_states.finish(states)
-    _report(results, images.counts, out, json_file, silent)
+    _report(results, images, history, out, json_file, silent, quiet)
 
 
 def _write(out: Path | None, folder: Path | None, net: models.Model,
@@ -165,29 +170,35 @@ def _write(out: Path | None, folder: Path | None, net: models.Model,
             runs.write(folder, net, history, results)
 
 
-def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json_file: Path | None,
-            silent: bool) -> None:
+def _report(results: JsonObject, images: data.Images | photos.Photos, history: dict[str, list[float]],
+            out: Path | None, json_file: Path | None, silent: bool, quiet: bool) -> None:
     """Prints the results of training and test, and writes them as JSON if --json was given."""
+    _say(silent or quiet, describe_validation(history))
     if json_file is not None:
         result_files.write_json(json_file, results)
     _say(silent, f"test accuracy {results['test_accuracy']:.4f}, test loss "
          f"{results['test_loss']:.4f}\n{results['train_images_per_s']:,.0f} images/s, "
          f"{results['ms_per_step']:.2f} ms/step, {results['total_s']:.1f} s in total")
-    photos.report_skipped(results["skipped"], "{:,} training and {:,} test pictures remain".format(*counts))
+    photos.report_skipped(results["skipped"],
+                          f"{data.describe_counts(images.counts, images.validation_count)} remain")
     for what, path in (("run", out), ("results", json_file)):
         _say(silent or path is None, f"wrote the {what} to {path}")
 
 
-def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
-          net: fine_tuning.FineTuning | str, image_size: tuple[int, int] | None,
-          share: float | None, seed: int, strict: bool, ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
-    """Returns the training data and the reason for choosing it, which is "" if the user named it."""
+def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None, net: fine_tuning.FineTuning | str,
+          image_size: tuple[int, int] | None, share: float | None, validate: float | None, seed: int, strict: bool,
+          ranks: Ranks) -> tuple[data.Images | photos.Photos, str, float]:
+    """Returns the data, the reason for choosing them, which is "" if the user named them, and the value of --validate.
+    """
     if isinstance(dataset, Path):
         shape = (*(image_size or nets.NETS[net].input_shape[:2]), 3) if isinstance(net, str) else (
             net.image_shape(image_size))
-        return photos.load(dataset, shape, share, seed, strict), ""
+        validate = 0.1 if validate is None else validate
+        return photos.load(dataset, shape, share, seed, strict, validate), "", validate
     name, reason = (dataset, "") if dataset else distributed.run_once(ranks, data.choose, data_dir)
-    return distributed.run_staggered(ranks, data.load, name, data_dir, limit), reason
+    if validate is None:
+        validate = 0.1 if name == "digits" else 0.0
+    return distributed.run_staggered(ranks, data.load, name, data_dir, limit, validate, seed), reason, validate
 
 
 def _check_keys(folder: Path | None, set_options: JsonObject, folder_options: JsonObject) -> None:
@@ -245,7 +256,8 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
     train_images = images.counts[0]
     epoch_s = watch.median_epoch(first)
     return net, history.history, {
-        "dataset": images.name, "train_images": train_images, "epochs": epochs, "batch_size": batch_size,
+        "dataset": images.name, "train_images": train_images, "validation_images": images.validation_count,
+        "epochs": epochs, "batch_size": batch_size,
         "optimizer": optimizer, "learning_rate": base * factor, "recipe": recipe, "schedule": schedule,
         "label_smoothing": label_smoothing, "model": model, "augment": augment, "params": net.count_params(),
         "classes": list(images.classes), "takes": runs.PIXELS,
@@ -292,5 +304,5 @@ def versions() -> dict[str, str]:
 
 
 def _say(silent: bool, text: str) -> None:
-    if not silent:
+    if text and not silent:
         echo(lines.wrap(text))
