@@ -212,7 +212,8 @@ def test_what_was_handed_in_stays_as_it_was():
     for array in (x, y, weights):
         array.flags.writeable = False
     model = models.Sequential([layers.Input((12, 12, 2)), layers.RandomFlip(), layers.RandomTranslation(0.2, 0.2),
-                               layers.ReLU(), layers.BatchNormalization(), layers.Flatten(), layers.Dense(5)])
+                               layers.ReLU(), layers.BatchNormalization(), layers.Flatten(),
+                               layers.Dense(5, "softmax")])
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(x, y, sample_weight=weights, batch_size=10, epochs=2, verbose=0)
     model.train_on_batch(x, y, sample_weight=weights)
