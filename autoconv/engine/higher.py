@@ -11,7 +11,7 @@ from typing import Any
 
 from ..operators import activations, conv, elementwise, select
 from ..operators.registry import OPS, Op
-from .tape import TapeNode
+from .tape import FREED, TapeNode
 from .tensor import Tensor, apply
 
 Gradients = tuple[Tensor | None, ...]
@@ -39,9 +39,12 @@ def walk_back(root: Tensor, gradient: Tensor) -> None:
             continue
         if node.part is not None:
             node.part.recompute()
+        if node.backward is None:
+            raise RuntimeError(FREED)
         for x, dx in zip(node.inputs, _find_rule(node)(node, t, dy)):
             if x is None or not x.requires_grad or dx is None:
                 continue
+            dx = dx if dx.dtype == x.dtype else apply(elementwise.cast, dx, dtype=x.dtype)
             if id(x) in gradients:
                 gradients[id(x)] = gradients[id(x)] + dx
             else:
@@ -92,6 +95,7 @@ def gradient(k: Any, x: Any) -> Any:
 
 
 _ADJOINT = Op(gradient, "arith")
+_KERNEL_GRADIENT = Op(conv.conv2d_kernel_gradient, "conv")
 
 
 # Element-wise ops and arithmetic.
@@ -128,6 +132,12 @@ def _chosen(node: TapeNode, y: Tensor, dy: Tensor) -> Gradients:
     none = Tensor(dy.device.constant(dy.data.dtype.type(0).reshape(())), device=dy.device)
     return _fit(apply(select.where, dy, none, condition=condition), a), _fit(
         apply(select.where, none, dy, condition=condition), b)
+
+
+def _power(node: TapeNode, y: Tensor, dy: Tensor) -> Gradients:
+    n = node.parameters["exponent"]
+    x = node.inputs[0]
+    return (dy * float(n) if n in (0, 1) or x is None else dy * n * x ** (n - 1),)  # at x = 0, x ** -1 is infinite
 
 
 def _softmax(node: TapeNode, y: Tensor, dy: Tensor) -> Gradients:
@@ -179,7 +189,7 @@ def _conv2d(node: TapeNode, y: Tensor, dy: Tensor) -> Gradients:
     window = node.parameters["window"]
     dy = _positive(y, dy) if node.parameters.get("activation") == "relu" else dy
     return (apply(conv.conv2d_transpose, dy, w, None, window=window, size=x.shape[1:3]),
-            apply(conv.conv2d_kernel_gradient, x, dy, window=window, size=w.shape[:2]),
+            apply(_KERNEL_GRADIENT, x, dy, window=window, size=w.shape[:2]),
             None if b is None else dy.sum((0, 1, 2)))
 
 
@@ -189,7 +199,7 @@ def _conv2d_transpose(node: TapeNode, y: Tensor, dy: Tensor) -> Gradients:
         return ()
     window = node.parameters["window"]
     return (apply(conv.conv2d, dy, w, None, window=window),
-            apply(conv.conv2d_kernel_gradient, dy, x, window=window, size=w.shape[:2]),
+            apply(_KERNEL_GRADIENT, dy, x, window=window, size=w.shape[:2]),
             None if b is None else dy.sum((0, 1, 2)))
 
 
@@ -219,8 +229,8 @@ RULES: dict[str, Rule] = {
     "multiply": _slopes(lambda a, b, y: (b, a)), "divide": _slopes(lambda a, b, y: (1.0 / b, -y / b)),
     "arctan2": _slopes(lambda a, b, y: (b / (a * a + b * b), -a / (a * a + b * b))),
     "tensor_power": _slopes(lambda a, b, y: (b * a ** (b - 1.0), y * a.log())),
-    "power": lambda node, y, dy: (
-        dy * node.parameters["exponent"] * node.inputs[0] ** (node.parameters["exponent"] - 1),),  # type: ignore[operator]
+    "power": _power,
+    "add_relu": lambda node, y, dy: (_positive(y, dy), _positive(y, dy)),
     "negative": lambda node, y, dy: (-dy,), "exp": _slope(lambda x, y: y), "log": _slope(lambda x, y: 1.0 / x),
     "expm1": _slope(lambda x, y: y + 1.0), "log1p": _slope(lambda x, y: 1.0 / (x + 1.0)),
     "sqrt": _slope(lambda x, y: 0.5 / y), "erf": _slope(lambda x, y: (-(x * x)).exp() * (2 / math.sqrt(math.pi))),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 _order = count()
+FREED = "This graph was freed by an earlier backward(). Compute the result again before you call backward() again."
 
 
 class TapeNode:
@@ -53,6 +54,7 @@ class DroppedPart:
     def __init__(self, kept: list[Tensor | None]) -> None:
         self._kept = kept
         self._results: list[ref[Tensor]] = []
+        self._dropped_ids: set[int] = set()  # ids of the results without an array
 
     def __enter__(self) -> None:
         self._token = current_part.set(self)
@@ -61,27 +63,31 @@ class DroppedPart:
         current_part.reset(self._token)
         operations = list(self._find_operations())
         read_ids = {id(t) for _, node in operations for t in node.inputs}
-        inner_ids = read_ids.difference(map(id, self._kept))
+        kept = [t for t in self._kept if t is not None]
+        inner_ids = read_ids.difference(map(id, kept), (id(t.logits) for t in kept))
         for result, node in operations:
             node.backward = None  # type: ignore[assignment]
             if id(result) in inner_ids:  # only ops of this part have read it
-                result.data = None
+                self._dropped_ids.add(id(result))
+                del result.data  # a later access calls Tensor.__getattr__
         self._kept = []
 
     def add(self, result: Tensor, node: TapeNode) -> None:
-        """Adds the op that computed `result`."""
-        node.part = self
-        self._results.append(ref(result))
+        """Adds the op that computed `result`, unless it read moving averages, which may change."""
+        if node.parameters.get("training", True):
+            node.part = self
+            self._results.append(ref(result))
 
     def recompute(self) -> None:
         """Runs the ops again, which restores the dropped arrays and the gradients' functions."""
         for result, node in self._find_operations():
+            node.part = None
             arrays = [None if t is None else t.data for t in node.inputs]
             with check_recording(node.op.name, arrays) as results:
                 array, node.backward = node.op(result.device, *arrays, **node.parameters)
                 results.append(array)
-            result.data = array if result.data is None else result.data
-            node.part = None
+            if id(result) in self._dropped_ids:
+                result.data = array
         self._results.clear()
 
     def _find_operations(self) -> Iterator[tuple[Tensor, TapeNode]]:
@@ -166,8 +172,7 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
         if node.part is not None:
             node.part.recompute()
         if node.backward is None:
-            raise RuntimeError("This graph was freed by an earlier backward(). Compute the result "
-                               "again before you call backward() again.")
+            raise RuntimeError(FREED)
         if node.retains_grad:
             gradient = _sum(t, *gradient) if isinstance(gradient, tuple) else gradient
             _store_gradient(t, gradient)

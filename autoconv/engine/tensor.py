@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from functools import partial, wraps
 from numbers import Real
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -116,7 +116,10 @@ class Tensor(ArrayMethods):
         return self.transpose()
 
     if not TYPE_CHECKING:  # mypy still reports unknown attributes
-        def __getattr__(self, name: str) -> NoReturn:
+        def __getattr__(self, name: str) -> Any:
+            if name == "data" and self._node is not None and self._node.part is not None:
+                self._node.part.recompute()  # which sets the attribute
+                return self.data
             raise NoAttributeError(self, name)
 
     def __len__(self) -> int:
@@ -229,42 +232,39 @@ class Tensor(ArrayMethods):
         """Computes this tensor's gradients with respect to all leaves that require them, adds each
         to the leaf's `.grad`, and frees the tape.
 
-        Gradients add up: clear each `.grad` before the next pass, with `zero_grad()` of a layer or optimizer,
-        or with `tensor.grad = None`. `gradient`, of this tensor's shape, is needed unless the tensor has one
-        element. With create_graph, the tape is kept, and each `.grad` is a tensor that has gradients in turn.
-        Raises RuntimeError if the tensor does not require gradients or its tape was freed, and
-        NotImplementedError if create_graph is not possible for one of the ops.
+        Gradients add up: clear each `.grad` before the next pass, with `zero_grad()` of a layer or optimizer, or with
+        `tensor.grad = None`. `gradient`, of this tensor's shape, is needed unless the tensor has one element. With
+        create_graph, the tape is kept, and each `.grad` is a tensor that has gradients in turn. Raises RuntimeError if
+        no gradients are required or the tape was freed, NotImplementedError for an op that create_graph lacks.
         """
         if not self.requires_grad:
-            raise RuntimeError("backward() needs a tensor that requires gradients. None of the "
-                               "tensors that this tensor was computed from has "
-                               "requires_grad=True, or this tensor was computed under no_grad().")
+            raise RuntimeError("backward() needs a tensor that requires gradients. None of the tensors that it was "
+                               "computed from has requires_grad=True, or it was computed under no_grad().")
         if gradient is None:
             if self.size != 1:
                 raise RuntimeError("backward() without a gradient needs a tensor with one element. Received shape "
                                    f"{self.shape}. Sum the tensor, or pass a gradient of this shape.")
             gradient = np.ones(self.shape, self.dtype)
-        gradient = gradient.data if isinstance(gradient, Tensor) else self.device.asarray(gradient, self.dtype)
+        if not isinstance(gradient, Tensor):
+            gradient = Tensor(self.device.asarray(gradient, self.dtype), device=self.device)
         if gradient.shape != self.shape:
-            raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: a "
-                             f"gradient of shape {gradient.shape}.")
+            raise ValueError(f"The gradient must have shape {self.shape}. Received: one of shape {gradient.shape}.")
         if create_graph:
             from . import higher  # here, because it imports this module
 
-            higher.walk_back(self, Tensor(self.device.asarray(gradient), device=self.device))
+            higher.walk_back(self, gradient)
         else:
-            walk_back([(self, self.device.asarray(gradient))])
+            walk_back([(self, self.device.asarray(gradient.data))])
 
     def retain_grad(self) -> None:
         """Makes the next `backward()` also store the gradient of this tensor, the result of an op, in `.grad`.
 
-        A leaf's gradient is stored in any case. The matching crossentropy is computed from `logits`, so it gives
-        the result of a softmax or sigmoid no gradient. Raises RuntimeError if the tensor requires no gradients.
+        The matching crossentropy is computed from `logits`, so it gives the result of a softmax or sigmoid no gradient.
+        Raises RuntimeError if the tensor requires no gradients.
         """
         if not self.requires_grad:
-            raise RuntimeError("retain_grad() needs a tensor that requires gradients. Received: a tensor with "
-                               "requires_grad=False. Pass requires_grad=True to ac.tensor(), and compute the "
-                               "tensor outside no_grad().")
+            raise RuntimeError("retain_grad() needs a tensor that requires gradients. Received: requires_grad=False. "
+                               "Pass requires_grad=True to ac.tensor(), and compute the tensor outside no_grad().")
         if self._node is not None:
             self._node.retains_grad = True
 

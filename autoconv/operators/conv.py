@@ -81,7 +81,6 @@ def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
     return y, backward
 
 
-@op(kernels="conv")
 def conv2d_kernel_gradient(k, x, dy, window: Window, size: tuple[int, int]):
     """Returns the gradient dw (*size,C,F) of the kernel of `conv2d`, which received x (N,H,W,C), from its
     result's gradient dy (N,OH,OW,F).

@@ -36,7 +36,7 @@ class Explanation:
         self.exact = self.steps[0].exact
         self.inputs, self.weights, self.products = map(self.steps[-1].join, ("values", "weights", "products"))
         self.bias = self.steps[-1].bias
-        self.receptive_field = find_pixels(computation, number)
+        self.receptive_field = find_pixels(computation, number.result, tuple((i, i) for i in number.place))
         gradient = number.result.gradient
         self.gradient = None if gradient is None else float(gradient[number.place])
 

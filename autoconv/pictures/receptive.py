@@ -6,7 +6,7 @@ import numpy as np
 
 from ..arguments.shapes import Window
 from ..models import Model
-from .computation import Computation, Element, Result
+from .computation import Computation, Result
 from .derivations import COPIES, RULES
 from .inside import select_nodes
 
@@ -41,13 +41,16 @@ def receptive_field(model: Model, layer: str, row: int, column: int) -> Receptiv
         raise ValueError(f"row must be in 0..{rows - 1}, column in 0..{columns - 1}. Received: "
                          f"row={row}, column={column}.")
     computation = Computation(Model(model.inputs, tensor), np.zeros(model.input_shape[1:]))
-    number = Element(computation.answer.result, (0, row, column, 0))
-    return find_pixels(computation, number) or ReceptiveField(0, 0, 0, 0)
+    result = computation.answer.result
+    box = (0, 0), (row, row), (column, column), (0, result.array.shape[3] - 1)
+    return find_pixels(computation, result, box) or ReceptiveField(0, 0, 0, 0)
 
 
-def find_pixels(computation: Computation, number: Element) -> ReceptiveField | None:
-    """Returns the rectangle of the picture's pixels that a number depends on; None if there is none."""
-    boxes: dict[int, tuple[Result, Box]] = {number.result.number: (number.result, tuple((i, i) for i in number.place))}
+def find_pixels(computation: Computation, result: Result, box: Box) -> ReceptiveField | None:
+    """Returns the rectangle of the picture's pixels that the numbers of `result` in `box` depend on,
+    or None.
+    """
+    boxes = {result.number: (result, box)}
     while boxes:
         last, box = boxes.pop(max(boxes))
         if last is computation.picture:

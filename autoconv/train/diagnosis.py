@@ -102,7 +102,7 @@ class Diagnosis:
         if last > max(1000 * values[0], 1) and values[0] > 0 and (self._guess is None or last > self._guess.loss):
             return f"the loss rose from {values[0]:.4g} to {last:.4g}. {self.find_cause() or LOWER_RATE}"
         is_class = isinstance(self._loss, (*_CATEGORICAL, losses.BinaryCrossentropy))
-        may_learn = len(values) == 1 or last < 0.99 * values[(len(values) - 1) // 2]  # within the epoch, or since then
+        may_learn = len(values) == 1 or last < 0.999 * values[-2]  # within the epoch, or since the one before
         is_low = is_class and last < min(0.5 * log(self._classes), 0.9 * max(values))
         steps = int(self._trainer.optimizer.iterations) - self._start
         if steps < FEW_STEPS or is_low or self._guess is None:
@@ -130,12 +130,12 @@ class Diagnosis:
         tests = self._tests if tested is not None and tested < 0.5 * accuracy > 0.25 else None
         if tests is None and (accuracy < 0.9 or len(history["accuracy"]) > 3):
             return ""
-        labels = _labels(self._data.y[0])
+        labels = _labels(self._data.y[0], self._loss)
         if labels.min() == labels.max():
             return f"all labels in y are the class {labels[0]}, so there is nothing to learn. Check y."
         if not isinstance(tests, Source):
             return ""
-        test_labels = _labels(tests.data.y[0])
+        test_labels = _labels(tests.data.y[0], self._loss)
         unseen = ~np.isin(test_labels, labels)
         if unseen.mean() < 0.3:
             return ""
@@ -227,10 +227,10 @@ def _is_array(array: object) -> TypeGuard[np.ndarray]:
     return isinstance(array, np.ndarray) and array.size > 0
 
 
-def _labels(y: np.ndarray) -> np.ndarray:
-    """Returns the labels of one-hot targets (N, C) or of labels (N,) or (N, 1)."""
+def _labels(y: np.ndarray, loss: losses.Loss) -> np.ndarray:
+    """Returns the labels of one-hot targets (N, ..., C), or of labels of any shape, for a categorical loss."""
     some = _some(np.asarray(y))
-    return some.argmax(-1) if some.ndim > 1 and some.shape[-1] > 1 else some.reshape(-1)
+    return (some if isinstance(loss, losses.SparseCategoricalCrossentropy) else some.argmax(-1)).reshape(-1)
 
 
 def _entropy(p: np.ndarray) -> np.ndarray:

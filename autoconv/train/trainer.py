@@ -98,7 +98,9 @@ class Trainer:
             jit_compile = False
         self.jit_compile = not run_eagerly if jit_compile == "auto" else bool(jit_compile)
         self.optimizer, self.run_eagerly = optim.get(optimizer), bool(run_eagerly)
-        self.remat = bool(remat)
+        for layer in self.model._walk():  # the model and its nested models
+            if hasattr(layer, "_trainer"):
+                layer._trainer.remat = bool(remat)
         self.metrics, self.weighted_metrics = map(compiled.check_metrics, (metrics, weighted_metrics))
         self.running.steps.forget()
         self.running, self.stop_training = Running(), False
@@ -264,7 +266,8 @@ class Trainer:
             with kernel_lock:  # no step may be recorded while the weights are moved
                 self.optimizer.train(parameters)  # type: ignore[union-attr]
             if not self.optimizer.is_scheduled and not float(self.optimizer.learning_rate):  # type: ignore[union-attr]
-                warn("The learning rate is 0, so nothing is trained. Set optimizer.learning_rate to a positive number.")
+                warn("The learning rate is 0, so nothing is trained until a callback changes the rate. Set "
+                     "optimizer.learning_rate to a positive number.")
         elif self.model._can_be_called():
             warn("The model has no trainable weights, so nothing is trained.")
 

@@ -199,9 +199,10 @@ def _numbers(name: str, value: Any) -> Any:
 def _remedy(name: str, value: Any, array: np.ndarray) -> str:
     """Returns advice on converting an array of text or objects to numbers."""
     is_text = array.dtype.kind in "SUT" or any(isinstance(item, str) for item in array.flat)
-    with suppress(ValueError, TypeError):
-        np.asarray(array, np.float32)  # "3.5" is a number
-        is_text = False
+    if is_text:
+        with suppress(ValueError, TypeError):
+            np.asarray(array, np.float32)  # "3.5" is a number
+            is_text = False
     if is_text and name == "y":
         return " Number the classes: classes, y = np.unique(y, return_inverse=True)."
     if is_text and hasattr(value, "columns"):

@@ -325,6 +325,7 @@ def test_a_look_stays_as_it_was_while_the_net_goes_on(client):
     assert client.ask("GET", ask)[0] == 400  # too old
 
 
+@pytest.mark.filterwarnings("ignore:After epoch")
 def test_a_net_whose_loss_does_not_change_is_not_said_to_learn(client):
     client.post("/api/anew", TINY | {"epochs": 100})
     first = next(layer for layer in client.server.session.model.layers if hasattr(layer, "kernel"))

@@ -103,3 +103,21 @@ def test_a_second_backward_adds_to_a_gradient_with_a_tape():
     (x * x).sum().backward(create_graph=True)
     (x * 3.0).sum().backward()
     np.testing.assert_allclose(x.grad, [5, 7])
+
+
+def test_a_power_at_0_and_a_gradient_that_has_a_tape():
+    x = tensor([0.0, 1.0], True)
+    first, = slopes(lambda t: t**2, [x])
+    second, = slopes(lambda t: slopes(lambda s: s**2, [t])[0], [x])
+    np.testing.assert_array_equal([first.numpy(), second.numpy()], [[0, 2], [2, 2]])
+    direction = tensor([2.0, 3.0], True)
+    (x * x).backward(direction, create_graph=True)
+    x.grad.sum().backward()
+    np.testing.assert_array_equal(direction.grad, [0, 2])
+
+
+def test_a_freed_tape_is_named():
+    y = (tensor([1.0], True) * 2.0).sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match="This graph was freed"):
+        y.backward(create_graph=True)

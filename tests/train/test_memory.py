@@ -115,3 +115,46 @@ def test_rematerialization_changes_no_bit(run_eagerly):
         results.append([*model.get_weights(), *history.values()])
     for plain, rematerialized in zip(*results):
         np.testing.assert_array_equal(plain, rematerialized)
+
+
+class Penalty(layers.Layer):
+    """Adds two penalties, the second computed from the first, and keeps the first in an attribute."""
+
+    def call(self, x):
+        self.kept = (x * x).mean()
+        self.add_loss(self.kept)
+        self.add_loss(2 * self.kept)
+        return x
+
+
+def test_rematerialization_keeps_what_is_read_elsewhere():
+    """An early softmax, whose loss reads its logits, and tensors that leave a layer other than as its result."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((12, 6)).astype("float32"), np.arange(12) % 3
+    losses = []
+    for remat in (False, True):
+        utils.set_random_seed(0)
+        images = layers.Input((6,))
+        early = layers.Dense(3, "softmax")(images)
+        penalty = Penalty()
+        hidden = penalty(early)
+        for _ in range(14):
+            hidden = layers.Dense(8, "relu")(hidden)
+        model = models.Model(images, [early, layers.Dense(3, "softmax")(hidden)])
+        model.compile("sgd", "sparse_categorical_crossentropy", remat=remat)
+        losses.append(model.fit(x, [y, y], batch_size=4, epochs=2, verbose=0).history["loss"])
+        assert np.isfinite(float(penalty.kept))
+    assert losses[0] == losses[1]
+
+
+def test_rematerialization_reaches_nested_models():
+    x = np.random.default_rng(0).standard_normal((4, 32, 32, 16)).astype("float32")
+    peaks = []
+    for remat in (False, True):
+        def train(remat=remat):
+            model = models.Sequential([layers.Input((32, 32, 16)), deep_net(36)])
+            model.compile("sgd", "mse", remat=remat)
+            model.fit(x, x, batch_size=4, epochs=3, verbose=0)
+
+        peaks.append(peak_of(train))
+    assert peaks[1] < 0.6 * peaks[0]
