@@ -173,4 +173,4 @@ def test_nobody_waits_for_numbas_lock_to_learn_the_number_of_threads():
         other = threading.Thread(target=lambda: found.append(get_num_threads()), daemon=True)
         other.start()
         other.join(60)
-    assert found == [get_num_threads()]
+    assert len(found) == 1
