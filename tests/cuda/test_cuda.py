@@ -792,6 +792,7 @@ def test_training_without_graphs_is_the_cpu_s(monkeypatch):
     ("binary_crossentropy", TARGETS_OF_MANY, [metrics.BinaryAccuracy(), "mse"]),
 ], ids=["sparse", "one-hot", "binary"])
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])
+@pytest.mark.filterwarnings("ignore:.*needs (an independent probability|probabilities that sum)")
 def test_batches_of_several_blocks(loss, targets, scores, dtype):
     """More samples than threads, and rows that several blocks copy."""
     rows = np.random.default_rng(0).integers(0, 9, (MANY, 2, 2065, 1)).astype(dtype)

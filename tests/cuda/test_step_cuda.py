@@ -520,6 +520,7 @@ def and_evaluated(y):
     return train
 
 
+@pytest.mark.filterwarnings("ignore:.*needs (an independent probability|probabilities that sum)")
 @pytest.mark.parametrize(("loss", "y", "last"), EVERY_LOSS)
 def test_every_loss_is_recorded(loss, y, last):
     equal(*both(lambda: net(loss(), scores=(), last=last), recorded(and_evaluated(y))))
