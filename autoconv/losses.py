@@ -62,7 +62,7 @@ class Loss(Configurable):
             values = self.call(y_true, y_pred)
         if values is None:
             raise TypeError(f"The loss {self.name!r} must return a tensor. Received: None. Add a return statement.")
-        return values if hasattr(values, "shape") else F.loss_functions._tensor(values)
+        return values if isinstance(values, Tensor) else F.loss_functions._tensor(values)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: TensorLike | None = None) -> Tensor:
         refuse_gradient("A loss", sample_weight=sample_weight)
@@ -73,7 +73,6 @@ class Loss(Configurable):
         if not self.recordable:
             y_true = self._map_arrays(partial(self._target, like=flatten(y_pred)[0]), y_true)
         values = self.sample_losses(y_true, y_pred)
-        values = values if isinstance(values, Tensor) else F.loss_functions._tensor(values)
         if self.reduction in (None, "none") or values.shape == (0,):
             return values if sample_weight is None else values * Tensor(
                 values.device.asarray(_fit_weights(sample_weight, values)), device=values.device)

@@ -133,12 +133,15 @@ def test_an_array_set_as_a_weight_is_assigned_and_stays_trainable(values):
 
 def test_a_checkpoint_that_needs_validation_data_fails_before_the_first_epoch(tmp_path):
     saving, epochs = callbacks.ModelCheckpoint(tmp_path / "{val_loss:.2f}.keras"), []
-    counting = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
+    counting = callbacks.LearningRateScheduler(lambda epoch, rate: epochs.append(epoch) or rate)
     with pytest.raises(ValueError, match=r"contains val_loss, but fit has no validation data.*validation_split to fit"):
         fit(callbacks=[counting, saving])
     assert not epochs
     fit(callbacks=[counting, saving], validation_split=0.25)
     assert len(list(tmp_path.iterdir())) == len(epochs) == 1
+    measuring = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(val_loss=98))
+    fit(callbacks=[measuring, saving])
+    assert (tmp_path / "98.00.keras").exists()
 
 
 @pytest.mark.parametrize("suffix", ["keras", "safetensors"])

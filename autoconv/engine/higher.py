@@ -64,30 +64,26 @@ def _find_rule(node: TapeNode) -> Rule:
 # Gradients that are linear in dy and do not depend on the inputs' values.
 
 
-def _linear(node: TapeNode, y: Tensor, dy: Tensor) -> Gradients:
+def _linear(node: TapeNode, y: Tensor, dy: Tensor) -> tuple[Tensor]:
     """The rule of an op that is linear in its only input. The gradient of its gradient is the op itself."""
     return (_run_backward(node, dy, lambda g: apply(node.op, g, **node.parameters)),)
 
 
-def _diagonal(node: TapeNode, y: Tensor, dy: Tensor) -> Gradients:
+def _diagonal(node: TapeNode, y: Tensor, dy: Tensor) -> tuple[Tensor]:
     """The rule of an element-wise op of one input whose slope is piecewise constant, such as ReLU. The gradient
     multiplies dy by the slope, and so does the gradient of the gradient.
     """
     return (_run_backward(node, dy, lambda g: _diagonal(node, y, g)[0]),)
 
 
-def _run_backward(node: TapeNode, dy: Tensor, adjoint: Callable[[Tensor], Tensor | None]) -> Tensor:
+def _run_backward(node: TapeNode, dy: Tensor, adjoint: Callable[[Tensor], Tensor]) -> Tensor:
     """Returns the gradient of the node's input, on the tape. `adjoint(g)` is the gradient of dy."""
     (dx,) = node.backward(dy.data, (True,))
     result = Tensor(dx, dy.requires_grad, dy.device)
     if dy.requires_grad:
-        result._node = TapeNode(_ADJOINT, (dy,), lambda g, needs: (_array(adjoint, g, dy),), {"adjoint": adjoint})
+        result._node = TapeNode(_ADJOINT, (dy,), lambda g, needs: (adjoint(Tensor(g, False, dy.device)).data,),
+                                {"adjoint": adjoint})
     return result
-
-
-def _array(adjoint: Callable[[Tensor], Tensor | None], g: Any, dy: Tensor) -> Any:
-    result = adjoint(Tensor(g, device=dy.device))
-    return None if result is None else result.data
 
 
 def gradient(k: Any, x: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments.serialization import find_registry
 from ..engine.symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flat_shapes, flatten, map_shapes, map_structure
 from ..engine.tensor import Tensor, apply, inside_layer, no_grad
 from ..engine.variable import Variable, preserve_values
@@ -37,7 +38,7 @@ _UNSET = Argument("training", Argument.KEYWORD_ONLY, default=None)
 
 def refuse_data(kind: type, args: tuple) -> None:
     """Raises ValueError if the constructor of an autoconv layer receives data, as in `Flatten(x)`."""
-    if not kind.__module__.startswith(__package__) or kind.accepts_arrays:  # type: ignore[attr-defined]
+    if find_registry(kind) is None or kind.accepts_arrays:  # type: ignore[attr-defined]
         return
     for value in flatten(args):
         if isinstance(value, Tensor | SymbolicTensor) or (isinstance(value, np.ndarray) and value.ndim > 1):

@@ -66,7 +66,7 @@ class Layer(Stateful):
     rank: int | None = None  # the only number of input dimensions that the layer accepts
     least_rank: int | None = None  # the minimum number of input dimensions
     one_input = False  # whether the layer accepts only one tensor, never a list
-    accepts_arrays = False  # whether the constructor's first argument may be an array
+    accepts_arrays = False  # whether the constructor accepts arrays and tensors
     channel_axis = -1  # the input axis whose size determines the weights' shapes
     regularized_weights: ClassVar[tuple[str, ...]] = ()  # the weights with a `..._regularizer` and a `..._constraint`
     input_spec = Setting(spec.check_spec)  # accepted inputs of a user's layer, an `InputSpec` or a list of them

@@ -45,6 +45,7 @@ class Model(Layer):
     """
 
     bookkeeping = Layer.bookkeeping | {"_cached_plan", "_chain", "_graph", "_layers", "_trainer"}
+    accepts_arrays = True  # symbolic tensors
     recordable = True  # true for a graph; a class with its own `call` must set this attribute itself
     class_names: tuple[str, ...] | None = None  # names of the output classes, if set; stored in the model's file
     _graph: Graph | None = None

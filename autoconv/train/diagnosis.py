@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeGuard
 import numpy as np
 
 from .. import losses
+from ..layers import BatchNormalization, GroupNormalization, LayerNormalization, Normalization, Rescaling
 from .own import find_override
 from .progress import warn
 from .running import output_shapes
@@ -19,7 +20,7 @@ from .user_arrays import Data, Model
 FEW_STEPS = 100  # steps of one call of fit before which nothing is said about guessing
 CHUNK = 10_000  # samples that the search for NaN reads at once
 SCALED = 30  # largest absolute input that counts as scaled
-ADAPTING = ("Rescaling", "Normalization", "BatchNormalization", "LayerNormalization")
+ADAPTING = Rescaling, Normalization, BatchNormalization, LayerNormalization, GroupNormalization
 LOWER_RATE = "The usual cause is a learning rate that is too high."
 _CATEGORICAL = (losses.CategoricalCrossentropy, losses.SparseCategoricalCrossentropy)
 
@@ -74,7 +75,7 @@ class Diagnosis:
             return (f"The likeliest cause is the learning rate {rate:g}, which is {times:,.0f} times the default of "
                     f"{optimizer}. Try {usual:g}.")
         largest = _find_largest(self._data.x)
-        if largest > SCALED and not any(type(layer).__name__ in ADAPTING for layer in self._model._walk()):
+        if largest > SCALED and not any(isinstance(layer, ADAPTING) for layer in self._model._walk()):
             remedy = ("Divide x by 255, or add layers.Rescaling(1 / 255) as the first layer." if largest == 255 else
                       "Scale x to values of about 1, for example with layers.Normalization.")
             return f"The likeliest cause is that x contains values up to {largest:.4g}. {remedy}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import callbacks as built_in
 from ..arguments.keywords import refuse
 from ..arguments.shapes import check_count
 from ..callbacks import BackupAndRestore, Callback, CallbackList, History, Logs
@@ -86,7 +87,8 @@ def fit(
     backup = find_backup(CallbackList(callbacks).callbacks)
     hooks = make_hooks(self.model, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, history)
     self.running.validates = tests is not None or any(  # a user's callback may add val_loss to the logs
-        not type(each).__module__.startswith("autoconv.") for each in hooks.callbacks)
+        type(each) not in vars(built_in).values() or isinstance(each, built_in.LambdaCallback)
+        for each in CallbackList(callbacks).callbacks)
     order = self.running.training()
     if shuffle and isinstance(source, Source):
         source.key = order

@@ -198,19 +198,19 @@ def _numbers(name: str, value: Any) -> Any:
 
 def _remedy(name: str, value: Any, array: np.ndarray) -> str:
     """Returns advice on converting an array of text or objects to numbers."""
-    is_text = array.dtype.kind in "SUT" or any(isinstance(item, str) for item in array.flat)
-    if is_text:
+    items = array.ravel().tolist() if array.dtype.kind == "O" else []
+    is_text = array.dtype.kind in "SUT" or any(isinstance(item, str) for item in items)
+    if array.ndim and (is_text or items):
         with suppress(ValueError, TypeError):
             np.asarray(array, np.float32)  # "3.5" is a number
-            is_text = False
+            return f" Convert it to numbers: np.asarray({name}, 'float32')."
     if is_text and name == "y":
         return " Number the classes: classes, y = np.unique(y, return_inverse=True)."
     if is_text and hasattr(value, "columns"):
         return f" Replace columns of text by numbers, e.g. with pandas.get_dummies({name}, dtype='float32')."
-    if any(hasattr(item, "__len__") and not isinstance(item, str | bytes) for item in array.flat):
+    if any(hasattr(item, "__len__") and not isinstance(item, str | bytes) for item in items):
         return f" If all samples have the same shape, use np.stack({name})."
-    is_list = array.ndim and array.dtype.kind in "OSUT"
-    return f" Convert it to numbers: np.asarray({name}, 'float32')." if is_list else ""
+    return ""
 
 
 def split_validation(data: Data, share: float) -> tuple[Data, Data]:
