@@ -6,7 +6,6 @@ import re
 
 from ..arguments import names
 from ..models import Model
-from . import explanation_page
 from .computation import Computation, Element, Place
 from .derivations import AXES, derive, name_axes, name_range
 from .reading import ImageLike
@@ -62,6 +61,8 @@ class Explanation:
         """Returns a page about the number and about the numbers before it that contributed most, back to the pixels.
         facts: names and values that are shown below the title.
         """
+        from . import explanation_page  # imported here because it is slow
+
         return explanation_page.page(self, collect(self), title or f"How the net computed {self.name}", facts or {},
                                      all_products)
 
