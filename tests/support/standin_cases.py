@@ -39,7 +39,7 @@ def convolutional():
 
 
 def dense():
-    return models.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3)])
+    return models.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3, "softmax")])
 
 
 def trained(make=convolutional, steps=STEPS):
