@@ -4,6 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from autoconv.programs import jupyter
 from docsite import blocks, made
 
 
@@ -13,7 +14,7 @@ def main() -> None:
         if not made.same_text(path, text):
             path.write_text(text, encoding="utf-8")
             _say(path)
-    for page in blocks.pages(made.DOCS):
+    for page in jupyter.pages(made.DOCS):
         with tempfile.TemporaryDirectory() as folder:
             blocks.run(page, Path(folder))
             shown = page.parent / "pictures"

@@ -9,57 +9,19 @@ import contextlib
 import doctest
 import io
 import os
-import re
 import sys
-import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoconv import utils
+from autoconv.programs import jupyter
 
-FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^(?P=indent)```[ \t]*$",
-                   re.DOTALL | re.MULTILINE)
-OF_A_FILE, NEEDS = re.compile(r"# [\w/]+\.py\b"), re.compile(r"<!-- needs (\w+) -->\n$")
 COMPARED = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-
-
-@dataclass
-class Block:
-    """A block of Python code, the line at which it begins, and the output that the page shows, if any."""
-
-    source: str
-    line: int
-    printed: str | None
-    needs: str | None = None  # the data set without which it does not run
 
 
 class WrongPageError(Exception):
     """The code of a page failed, or printed something different from the page."""
-
-
-def blocks(text: str) -> list[Block]:
-    """Returns the blocks of a page that run, in order."""
-    found, previous = [], None
-    for fence in FENCE.finditer(text):
-        content = textwrap.dedent(fence["text"])
-        if fence["language"] == "python" and not OF_A_FILE.match(content):
-            needs = NEEDS.search(text[: fence.start()])
-            previous = Block(content, text.count("\n", 0, fence.start()) + 2, None, needs and needs[1])
-            found.append(previous)
-            end = fence.end()
-        elif fence["language"] == "text" and previous is not None and not text[end : fence.start()].strip():
-            previous.printed = content
-            previous = None
-        else:
-            previous = None
-    return found
-
-
-def pages(folder: Path) -> list[Path]:
-    """Returns the pages in a folder and its subfolders that contain code to run."""
-    return [path for path in sorted(folder.rglob("*.md")) if blocks(path.read_text(encoding="utf-8"))]
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -77,8 +39,8 @@ def run(page: Path, folder: Path) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": page.stem}
     utils.clear_session()
     with _working_in(folder, page.parent):
-        for block in blocks(page.read_text(encoding="utf-8")):
-            if block.needs is not None:
+        for block in jupyter.blocks(page.read_text(encoding="utf-8")):
+            if block.needs or block.file:
                 continue
             place = f"{page.name}, line {block.line}"
             out = io.StringIO()

@@ -14,7 +14,7 @@ KERAS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 # Modules that Keras does not have, or whose names differ too much to compare.
 LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures", "ops", "saving", "config", "backend",
             "formats", "wrappers")
-SHOWN_MODULES = [name for name in reference.MODULES if name not in LEFT_OUT]
+SHOWN_MODULES = [name for name in reference.MODULES if name.split(".")[0] not in LEFT_OUT]
 LEGACY = {"input_shape", "input_dim"}  # arguments that Keras accepts although no signature lists them
 ANY_KEYWORD = {"callbacks.LambdaCallback"}  # callables whose signature is **kwargs and accepts all of Keras's arguments
 

@@ -15,9 +15,10 @@ MODULES = {  # module -> title, in the order of the site
     "models": "Models", "layers": "Layers", "optimizers": "Optimizers", "optimizers.schedules": "Schedules",
     "losses": "Losses", "metrics": "Metrics", "activations": "Activations", "regularizers": "Regularizers",
     "constraints": "Constraints", "callbacks": "Callbacks", "datasets": "Data sets", "utils": "Utilities",
-    "pictures": "Pictures", "initializers": "Initializers", "functional": "Functions on tensors", "ops": "keras.ops",
-    "saving": "Saving", "config": "Settings", "backend": "keras.backend", "random": "Random", "nets": "Built-in nets",
-    "parallel": "Several processes", "formats": "Files and PyTorch", "wrappers": "scikit-learn",
+    "pictures": "Pictures", "pictures.grids": "Grids of numbers", "initializers": "Initializers",
+    "functional": "Functions on tensors", "ops": "keras.ops", "saving": "Saving", "config": "Settings",
+    "backend": "keras.backend", "random": "Random", "nets": "Built-in nets", "parallel": "Several processes",
+    "formats": "Files and PyTorch", "wrappers": "scikit-learn",
 }
 TOP = ["Tensor", "Parameter", "tensor", "no_grad", "from_dlpack", "gradcheck", "set_precision", "get_precision",
        "set_num_threads", "get_num_threads"]

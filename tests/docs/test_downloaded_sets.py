@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from autoconv import datasets
 from autoconv.datasets import cifar_set
+from autoconv.programs import jupyter
 from autoconv.programs.cli import main
 from docsite import blocks
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "lectures" / "nets.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-SETS = {block.needs for block in blocks.blocks(TEXT)} - {None}
+SETS = {block.needs for block in jupyter.blocks(TEXT)} - {None}
 RECORDS = 40  # in a batch of the made CIFAR-10: the real one has 10,000
 
 
@@ -57,7 +58,7 @@ def test_the_listings(name, folder, monkeypatch, capsys):
     plt.switch_backend("agg")
     monkeypatch.chdir(folder)
     names = {}
-    for block in blocks.blocks(TEXT):
+    for block in jupyter.blocks(TEXT):
         if block.needs == name or re.search(r"^def (class_table|mistakes)", block.source, re.MULTILINE):
             exec(block.source, names)
     plt.close("all")

@@ -8,13 +8,14 @@ import pytest
 
 from autoconv import layers, models
 from autoconv.arguments import outside
+from autoconv.programs import jupyter
 from autoconv.programs.cli import main
 from docsite import blocks, commands, keras_arguments, keras_names, keras_table, made, reference
 
 pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-WRITTEN, CODE = sorted(DOCS.rglob("*.md")), blocks.pages(DOCS)
+WRITTEN, CODE = sorted(DOCS.rglob("*.md")), jupyter.pages(DOCS)
 ADDED = {DOCS / page for page in ("contributing.md", "changelog.md", *reference.pages())}
 ROWS = [f"{note}{number}" for note, count in (("A", 10), ("B", 8), ("C", 4), ("D", 5), ("E", 8))
         for number in range(1, count + 1)]

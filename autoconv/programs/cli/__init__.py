@@ -22,6 +22,7 @@ from .filter import filter_
 from .info import info
 from .inspect import inspect
 from .lines import echo
+from .notebooks import notebooks
 from .predict import predict
 from .report import report
 from .signals import Termination
@@ -100,6 +101,6 @@ def main() -> None:
 
 
 for _command in (
-    train, evaluate, predict, inspect, explain, report, export, filter_, summary, demo, info, bench, warmup,
+    train, evaluate, predict, inspect, explain, report, export, filter_, summary, demo, notebooks, info, bench, warmup,
 ):
     main.add_command(_command)
