@@ -77,33 +77,27 @@ def size_of_the_result(sizes):
     expect("sizes[0]", sizes[0], 24, {
         "An image of five rows has one position for a window of five rows, not none.": 23,
         "The window has five rows, not three.": 26,
-        "This is the size with padding=\"same\". The default of Conv2D is padding=\"valid\".": 28,
+        'This is the size with padding="same". The default of Conv2D is padding="valid".': 28,
     })
     expect("sizes[1]", sizes[1], 13, {
         "This layer has strides=2: the window moves two pixels at a time.": 26,
-        'This is the size with padding="same". Without padding, the last window must end inside '
-        'the image.': 14,
+        'This is the size with padding="same". Here the last window must end inside the image.': 14,
         "The first position also counts: the formula adds 1 after the division.": 12,
     })
     expect("sizes[2]", sizes[2], 14, {
-        "padding=\"same\" keeps the size only with strides=1.": 28,
-        "This is the size with padding=\"valid\". Here a border of zeros is added.": 13,
+        'padding="same" keeps the size only with strides=1.': 28,
+        'This is the size with padding="valid". Here a border of zeros is added.': 13,
         "The last position is counted twice, or does not exist.": 15,
     })
     expect("sizes[3]", sizes[3], 14, {
-        "This is the size without dilation. With dilation_rate=3, neighbouring numbers of the "
-        "kernel are three pixels apart.": 18,
-        "This is the size with strides=3. Dilation spreads the kernel, which still moves by one "
-        "pixel.": 6,
+        "This is the size without dilation, which spreads the kernel over more rows.": 18,
+        "This is the size with strides=3. A dilated kernel still moves by one pixel.": 6,
         "A kernel of three rows has two gaps, not three.": 11,
-        "The first and the last row of the kernel are 2 x 3 pixels apart, so the window has one "
-        "row more than that.": 15,
+        "From its first to its last row, the window covers seven rows, not six.": 15,
     })
     expect("sizes[4]", sizes[4], 6, {
-        'This is the size with padding="same". By default, a window that extends past the edge is '
-        'left out.': 7,
+        'This is the size with padding="same". By default, windows past the edge are left out.': 7,
         "The windows of a pooling layer do not overlap by default: their stride is their size.": 12,
-        "A window that extends past the edge is left out.": 6.5,
     })
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...models import Model
 from .marking import exercise, expect, require
 from .unseen import require_accuracy
 
@@ -58,8 +59,8 @@ def write_conv2d(conv2d):
                 np.maximum(sums + bias, 0),
         }
         answer = conv2d(image.copy(), kernel.copy(), bias.copy(), stride)
-        expect("conv2d(image, kernel, bias, "
-               f"{stride})", answer, (sums + bias)[::stride, ::stride], {
+        name = f"conv2d(image, kernel, bias, {stride})"
+        expect(name, answer, (sums + bias)[::stride, ::stride], {
             **{hint: result[::stride, ::stride] for hint, result in mistakes.items()},
             "The function ignores the stride.": sums + bias,
             "The stride must multiply the position of the window. Here it multiplies the position "
@@ -72,7 +73,7 @@ def _convolve(image: np.ndarray, kernel: np.ndarray, faulty_stride: int = 1) -> 
 
     faulty_stride: a stride that multiplies the position in the window, as in an error of the note.
     """
-    height, width = (side - size + 1 for side, size in zip(image.shape, kernel.shape))
+    height, width = (side - size + 1 for side, size in zip(image.shape[:2], kernel.shape))
     rows = range(0, height, faulty_stride)
     columns = range(0, width, faulty_stride)
     result = np.zeros((len(rows), len(columns), kernel.shape[3]))
@@ -149,9 +150,9 @@ def small_net(model):
     model: the trained net. It receives images (28, 28, 1) with pixels from 0 to 255, and returns
     ten scores per image. It is judged on new digits, which load_data() does not return.
     """
-    result = require_accuracy(model, 0.97)
+    require(isinstance(model, Model), "`model` must be a net, such as models.Sequential.")
     count = model.count_params()
-    require(count < WEIGHTS, f"{result} But it has {count:,} parameters, and must have fewer than "
-                             f"{WEIGHTS:,}. model.summary() shows which layer has most of them. "
+    require(count < WEIGHTS, f"The net must have fewer than {WEIGHTS:,} parameters. Received: "
+                             f"{count:,}. model.summary() shows which layer has most of them. "
                              "Fewer filters, and more pooling before Flatten, reduce them.")
-    return f"{result} It has {count:,} parameters."
+    return f"{require_accuracy(model, 0.97)} It has {count:,} parameters."

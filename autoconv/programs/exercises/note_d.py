@@ -101,7 +101,7 @@ def dropout(training, prediction):
 def fix_the_training(model):
     """This net guesses, however long it is trained. Two things are wrong: the pixels are numbers
     from 0 to 255, and the optimizer's steps are too large. Copy the net to a file and correct it.
-    The check trains it for three epochs on 3,000 digits, and judges it on new ones.
+    The check trains it for three epochs on the built-in digits, and judges it on new ones.
 
         from autoconv import layers, models, optimizers
         model = models.Sequential([
@@ -125,7 +125,7 @@ def fix_the_training(model):
         require(np.max(first.scale) < 0.1,
                 "Rescaling multiplies the pixels by this number. The results must be at most "
                 "about 1.")
-    require(rate < 2, f"The pixels are right now. But with a learning rate of {rate:g}, each step "
+    require(rate < 1, f"The pixels are right now. But with a learning rate of {rate:g}, each step "
                       "is too large, and the loss does not fall.")
     require(rate > 1e-4, f"A learning rate of {rate:g} is so small that three epochs change almost "
                          "nothing.")
@@ -135,8 +135,8 @@ def fix_the_training(model):
 @exercise("Fix the net: its shapes")
 def fix_the_shapes(model):
     """This net cannot be trained on the digits: its output has the shape (None, 6, 6, 10). Copy it
-    to a file and correct it. The check trains it for three epochs on 3,000 digits, and judges it
-    on new ones.
+    to a file and correct it. The check trains it for three epochs on the built-in digits, and
+    judges it on new ones.
 
         from autoconv import layers, models
         model = models.Sequential([

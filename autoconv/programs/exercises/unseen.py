@@ -7,7 +7,7 @@ import numpy as np
 
 from ...datasets import data_folder, digits
 from ...models import Model
-from .marking import require
+from .marking import Wrong, require
 
 COUNT = 300
 SPLIT = 2  # the set's training images have the split 0, and its test images the split 1
@@ -34,25 +34,22 @@ def require_accuracy(model: Model, needed: float) -> str:
     require(isinstance(model, Model), "The net must be a model of autoconv, such as "
                                       f"models.Sequential. Received: {type(model).__name__}.")
     scores = np.asarray(model.predict(images, verbose=0))
-    require(scores.shape == (COUNT, 10), f"The net must return ten scores per image. For {COUNT} "
-                                         "images, it returned an array of the shape "
-                                         f"{scores.shape}.")
+    require(scores.shape == (COUNT, 10), "The net must return ten scores per image. For "
+            f"{COUNT} images, it returned an array of the shape {scores.shape}.")
     correct = float((scores.argmax(1) == labels).mean())
     result = f"{correct:.1%} of {COUNT} digits that no training has seen"
-    if correct < needed:
-        require(_accuracy(model, images / 255, labels) < needed,
-                "The net receives pixels from 0 to 255, but it was trained on pixels from 0 to 1. "
-                "Put layers.Rescaling(1 / 255) into the net and train it on the unchanged "
-                "pixels.")
-        (x, y), _ = digits.load_data()
-        require(_accuracy(model, x[:1000, ..., None], y[:1000]) < needed,
-                f"The net has learned the training images by heart: it recognizes only {result}. "
-                "Train for fewer epochs, use fewer weights, or add layers.Dropout.")
-    require(correct >= needed, f"The net recognizes {result}, but {needed:.0%} are required. "
-            + ("Guessing reaches 10%: check that the loss falls during "
-               "training." if correct < 0.2 else
-               "It needs more training or better layers."))
-    return f"The net recognizes {result}."
+    if correct >= needed:
+        return f"The net recognizes {result}."
+    require(_accuracy(model, images / 255, labels) < needed,
+            "The net receives pixels from 0 to 255, but it was trained on pixels from 0 to 1. Put "
+            "layers.Rescaling(1 / 255) into the net and train it on the unchanged pixels.")
+    (x, y), _ = digits.load_data()
+    require(_accuracy(model, x[:1000, ..., None], y[:1000]) < needed,
+            f"The net recognizes only {result}, but more of the training images. Train for fewer "
+            "epochs, use fewer weights, or add layers.Dropout.")
+    advice = ("It needs more training or better layers." if correct > 0.2 else
+              "Guessing reaches 10%: check that the loss falls during training.")
+    raise Wrong(f"The net recognizes {result}, but {needed:.0%} are required. {advice}")
 
 
 def _accuracy(model: Model, images: np.ndarray, labels: np.ndarray) -> float:
