@@ -14,9 +14,9 @@ SWAPPED = "Here the kernel's rows are its columns. Read both matrices row by row
 def convolve_by_hand(result):
     """Convolve the image with the kernel, as layers.Conv2D does with padding="valid" and stride 1.
 
-        image  2 0 1 3    kernel   1 0 2
-               1 4 0 2             0 1 0
-               0 3 1 1             3 0 -1
+        image  2 0 1 3    kernel  1 0  2
+               1 4 0 2            0 1  0
+               0 3 1 1            3 0 -1
                2 1 0 5
 
     result: two rows of two numbers, such as [[1, 2], [3, 4]]
@@ -62,7 +62,7 @@ def pad_with_zeros(row):
 
 @exercise("The size of the result")
 def size_of_the_result(sizes):
-    """How many rows does the result of each layer have? All images and windows are square.
+    """Compute how many rows the result of each layer has. All images and windows are square.
 
         rows of the image   layer
         28                  Conv2D(8, 5)
@@ -149,7 +149,7 @@ def position_after_flattening(position):
 
 @exercise("Count the parameters of a net")
 def count_parameters(parameters):
-    """How many parameters does each of these layers have?
+    """Count the parameters of three layers of this net.
 
         model = models.Sequential([
             layers.Input((28, 28, 1)),

@@ -11,7 +11,7 @@ WEIGHTS = 10_000
 
 @exercise("The receptive field")
 def receptive_field(rows):
-    """How many rows of the image does one number in the last maps of the lecture's net depend on?
+    """Compute how many rows of the image one number in the last maps of these layers depends on.
 
         Conv2D(32, 3), MaxPooling2D(2), Conv2D(64, 3), MaxPooling2D(2), Conv2D(64, 3)
 
@@ -84,7 +84,7 @@ def _convolve(image: np.ndarray, kernel: np.ndarray, faulty_stride: int = 1) -> 
 
 @exercise("Count the multiply-adds")
 def count_multiply_adds(multiply_adds):
-    """How many products does each of these layers compute for one image?
+    """Count the products that the two Conv2D layers compute for one image, without the biases.
 
         layers.Input((28, 28, 1))
         layers.Conv2D(32, 3)

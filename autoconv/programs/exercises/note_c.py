@@ -12,7 +12,7 @@ from .windows import convolve
 
 @exercise("A filter with three channels")
 def filter_with_channels(value):
-    """A 2 x 2 window of an RGB picture, and a filter with three slices and the bias 5:
+    """Apply a filter with three slices and the bias 5 to a 2 x 2 window of an RGB picture.
 
         red    1 2     green  0 1     blue   3 1
                0 1            2 2            1 0
@@ -82,8 +82,8 @@ def softmax_and_crossentropy(probabilities, loss):
 @exercise("The gradient of a convolution")
 def gradient_of_a_convolution(gradient):
     """An image x was convolved with a 2 x 2 kernel w (padding="valid", stride 1). dy contains the
-    derivative of the loss with respect to each number of the result. Which numbers are the
-    derivatives with respect to each number of the kernel?
+    derivative of the loss with respect to each number of the result. Compute the derivative of
+    the loss with respect to each number of the kernel.
 
         x  1 2 0     w  1 3     dy  1 -1
            0 1 3        0 2          2  0
@@ -112,7 +112,7 @@ def gradient_of_a_convolution(gradient):
 
 @exercise("Fix the net: its last layer")
 def fix_the_last_layer(model):
-    """This net hardly learns, because its last layer does not fit its loss. Copy it to a file and
+    """This net learns badly, because its last layer does not fit its loss. Copy it to a file and
     correct it. The net is not trained in the file: the check trains it for three epochs on the
     built-in digits, and judges it on new ones.
 

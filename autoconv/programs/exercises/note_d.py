@@ -23,8 +23,8 @@ KERNELS = {
 
 @exercise("Name that kernel")
 def name_that_kernel(names):
-    """What does each kernel do with a picture? Choose from: blur, edges, horizontal lines, sharpen,
-    vertical lines.
+    """Name what each kernel does with a picture. Choose from: blur, edges, horizontal lines,
+    sharpen, vertical lines.
 
         kernel 0   -1  2 -1     kernel 1    0 -1  0     kernel 2   1/9 1/9 1/9
                    -1  2 -1                -1  5 -1                1/9 1/9 1/9
@@ -99,9 +99,9 @@ def dropout(training, prediction):
 
 @exercise("Fix the net: it does not learn")
 def fix_the_training(model):
-    """This net guesses, however long it is trained. Two things are wrong: the pixels are numbers
-    from 0 to 255, and the optimizer's steps are too large. Copy the net to a file and correct it.
-    The check trains it for three epochs on the built-in digits, and judges it on new ones.
+    """This net guesses, however long it is trained on the built-in digits. Two things are wrong.
+    Copy the net to a file and correct both. The check trains it for three epochs on the built-in
+    digits, with pixels from 0 to 255, and judges it on new ones.
 
         from autoconv import layers, models, optimizers
         model = models.Sequential([
