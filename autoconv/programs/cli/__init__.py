@@ -16,6 +16,7 @@ from .. import starting
 from .bench import bench
 from .demo import demo
 from .evaluate import evaluate
+from .exercise import exercise
 from .explain import explain
 from .export import export
 from .filter import filter_
@@ -101,6 +102,7 @@ def main() -> None:
 
 
 for _command in (
-    train, evaluate, predict, inspect, explain, report, export, filter_, summary, demo, notebooks, info, bench, warmup,
+    train, evaluate, predict, inspect, explain, report, export, filter_, summary, demo, exercise, notebooks, info,
+    bench, warmup,
 ):
     main.add_command(_command)
