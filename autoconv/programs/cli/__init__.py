@@ -102,7 +102,7 @@ def main() -> None:
 
 
 for _command in (
-    train, evaluate, predict, inspect, explain, report, export, filter_, summary, demo, exercise, notebooks, info,
-    bench, warmup,
+    train, evaluate, predict, inspect, explain, report, export, filter_, summary, demo, exercise,
+    notebooks, info, bench, warmup,
 ):
     main.add_command(_command)
