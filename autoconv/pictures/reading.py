@@ -12,8 +12,8 @@ from ..engine.symbolic import SymbolicTensor
 from ..files import npy, regular
 from ..layers import Rescaling
 from ..models import Model
+from ..utils.images import load_digit
 from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow, read_whole
-from .digit import as_mnist
 
 Shape = tuple[int | None, int | None, int]  # (H, W, C); None means any size
 
@@ -129,15 +129,10 @@ def _read_image(path: Path, shape: Shape, kind: str) -> np.ndarray:
     h, w, mode = *shape[:2], COLOR_MODES[shape[2]]
     if kind == "photo" and h is not None and w is not None:
         return Decoding((h, w), mode, "BILINEAR").read(path)
+    if kind == "digit":
+        return load_digit(path)
     whole = read_whole(path, mode)
-    if kind == "photo":
-        return whole
-    if kind == "figure":
-        return _figure(whole, shape)
-    digit = as_mnist(whole[..., 0])[..., None]
-    if not digit.any():
-        raise ValueError("no digit was found in the picture. To skip the search, use --as-is or pass an array")
-    return digit
+    return whole if kind == "photo" else _figure(whole, shape)
 
 
 def _figure(pixels: np.ndarray, shape: Shape) -> np.ndarray:

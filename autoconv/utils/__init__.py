@@ -14,7 +14,7 @@ from ..arguments.serialization import (
 from .dtypes import is_keras_tensor, standardize_dtype
 from .fetched import get_file
 from .image_dataset import ImageDataset, image_dataset_from_directory
-from .images import array_to_img, img_to_array, load_img, save_img
+from .images import array_to_img, img_to_array, load_digit, load_img, save_img
 from .labels import to_categorical
 from .pixels import UnreadableImage
 from .plotting import plot_model
@@ -26,8 +26,8 @@ __all__ = [
     "CustomObjectScope", "ImageDataset", "PyDataset", "Sequence", "UnreadableImage",
     "array_to_img", "clear_session", "custom_object_scope", "deserialize_keras_object",
     "get_custom_objects", "get_file", "get_registered_name", "get_registered_object",
-    "image_dataset_from_directory", "img_to_array", "is_keras_tensor", "load_img", "normalize",
-    "pack_x_y_sample_weight", "plot_model", "register_keras_serializable", "save_img",
+    "image_dataset_from_directory", "img_to_array", "is_keras_tensor", "load_digit", "load_img",
+    "normalize", "pack_x_y_sample_weight", "plot_model", "register_keras_serializable", "save_img",
     "serialize_keras_object", "set_random_seed", "standardize_dtype", "to_categorical",
     "unpack_x_y_sample_weight",
 ]

@@ -11,10 +11,12 @@ from numpy.typing import DTypeLike
 
 from ..arguments import names
 from ..files import regular
+from .digit import as_mnist
 from .pixels import (
     MODES,
     PictureFile,
     PillowImage,
+    UnreadableImage,
     central_box,
     convert_colors,
     decoding_mode,
@@ -22,6 +24,7 @@ from .pixels import (
     open_picture,
     orientation,
     pillow,
+    read_whole,
     turn_upright,
 )
 
@@ -39,13 +42,11 @@ def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int,
     UnreadableImage if the file is not a readable picture, ValueError for wrong arguments.
     """
     pil = pillow("Image")
-    if not isinstance(path, io.BytesIO | os.PathLike | str | bytes):
-        raise TypeError(f"path must be path-like or an io.BytesIO. Received: {type(path).__name__}.")
+    _check_file(path)
     names.lookup("color_mode", color_mode, MODES)
     resample = pil.Resampling[names.lookup("interpolation", interpolation, _FILTERS)]
     file = path if isinstance(path, io.BytesIO) else io.BytesIO(regular.read_file(path))
-    label = "The stream" if isinstance(path, io.BytesIO) else path
-    with naming(label), open_picture(file, target_size is None) as image:
+    with naming(path), open_picture(file, target_size is None) as image:
         mode = decoding_mode(image, color_mode)
         picture = convert_colors(turn_upright(image, orientation(image)), mode)
         picture.load()
@@ -53,6 +54,22 @@ def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int,
         size = target_size[1], target_size[0]
         picture = picture.resize(size, resample, central_box(picture.size, size) if keep_aspect_ratio else None)
     return convert_colors(picture, color_mode)
+
+
+def load_digit(path: PictureFile) -> np.ndarray:
+    """Reads a photo of one handwritten digit in the form of MNIST's images: uint8 (28, 28, 1),
+    pixels 0..255, bright ink on black.
+
+    `autoconv predict` reads digits with this function. It subtracts the paper, which may be bright
+    or dark and unevenly lit, scales the ink to 20 x 20 pixels, and centres it by its mass. Raises
+    UnreadableImage if the file is not a readable picture or contains no digit.
+    """
+    _check_file(path)
+    digit = as_mnist(read_whole(path, "grayscale")[..., 0])
+    if not digit.any():
+        raise UnreadableImage(path, "no digit was found in the picture. To use the whole picture, read it with "
+                                    "utils.load_img, or pass --as-is on the command line")
+    return digit[..., None]
 
 
 def img_to_array(img: PillowImage, data_format: str | None = None,
@@ -110,6 +127,11 @@ def save_img(path: PictureFile, x: np.ndarray, data_format: str | None = None,
     except KeyError:
         raise ValueError("The suffix of path or file_format must be a format that Pillow writes, such as png or jpg. "
                          f"Received: {file_format!r}.") from None
+
+
+def _check_file(path: object) -> None:
+    if not isinstance(path, io.BytesIO | os.PathLike | str | bytes):
+        raise TypeError(f"path must be path-like or an io.BytesIO. Received: {type(path).__name__}.")
 
 
 def _check_format(data_format: str | None) -> None:

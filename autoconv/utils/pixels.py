@@ -36,6 +36,7 @@ class UnreadableImage(OSError):  # noqa: N818 - the name states the error
     """A file is damaged or is not a picture. `path` is the file, `reason` is the cause."""
 
     def __init__(self, path: PictureFile, reason: str) -> None:
+        path = "The stream" if isinstance(path, io.BytesIO) else path
         super().__init__(f"{path} cannot be read as a picture: {reason}.")
         self.path = str(path)
         self.reason = reason

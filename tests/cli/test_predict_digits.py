@@ -1,6 +1,7 @@
 """`autoconv predict` on digits as people draw and photograph them."""
 
 import importlib.util
+import io
 import json
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from autoconv import layers, models
-from autoconv.pictures.digit import as_mnist
+from autoconv import layers, models, utils
 from autoconv.programs.cli import main
+from autoconv.utils.digit import as_mnist
 
 Image = pytest.importorskip("PIL.Image")
 ImageDraw = pytest.importorskip("PIL.ImageDraw")
@@ -101,6 +102,29 @@ def test_a_file_that_is_no_picture_fails_beside_the_answers_of_the_others(run, p
     assert len(three["top"]) == 3
     assert set(broken) == {"file", "error"}
     assert "broken.png" in result.stderr
+
+
+def test_load_digit_reads_in_python_what_predict_reads(run, photos):
+    answers = json.loads(autoconv("predict", run, photos, "--json", "-").output)
+    images = np.stack([utils.load_digit(answer["file"]) for answer in answers])
+    assert (images.shape, images.dtype) == ((10, 28, 28, 1), np.uint8)
+    scores = models.load_model(run / "model.safetensors").predict(images, verbose=0)
+    assert scores.argmax(1).tolist() == list(range(10))
+    np.testing.assert_allclose(scores.max(1), [answer["probability"] for answer in answers], atol=1e-6)
+    stream = io.BytesIO((photos / "3.png").read_bytes())
+    np.testing.assert_array_equal(utils.load_digit(stream), images[3])
+
+
+def test_load_digit_refuses_what_shows_no_digit(tmp_path):
+    Image.new("L", (40, 40), 200).save(tmp_path / "blank.png")
+    stream = io.BytesIO((tmp_path / "blank.png").read_bytes())
+    for file, name in ((tmp_path / "blank.png", r"blank\.png"), (stream, "The stream")):
+        with pytest.raises(utils.UnreadableImage, match=rf"{name} .* no digit was found .* utils\.load_img"):
+            utils.load_digit(file)
+    with pytest.raises(OSError, match="No such file"):
+        utils.load_digit(tmp_path / "none.png")
+    with pytest.raises(TypeError, match=r"path must be path-like .* Received: ndarray"):
+        utils.load_digit(np.zeros((40, 40)))
 
 
 def test_a_model_file_works_like_the_run(run, photos):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...files import json_text
 from ...files.json_text import JsonObject
-from ...pictures.digit import as_mnist
+from ...utils.digit import as_mnist
 from . import choices
 from .learning import Session
 from .looks import Looks
