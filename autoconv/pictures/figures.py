@@ -178,8 +178,7 @@ def embedding(model: Model, images: Images, layer: str, labels: Any = None) -> "
         ink = colormaps["tab10"](label % 10) if labels is not None else (0, 0, 0, 1)
         thumbnail = mosaics.thumbnail(pixels, np.array(ink))
         box = offsetbox.OffsetImage(thumbnail, zoom=24 / max(thumbnail.shape), interpolation="bilinear")
-        frame = {"edgecolor": ink, "linewidth": 1.5}
-        axes.add_artist(offsetbox.AnnotationBbox(box, point, frameon=pixels.shape[2] != 1, pad=0, bboxprops=frame))
+        axes.add_artist(offsetbox.AnnotationBbox(box, point, frameon=False, pad=0))
     axes.update_datalim(points)
     axes.autoscale_view()
     for label in np.unique(classes) if labels is not None else ():

@@ -5,7 +5,17 @@ from typing import NamedTuple
 
 from ..models import Model
 from ..programs.pages import charts, document
-from .panels import Panel, Scores, filter_panels, image_panel, influence_panels, map_panels, scores
+from .panels import (
+    Panel,
+    Scores,
+    exciting_panels,
+    filter_panels,
+    image_panel,
+    influence_panels,
+    map_panels,
+    receptive_panels,
+    scores,
+)
 from .reading import ImageLike
 
 
@@ -29,16 +39,19 @@ def inspect_image(model: Model, image: ImageLike, name: str, classes: Sequence[s
     panel = scores(model, image, classes)
     answer = max(panel.values, key=panel.values.__getitem__)
     return Inspection(name, image_panel(model, image), panel, map_panels(model, image, layer),
-                      influence_panels(model, image, answer, layer))
+                      influence_panels(model, image, answer, layer) + receptive_panels(model, image, layer))
 
 
 def select_filters(model: Model, layer: str | None) -> list[Panel]:
-    """Returns the filters of all convolutions, or only of `layer`, or [] if it has no filters."""
-    return [panel for panel in filter_panels(model) if layer is None or panel.title == f"{layer}: filters"]
+    """Returns the filters of all convolutions, or only of `layer`, and what the last of them look for; or [] if `layer`
+    has no filters.
+    """
+    found = [panel for panel in filter_panels(model) if layer is None or panel.title == f"{layer}: filters"]
+    return found + exciting_panels(model, layer)
 
 
-def page(title: str, facts: dict[str, str], filters: Sequence[Panel],
-         images: Sequence[Inspection]) -> str:
+def page(title: str, facts: dict[str, str], filters: Sequence[Panel], images: Sequence[Inspection],
+         embedding: Sequence[Panel]) -> str:
     """Returns the HTML page about a net and its outputs for images."""
     body = [f"<header><h1>{document.escape(title)}</h1>{document.facts(facts)}</header>"]
     for one in images:
@@ -47,7 +60,7 @@ def page(title: str, facts: dict[str, str], filters: Sequence[Panel],
                  *(document.card(panel.title, render(panel)) for panel in one.influence)]
         body += document.section(one.name, "", cards)
         body += stack(f"{one.name}: layer by layer", one.layers)
-    body += stack("Filters", filters)
+    body += stack("Filters", filters) + stack("Similar images", embedding)
     return document.document(title, body)
 
 

@@ -7,12 +7,16 @@ import numpy as np
 
 from ..models import Model
 from . import mosaics
+from .computation import Computation, Element
+from .features import exciting_inputs, principal_components
 from .influence import grad_cam_map, last_convolution, occlusion_map, saliency_map
 from .inside import activations, batch_of_one, class_scores, kernels, select_nodes
 from .reading import ImageLike
+from .receptive import find_pixels
 
 FEW = 8  # number of filters of a deep layer, and of maps of each layer, that an overview shows
 MANY = 64  # maximum number of filters of a first layer that are all shown
+POINTS = 150  # maximum number of images whose outputs are compared
 
 
 class Panel(NamedTuple):
@@ -82,6 +86,56 @@ def influence_panels(model: Model, image: ImageLike, answer: str, layer: str | N
     return [Panel(f"evidence for {answer}: {name}",
                   f"{what}, {_range(values)}; red speaks for {answer}, blue against",
                   mosaics.overlay(pixels, values)) for name, (what, values) in found.items()]
+
+
+def receptive_panels(model: Model, image: ImageLike, layer: str | None = None) -> list[Panel]:
+    """Returns [a panel of the image with a frame around the pixels that a layer's largest number depends on]: of `layer`,
+    or of at most `FEW` convolutions; or [] if there are no feature maps.
+    """
+    computation = Computation(model, image)
+    names = [layer] if layer else [name for name in kernels(model) if name in computation.layers]
+    boxes, said = [], []
+    for i in np.unique(np.linspace(0, len(names) - 1, min(FEW, len(names))).astype(int)):
+        result = computation.layers[names[i]]
+        place = tuple(map(int, np.unravel_index(np.nanargmax(result.array), result.array.shape)))
+        box = find_pixels(computation, result, tuple((n, n) for n in place))
+        if box is not None and len(place) == 4:
+            said.append(f"{list(mosaics.INKS)[len(boxes)]}: {Element(result, place).label} ({box.bottom - box.top} x "
+                        f"{box.right - box.left})")
+            boxes.append(box)
+    note = f"the pixels that the largest number of a layer depends on; {', '.join(said)}"
+    return [Panel("receptive fields", note, mosaics.frames(computation.picture.array[0], boxes))] if boxes else []
+
+
+def exciting_panels(model: Model, layer: str | None = None) -> list[Panel]:
+    """Returns [a panel of inputs that excite the strongest filters of `layer`, or of the last convolution]; or [] if it
+    has no filters or the input has no fixed size.
+    """
+    found = [(name, kernel) for name, kernel in kernels(model).items() if layer in (None, name)]
+    if not found or None in model.input_shape[1:]:
+        return []
+    name, kernel = found[-1]
+    shown = mosaics.strongest(kernel, 3, FEW)
+    tiles = [mosaics.image(x, 96) for x in exciting_inputs(model, name, shown)]
+    note = f"inputs that excite the strongest filters most, found by gradient ascent: {', '.join(map(str, shown))}"
+    return [Panel(f"{name}: what its filters look for", note, mosaics.grid(np.stack(tiles), 4))]
+
+
+def embedding_panels(model: Model, images: np.ndarray, labels: np.ndarray, classes: Sequence[str],
+                     layer: str | None = None) -> list[Panel]:
+    """Returns [a panel of at most `POINTS` images at the principal components of the outputs of `layer`, or of the layer
+    before the last]; or [] if there are too few images.
+    """
+    if len(images) < 3:
+        return []
+    chosen = np.unique(np.linspace(0, len(images) - 1, POINTS).astype(int))
+    name = layer or [node.operation.name for node in select_nodes(model)][-2:][0]
+    points = principal_components(model, images[chosen], name)
+    note = (f"{len(chosen)} test images at the first two principal components of the outputs of {name}: images close "
+            "together are similar for this layer")
+    if len(classes) <= len(mosaics.INKS):
+        note += f"; {', '.join(f'{ink}: {each}' for ink, each in zip(mosaics.INKS, classes))}"
+    return [Panel(f"{name}: test images", note, mosaics.scatter(points, images[chosen], labels[chosen]))]
 
 
 def _filters(name: str, kernel: np.ndarray, is_rgb: bool) -> Panel:

@@ -11,7 +11,7 @@ from ..programs.pages import charts, document
 from . import mosaics
 from .influence import grad_cam_map, last_convolution
 from .inspection import stack
-from .panels import Panel, filter_panels, map_panels
+from .panels import Panel, embedding_panels, exciting_panels, filter_panels, map_panels, receptive_panels
 from .results import confusion_matrix, describe_validation, precision_recall, worst_mistakes
 
 MISTAKES = 24
@@ -39,10 +39,11 @@ def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str]
         *_curves(history),
         *_classes(confusion_matrix(test.labels, test.scores, len(classes)), classes),
         *_mistakes(model, test, classes),
-        *stack("Filters", filter_panels(model)),
+        *stack("Filters", filter_panels(model) + exciting_panels(model)),
         *stack("Feature maps", [
             Panel("the image", f"test image 0: {classes[test.labels[0]]}", mosaics.image(test.images[0])),
-            *map_panels(model, test.images[0])]),
+            *receptive_panels(model, test.images[0]), *map_panels(model, test.images[0])]),
+        *stack("Similar images", embedding_panels(model, test.images, test.labels, classes)),
         *document.section("Speed", "", [document.card("Images per second and times", document.facts(
             {**speed, **per_second}))]),
         *document.section("Settings and versions", "", [document.card("This run", document.facts(settings))]),

@@ -41,7 +41,7 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     and over the image what spoke for and against the answer (hidden patches, gradient, Grad-CAM). Without IMAGE, the
     command uses the first test image of the net's data set. An IMAGE is read in the same way as by `autoconv predict`.
     """
-    from ...pictures import inspection
+    from ...pictures import inspection, panels
 
     if out.suffix.lower() not in (*PAGES, *FIGURES):
         raise click.BadParameter("The file name must end in one of "
@@ -54,16 +54,21 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
             names.lookup("layer", layer, {each.name: each for each in model.layers})
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--layer") from error
-    net = from_run(model, results)
-    pictures, unreadable = _read_pictures(image, net, results)
+    pictures, unreadable = _read_pictures(image, from_run(model, results))
+    embedding = []
+    if not image:
+        tests, labels = run_images.load_test_images(results)
+        name = f"{results['dataset']}, test image 0 ({results['classes'][labels[0]]})"
+        pictures = [Picture(name, tests[0])]
+        embedding = panels.embedding_panels(model, tests, labels, results["classes"], layer)
     images = [inspection.inspect_image(model, each.pixels, each.name, results["classes"], layer) for each in pictures]
     filters = inspection.select_filters(model, layer)
     files = [out]
     if out.suffix.lower() in PAGES:
         facts = {"net": f"{results['model']}, {model.count_params():,} parameters", "data": results["dataset"]}
-        atomic.write(out, inspection.page(f"Inside {run.name or results['model']}", facts, filters, images))
+        atomic.write(out, inspection.page(f"Inside {run.name or results['model']}", facts, filters, images, embedding))
     else:
-        files = _write_figures(out, [*(part for one in images for part in one.parts()), *filters])
+        files = _write_figures(out, [*(part for one in images for part in one.parts()), *filters, *embedding])
     if not quiet:
         for one in images:
             best = max(one.scores.values.items(), key=lambda item: item[1])
@@ -86,22 +91,18 @@ def _write_figures(out: Path, parts: "Sequence[Panel | Scores]") -> list[Path]:
     return files
 
 
-def _read_pictures(images: tuple[Path, ...], net: TrainedNet,
-                   results: dict) -> tuple[list[Picture], list[UnreadableImage]]:
+def _read_pictures(images: tuple[Path, ...], net: TrainedNet) -> tuple[list[Picture], list[UnreadableImage]]:
     """Returns the pictures in the net's shape, and the errors of unreadable files, which it prints.
     Raises the first error if no file is readable.
     """
     pictures: list[Picture] = []
     unreadable: list[UnreadableImage] = []
-    if not images:
-        tests, labels = run_images.load_test_images(results)
-        return [Picture(f"{results['dataset']}, test image 0 ({results['classes'][labels[0]]})", tests[0])], []
     for path in images:
         try:
             pictures += read(path, net.shape, net.kind)
         except UnreadableImage as error:
             unreadable.append(error)
-    if not pictures:
+    if unreadable and not pictures:
         raise unreadable[0]
     for failure in unreadable:
         echo(f"Error: {names.printable(str(failure))}", err=True)
