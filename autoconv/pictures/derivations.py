@@ -273,12 +273,16 @@ def _reduction(step: Derivation) -> Derivation:
 def _dense(step: Derivation) -> Derivation | None:
     """Explains `dense` and a matrix product with a constant matrix."""
     x, kernel, bias = (*step.result.inputs, None)[:3]
-    if x is None or kernel is None or not kernel.is_constant or kernel.array.ndim != 2:
+    if x is None or kernel is None or x.is_constant == kernel.is_constant:
         return None
-    places = np.tile(np.array(step.place, np.intp), (len(kernel.array), 1))
-    places[:, -1] = np.arange(len(places))
-    return _sum(step, "the sum of input x weight",
-                Sources(x, places, kernel.array[:, step.place[-1]].astype(np.float64)),
+    matrix = kernel.array if kernel.is_constant else x.array.T
+    if matrix.ndim != 2:
+        return None
+    axis = -1 if kernel.is_constant else -2  # the axis of the numbers that are added
+    places = np.tile(np.array(step.place, np.intp), (len(matrix), 1))
+    places[:, axis] = np.arange(len(places))
+    weights = matrix[:, step.place[axis]].astype(np.float64)
+    return _sum(step, "the sum of input x weight", Sources(x if kernel.is_constant else kernel, places, weights),
                 bias=None if bias is None else float(bias.array[step.place[-1]]))
 
 

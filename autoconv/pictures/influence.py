@@ -131,16 +131,15 @@ def input_gradient(model: Model, inputs: list[np.ndarray], score: Callable[[Tens
 
 @contextmanager
 def keep_gradients(model: Model) -> Iterator[None]:
-    """Restores the gradients of the model's weights, `weight.grad`, after the block."""
-    weights = model.weights
-    held = [weight.grad for weight in weights]
+    """Computes no gradients of the model's weights in the block, and leaves `weight.grad` unchanged."""
+    weights = [weight for weight in model.weights if weight.requires_grad]
     try:
         for weight in weights:
-            weight.grad = None
+            object.__setattr__(weight, "requires_grad", False)  # not counted as a change, which would end recordings
         yield
     finally:
-        for weight, gradient in zip(weights, held):
-            weight.grad = gradient
+        for weight in weights:
+            object.__setattr__(weight, "requires_grad", True)
 
 
 def last_convolution(model: Model) -> SymbolicTensor | None:

@@ -55,31 +55,22 @@ def page(title: str, facts: dict[str, str], filters: Sequence[Panel], images: Se
     """Returns the HTML page about a net and its outputs for images."""
     body = [f"<header><h1>{document.escape(title)}</h1>{document.facts(facts)}</header>"]
     for one in images:
-        cards = [document.card(one.image.title, render(one.image)),
-                 document.card(one.scores.title, score_bars(one.scores)),
-                 *(document.card(panel.title, render(panel)) for panel in one.influence)]
-        body += document.section(one.name, "", cards)
+        body += stack(one.name, [one.image, one.scores, *one.influence])
         body += stack(f"{one.name}: layer by layer", one.layers)
     body += stack("Filters", filters) + stack("Similar images", embedding)
     return document.document(title, body)
 
 
-def stack(title: str, panels: Sequence[Panel]) -> list[str]:
-    """Returns the HTML of a section of pictures, one below the other."""
-    if not panels:
-        return []
-    cards = "".join(document.card(panel.title, render(panel)) for panel in panels)
-    return [f'<section><h2>{document.escape(title)}</h2><div class="layers">{cards}</div></section>']
+def stack(title: str, parts: Sequence[Panel | Scores]) -> list[str]:
+    """Returns the HTML of a section of pictures and scores, or [] if there are none."""
+    return document.section(title, "", [document.card(part.title, _render(part)) for part in parts], "layers")
 
 
-def render(panel: Panel) -> str:
-    """Returns the HTML of a panel's picture with its caption."""
-    return document.picture(panel.pixels, f"{panel.title}: {panel.note}", panel.note)
-
-
-def score_bars(panel: Scores) -> str:
-    """Returns a bar chart, as SVG, of the ten highest class scores."""
-    best = sorted(panel.values.items(), key=lambda item: -item[1])[:10]
+def _render(part: Panel | Scores) -> str:
+    """Returns the HTML of a picture with its caption, or a bar chart, as SVG, of the ten highest class scores."""
+    if isinstance(part, Panel):
+        return document.picture(part.pixels, f"{part.title}: {part.note}", part.note)
+    best = sorted(part.values.items(), key=lambda item: -item[1])[:10]
     bars = [charts.Bar(name, value, f"{value:.4f}", kind="first" if i == 0 else "other")
             for i, (name, value) in enumerate(best)]
     return charts.bars("class scores", bars, most=1.0)

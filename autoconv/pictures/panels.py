@@ -11,11 +11,12 @@ from .computation import Computation, Element
 from .features import exciting_inputs, principal_components
 from .influence import grad_cam_map, last_convolution, occlusion_map, saliency_map
 from .inside import activations, batch_of_one, class_scores, kernels, select_nodes
-from .reading import ImageLike
+from .reading import ImageLike, factor
 from .receptive import find_pixels
 
 FEW = 8  # number of filters of a deep layer, and of maps of each layer, that an overview shows
 MANY = 64  # maximum number of filters of a first layer that are all shown
+STEPS = 32  # number of steps of the gradient ascent
 POINTS = 150  # maximum number of images whose outputs are compared
 
 
@@ -89,11 +90,11 @@ def influence_panels(model: Model, image: ImageLike, answer: str, layer: str | N
 
 
 def receptive_panels(model: Model, image: ImageLike, layer: str | None = None) -> list[Panel]:
-    """Returns [a panel of the image with a frame around the pixels that a layer's largest number depends on]: of `layer`,
-    or of at most `FEW` convolutions; or [] if there are no feature maps.
+    """Returns [a panel of the image with frames around the pixels that the largest number of a layer depends on], for
+    `layer` or for at most `FEW` convolutions; or [] if these have no feature maps.
     """
     computation = Computation(model, image)
-    names = [layer] if layer else [name for name in kernels(model) if name in computation.layers]
+    names = [name for name in ([layer] if layer else kernels(model)) if name in computation.layers]
     boxes, said = [], []
     for i in np.unique(np.linspace(0, len(names) - 1, min(FEW, len(names))).astype(int)):
         result = computation.layers[names[i]]
@@ -103,7 +104,7 @@ def receptive_panels(model: Model, image: ImageLike, layer: str | None = None) -
             said.append(f"{list(mosaics.INKS)[len(boxes)]}: {Element(result, place).label} ({box.bottom - box.top} x "
                         f"{box.right - box.left})")
             boxes.append(box)
-    note = f"the pixels that the largest number of a layer depends on; {', '.join(said)}"
+    note = f"the pixels that a layer's largest number depends on; {', '.join(said)}"
     return [Panel("receptive fields", note, mosaics.frames(computation.picture.array[0], boxes))] if boxes else []
 
 
@@ -111,20 +112,26 @@ def exciting_panels(model: Model, layer: str | None = None) -> list[Panel]:
     """Returns [a panel of inputs that excite the strongest filters of `layer`, or of the last convolution]; or [] if it
     has no filters or the input has no fixed size.
     """
-    found = [(name, kernel) for name, kernel in kernels(model).items() if layer in (None, name)]
-    if not found or None in model.input_shape[1:]:
+    candidates = [(name, kernel) for name, kernel in kernels(model).items() if layer in (None, name)]
+    if not candidates or None in model.input_shape[1:]:
         return []
-    name, kernel = found[-1]
+    name, kernel = candidates[-1]
     shown = mosaics.strongest(kernel, 3, FEW)
-    tiles = [mosaics.image(x, 96) for x in exciting_inputs(model, name, shown)]
-    note = f"inputs that excite the strongest filters most, found by gradient ascent: {', '.join(map(str, shown))}"
-    return [Panel(f"{name}: what its filters look for", note, mosaics.grid(np.stack(tiles), 4))]
+    x = np.rint(exciting_inputs(model, name, shown, STEPS) / factor(model)).astype(np.uint8)
+    found = [activations(model, each * factor(model), name)[-1].output[..., i].any() for each, i in zip(x, shown)]
+    if not any(found):
+        return []
+    note = f"inputs that excite the strongest filters, by gradient ascent: {', '.join(map(str, shown[found]))}"
+    if not all(found):
+        note += f"; none was found for {', '.join(map(str, shown[np.logical_not(found)]))}"
+    tiles = np.stack([mosaics.image(each, 96) for each in x[found]])
+    return [Panel(f"{name}: what its filters look for", note, mosaics.grid(tiles, 4))]
 
 
 def embedding_panels(model: Model, images: np.ndarray, labels: np.ndarray, classes: Sequence[str],
                      layer: str | None = None) -> list[Panel]:
-    """Returns [a panel of at most `POINTS` images at the principal components of the outputs of `layer`, or of the layer
-    before the last]; or [] if there are too few images.
+    """Returns [a panel of at most `POINTS` images at the principal components of the outputs of `layer`, or of the last
+    layer but one]; or [] if there are fewer than three images.
     """
     if len(images) < 3:
         return []

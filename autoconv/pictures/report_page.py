@@ -65,7 +65,7 @@ def _curves(history: dict[str, list[float]]) -> list[str]:
     note = describe_validation(history) if "val_loss" in history else (
         "All training images were used for training. With --validate 0.1, `autoconv train` holds out a tenth of them, "
         "and the curves also show the results on new images.")
-    return document.section("Learning curves", note, cards)
+    return document.section("Learning curves", note, cards, "cards wide")
 
 
 def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
@@ -73,11 +73,11 @@ def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
     rows = [[name, f"{n:,}", _share(p), _share(r)] for name, n, p, r in zip(classes, matrix.sum(1), precision, recall)]
     cells = _matrix(matrix, classes)
     numbers = document.table(["class", "images", "precision", "recall"], rows)
-    cards = (document.card("Confusion matrix: true classes in rows, predicted classes in columns",
-                           f'<div class="scroll matrix">{cells}</div>')
-             + document.card("Precision and recall", f'<div class="scroll">{numbers}</div>'))
-    return ["<section><h2>Classes</h2><p>Precision: the correct fraction of a class's predictions. Recall: the part "
-            f'of its images that was found.</p><div class="cards wide">{cards}</div></section>']
+    cards = [document.card("Confusion matrix: true classes in rows, predicted classes in columns",
+                           f'<div class="scroll matrix">{cells}</div>'),
+             document.card("Precision and recall", f'<div class="scroll">{numbers}</div>')]
+    note = "Precision: the correct fraction of a class's predictions. Recall: the part of its images that was found."
+    return document.section("Classes", note, cards, "cards wide")
 
 
 def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
@@ -106,10 +106,11 @@ def _mistakes(model: Model, test: Evaluation, classes: Sequence[str]) -> list[st
     for number, i in enumerate(worst):
         guess = int(test.scores[i].argmax())
         caption = f"{classes[test.labels[i]]}, taken for {classes[guess]} ({test.scores[i, guess]:.3f})"
-        shown = document.picture(mosaics.image(test.images[i]), f"test image {i}: {caption}", caption, 112)
+        below = caption if maps is None else ""
+        shown = document.picture(mosaics.image(test.images[i]), f"test image {i}: {caption}", below, 112)
         if maps is not None:
             shown += document.picture(mosaics.overlay(test.images[i], maps[number]),
-                                      f"test image {i}: Grad-CAM for {classes[guess]}", "", 112)
+                                      f"test image {i}: Grad-CAM for {classes[guess]}", caption, 112)
         pictures.append(f"<div>{shown}</div>")
     count = int((test.scores.argmax(-1) != test.labels).sum())
     note = f"{count:,} images were misclassified; these are the {len(worst)} with the highest scores."

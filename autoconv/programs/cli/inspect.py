@@ -30,7 +30,8 @@ FIGURES = (".png", ".svg")
                    "matplotlib: pip install 'autoconv[plots]'). A picture fits on a screen; what does not "
                    "fit goes to further files, such as FILE-2.png.")
 @click.option("--layer", metavar="NAME", help="Show only this layer, such as conv2d_1, "
-              "with all its maps, and its Grad-CAM.")
+              "with all its maps, its Grad-CAM, its receptive field, what excites its filters, and which test images "
+              "are similar for it.")
 @options.device_options
 @options.quiet_option
 def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, device: str,
@@ -38,8 +39,11 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     """Write the output of each layer of RUN's net for each IMAGE, and the filters, to one page or picture.
 
     The output shows each layer's name, shape, smallest and largest value, its eight strongest maps, the class scores,
-    and over the image what spoke for and against the answer (hidden patches, gradient, Grad-CAM). Without IMAGE, the
-    command uses the first test image of the net's data set. An IMAGE is read in the same way as by `autoconv predict`.
+    and over the image what spoke for and against the answer (hidden patches, gradient, Grad-CAM) and the receptive
+    fields of the convolutions. The last convolution's strongest filters are shown with inputs that excite them.
+
+    An IMAGE is read in the same way as by `autoconv predict`. Without IMAGE, the command uses the first test image of
+    the net's data set, and also shows which of 150 test images are similar for the last layer but one.
     """
     from ...pictures import inspection, panels
 
