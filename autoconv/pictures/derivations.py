@@ -187,8 +187,8 @@ def _pick(result: Result, place: Sequence[SupportsIndex]) -> Sources:
 
 def _read_window(step: Derivation, kernel: np.ndarray, first: int) -> tuple[Sources, int]:
     """Returns the numbers in the window of a number, with the weights in kernel (KH, KW, C), whose first channel is
-    `first`, and how many of the window's numbers are padding. For a transposed convolution, these are the numbers whose
-    window contains the number.
+    `first`, and how many of the window's numbers are padding. For a transposed convolution, these
+    are the numbers whose window contains the number.
     """
     window: Window = step.result.parameters["window"]
     x = step.result.sources[0]
@@ -202,9 +202,11 @@ def _read_window(step: Derivation, kernel: np.ndarray, first: int) -> tuple[Sour
         rows = row * window.sh + i * window.dh - window.top
         columns = column * window.sw + j * window.dw - window.left
         is_read = np.ones_like(i, bool)
-    inside = is_read & (rows >= 0) & (rows < x.array.shape[1]) & (columns >= 0) & (columns < x.array.shape[2])
+    inside = is_read & (rows >= 0) & (rows < x.array.shape[1])
+    inside &= (columns >= 0) & (columns < x.array.shape[2])
     places = np.stack([np.zeros_like(i), rows, columns, c + first], -1)[inside]
-    return Sources(x, places, kernel.astype(np.float64).reshape(-1)[inside]), int((is_read & ~inside).sum())
+    weights = kernel.astype(np.float64).reshape(-1)[inside]
+    return Sources(x, places, weights), int((is_read & ~inside).sum())
 
 
 def _convolution(step: Derivation) -> Derivation:
@@ -233,8 +235,8 @@ def _pool(step: Derivation) -> Derivation:
 
 
 def _resize(step: Derivation) -> Derivation | None:
-    """Explains a resize by `affine_transform`: a mean of the pixels around a position, the nearest ones with the
-    largest weights.
+    """Explains a resize by `affine_transform`: a mean of the pixels around a position, the nearest
+    ones with the largest weights.
     """
     x = step.result.sources[0]
     parameters = step.result.parameters
@@ -244,9 +246,12 @@ def _resize(step: Derivation) -> Derivation | None:
     sides = []
     for axis, scale, start in ((1, transform[4], transform[5]), (2, transform[0], transform[2])):
         position = np.clip(scale * step.place[axis] + start, 0, x.array.shape[axis] - 1)
-        first = int(np.round(position) if parameters["interpolation"] == "nearest" else position)
-        share = 0.0 if parameters["interpolation"] == "nearest" else position - first
-        sides.append([(i, weight) for i, weight in ((first, 1 - share), (first + 1, share)) if weight])
+        if parameters["interpolation"] == "nearest":
+            position = np.round(position)
+        first = int(position)
+        share = position - first
+        shares = (first, 1 - share), (first + 1, share)
+        sides.append([(i, weight) for i, weight in shares if weight])
     pixels = [((0, i, j, step.place[3]), a * b) for i, a in sides[0] for j, b in sides[1]]
     if len(pixels) == 1:
         return _copy(step, place=pixels[0][0])
@@ -282,7 +287,8 @@ def _dense(step: Derivation) -> Derivation | None:
     places = np.tile(np.array(step.place, np.intp), (len(matrix), 1))
     places[:, axis] = np.arange(len(places))
     weights = matrix[:, step.place[axis]].astype(np.float64)
-    return _sum(step, "the sum of input x weight", Sources(x if kernel.is_constant else kernel, places, weights),
+    sources = Sources(x if kernel.is_constant else kernel, places, weights)
+    return _sum(step, "the sum of input x weight", sources,
                 bias=None if bias is None else float(bias.array[step.place[-1]]))
 
 

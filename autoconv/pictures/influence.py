@@ -131,11 +131,13 @@ def input_gradient(model: Model, inputs: list[np.ndarray], score: Callable[[Tens
 
 @contextmanager
 def keep_gradients(model: Model) -> Iterator[None]:
-    """Computes no gradients of the model's weights in the block, and leaves `weight.grad` unchanged."""
+    """Within the block, no gradients of the model's weights are computed. `weight.grad` is unchanged.
+    """
     weights = [weight for weight in model.weights if weight.requires_grad]
     try:
         for weight in weights:
-            object.__setattr__(weight, "requires_grad", False)  # not counted as a change, which would end recordings
+            # not counted as a change, after which steps would be recorded again
+            object.__setattr__(weight, "requires_grad", False)
         yield
     finally:
         for weight in weights:

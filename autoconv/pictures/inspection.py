@@ -38,15 +38,18 @@ def inspect_image(model: Model, image: ImageLike, name: str, classes: Sequence[s
     """Returns the panels for an image, or of one layer. Raises ValueError for an unknown layer."""
     panel = scores(model, image, classes)
     answer = max(panel.values, key=panel.values.__getitem__)
+    influence = influence_panels(model, image, answer, layer)
     return Inspection(name, image_panel(model, image), panel, map_panels(model, image, layer),
-                      influence_panels(model, image, answer, layer) + receptive_panels(model, image, layer))
+                      influence + receptive_panels(model, image, layer))
 
 
 def select_filters(model: Model, layer: str | None) -> list[Panel]:
-    """Returns the filters of all convolutions, or only of `layer`, and what the last of them look for; or [] if `layer`
-    has no filters.
+    """Returns the filters of all convolutions, or only of `layer`, and what the last of them look
+    for; or [] if `layer` has no filters.
     """
-    found = [panel for panel in filter_panels(model) if layer is None or panel.title == f"{layer}: filters"]
+    found = filter_panels(model)
+    if layer is not None:
+        found = [panel for panel in found if panel.title == f"{layer}: filters"]
     return found + exciting_panels(model, layer)
 
 
@@ -63,11 +66,14 @@ def page(title: str, facts: dict[str, str], filters: Sequence[Panel], images: Se
 
 def stack(title: str, parts: Sequence[Panel | Scores]) -> list[str]:
     """Returns the HTML of a section of pictures and scores, or [] if there are none."""
-    return document.section(title, "", [document.card(part.title, _render(part)) for part in parts], "layers")
+    cards = [document.card(part.title, _render(part)) for part in parts]
+    return document.section(title, "", cards, "layers")
 
 
 def _render(part: Panel | Scores) -> str:
-    """Returns the HTML of a picture with its caption, or a bar chart, as SVG, of the ten highest class scores."""
+    """Returns the HTML of a picture with its caption, or a bar chart, as SVG, of the ten highest
+    class scores.
+    """
     if isinstance(part, Panel):
         return document.picture(part.pixels, f"{part.title}: {part.note}", part.note)
     best = sorted(part.values.items(), key=lambda item: -item[1])[:10]

@@ -15,9 +15,10 @@ MANY = 1024  # maximum count of numbers that are drawn as large squares with gap
 FRAME = 3  # width of a frame in pixels
 PLOT = (480, 640)  # height and width of a picture of points
 SMALL = 32  # maximum side of an image at a point
-INKS = {"blue": (31, 119, 180), "orange": (255, 127, 14), "green": (44, 160, 44), "red": (214, 39, 40),
-        "purple": (148, 103, 189), "brown": (140, 86, 75), "pink": (227, 119, 194),
-        "gray": (127, 127, 127), "olive": (188, 189, 34), "cyan": (23, 190, 207)}
+INKS = {"blue": (31, 119, 180), "orange": (255, 127, 14), "green": (44, 160, 44),
+        "red": (214, 39, 40), "purple": (148, 103, 189), "brown": (140, 86, 75),
+        "pink": (227, 119, 194), "gray": (127, 127, 127), "olive": (188, 189, 34),
+        "cyan": (23, 190, 207)}  # colours of layers and classes
 
 
 def gray(values: np.ndarray) -> np.ndarray:
@@ -52,8 +53,8 @@ def overlay(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def frames(pixels: np.ndarray, boxes: Sequence[Sequence[int]]) -> np.ndarray:
-    """Draws frames around rectangles (top, bottom, left, right) of an image (H, W, C), in the colours of `INKS`, as a
-    picture (H', W', 3). The first frames are drawn over the others.
+    """Draws frames around rectangles (top, bottom, left, right) of an image (H, W, C), in the
+    colours of `INKS`, as a picture (H', W', 3). The first frames are drawn over the others.
     """
     ground = image(pixels, 224)
     whole = np.broadcast_to(ground, (*ground.shape[:2], 3)).copy()
@@ -68,8 +69,8 @@ def frames(pixels: np.ndarray, boxes: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def scatter(points: np.ndarray, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Draws images (N, H, W, C) as thumbnails at points (N, 2), in the colours of their labels, as a picture
-    (H', W', 3).
+    """Draws images (N, H, W, C) as thumbnails at points (N, 2), in the colours of their labels, as
+    a picture (H', W', 3).
     """
     scale = min(1, SMALL / max(images.shape[1:3]))
     high, wide = (max(1, round(scale * side)) for side in images.shape[1:3])
@@ -80,15 +81,17 @@ def scatter(points: np.ndarray, images: np.ndarray, labels: np.ndarray) -> np.nd
     whole = np.ones((*PLOT, 3))
     for (x, y), pixels, label in zip(shares, small, labels):
         tile = thumbnail(pixels, np.append(inks[label % len(inks)], 1))
-        top, left = round((1 - y) * (PLOT[0] - high)), round(x * (PLOT[1] - wide))
+        top = round((1 - y) * (PLOT[0] - high))
+        left = round(x * (PLOT[1] - wide))
         part = whole[top : top + high, left : left + wide]
         part += tile[..., 3:] * (tile[..., :3] - part)
     return np.rint(255 * whole).astype(np.uint8)
 
 
 def thumbnail(pixels: np.ndarray, ink: np.ndarray) -> np.ndarray:
-    """Converts an image (H, W, C) for a figure that shows many, to colours and opacity (H, W, 4) in 0..1. A gray image
-    has the colour `ink` (4,) and a transparent background; others have a frame in this colour.
+    """Converts an image (H, W, C) for a figure that shows many, to colours and opacity (H, W, 4) in
+    0..1. A gray image has the colour `ink` (4,) and a transparent background; others have a frame
+    in this colour.
     """
     found = image(pixels, 1) / 255
     whole = np.broadcast_to(ink, (*found.shape[:2], 4)).copy()

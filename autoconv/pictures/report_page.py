@@ -11,7 +11,14 @@ from ..programs.pages import charts, document
 from . import mosaics
 from .influence import grad_cam_map, last_convolution
 from .inspection import stack
-from .panels import Panel, embedding_panels, exciting_panels, filter_panels, map_panels, receptive_panels
+from .panels import (
+    Panel,
+    embedding_panels,
+    exciting_panels,
+    filter_panels,
+    map_panels,
+    receptive_panels,
+)
 from .results import confusion_matrix, describe_validation, precision_recall, worst_mistakes
 
 MISTAKES = 24
@@ -76,7 +83,8 @@ def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
     cards = [document.card("Confusion matrix: true classes in rows, predicted classes in columns",
                            f'<div class="scroll matrix">{cells}</div>'),
              document.card("Precision and recall", f'<div class="scroll">{numbers}</div>')]
-    note = "Precision: the correct fraction of a class's predictions. Recall: the part of its images that was found."
+    note = ("Precision: the correct fraction of a class's predictions. Recall: the part of its "
+            "images that was found.")
     return document.section("Classes", note, cards, "cards wide")
 
 

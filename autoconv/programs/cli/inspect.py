@@ -30,8 +30,8 @@ FIGURES = (".png", ".svg")
                    "matplotlib: pip install 'autoconv[plots]'). A picture fits on a screen; what does not "
                    "fit goes to further files, such as FILE-2.png.")
 @click.option("--layer", metavar="NAME", help="Show only this layer, such as conv2d_1, "
-              "with all its maps, its Grad-CAM, its receptive field, what excites its filters, and which test images "
-              "are similar for it.")
+              "with all its maps, its Grad-CAM, its receptive field, inputs that excite its filters, "
+              "and which test images are similar for it.")
 @options.device_options
 @options.quiet_option
 def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, device: str,
@@ -45,7 +45,7 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     An IMAGE is read in the same way as by `autoconv predict`. Without IMAGE, the command uses the first test image of
     the net's data set, and also shows which of 150 test images are similar for the last layer but one.
     """
-    from ...pictures import inspection, panels
+    from ...pictures import inspection
 
     if out.suffix.lower() not in (*PAGES, *FIGURES):
         raise click.BadParameter("The file name must end in one of "
@@ -58,13 +58,7 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
             names.lookup("layer", layer, {each.name: each for each in model.layers})
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--layer") from error
-    pictures, unreadable = _read_pictures(image, from_run(model, results))
-    embedding = []
-    if not image:
-        tests, labels = run_images.load_test_images(results)
-        name = f"{results['dataset']}, test image 0 ({results['classes'][labels[0]]})"
-        pictures = [Picture(name, tests[0])]
-        embedding = panels.embedding_panels(model, tests, labels, results["classes"], layer)
+    pictures, unreadable, embedding = _read_pictures(image, from_run(model, results), results, layer)
     images = [inspection.inspect_image(model, each.pixels, each.name, results["classes"], layer) for each in pictures]
     filters = inspection.select_filters(model, layer)
     files = [out]
@@ -95,19 +89,29 @@ def _write_figures(out: Path, parts: "Sequence[Panel | Scores]") -> list[Path]:
     return files
 
 
-def _read_pictures(images: tuple[Path, ...], net: TrainedNet) -> tuple[list[Picture], list[UnreadableImage]]:
-    """Returns the pictures in the net's shape, and the errors of unreadable files, which it prints.
-    Raises the first error if no file is readable.
+def _read_pictures(
+    images: tuple[Path, ...], net: TrainedNet, results: dict, layer: str | None,
+) -> "tuple[list[Picture], list[UnreadableImage], list[Panel]]":
+    """Returns the pictures in the net's shape, the errors of unreadable files, which it prints, and
+    [a panel of similar test images] if there are no files. Raises the first error if no file is
+    readable.
     """
     pictures: list[Picture] = []
     unreadable: list[UnreadableImage] = []
+    if not images:
+        from ...pictures.panels import embedding_panels
+
+        tests, labels = run_images.load_test_images(results)
+        name = f"{results['dataset']}, test image 0 ({results['classes'][labels[0]]})"
+        panels = embedding_panels(net.net, tests, labels, results["classes"], layer)
+        return [Picture(name, tests[0])], [], panels
     for path in images:
         try:
             pictures += read(path, net.shape, net.kind)
         except UnreadableImage as error:
             unreadable.append(error)
-    if unreadable and not pictures:
+    if not pictures:
         raise unreadable[0]
     for failure in unreadable:
         echo(f"Error: {names.printable(str(failure))}", err=True)
-    return pictures, unreadable
+    return pictures, unreadable, []

@@ -25,8 +25,8 @@ def document(title: str, body: Sequence[str]) -> str:
 
 
 def section(title: str, note: str, cards: Sequence[str], layout: str = "cards") -> list[str]:
-    """Returns [HTML of a heading with cards below it], or [] if there are no cards. layout: a class of the style sheet:
-    "cards", "cards wide" (of at least 480 pixels) or "layers" (for pictures).
+    """Returns [HTML of a heading with cards below it], or [] if there are no cards. layout: a class
+    of the style sheet: "cards", "cards wide" (of at least 480 pixels) or "layers" (for pictures).
     """
     if not cards:
         return []
