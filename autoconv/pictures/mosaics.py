@@ -7,6 +7,7 @@ import numpy as np
 from ..functional import resize
 
 GAP = 2  # pixels between the tiles of a picture
+WIDE_GAP = 6  # pixels between tiles in which each pixel has another colour
 GROUND = 128  # gray value of the gaps
 LEAST = 48  # minimum side of a map in pixels; smaller maps are enlarged
 WIDE = 720  # maximum width of a mosaic of maps in pixels, unless four maps need more
@@ -130,7 +131,7 @@ def filters(kernel: np.ndarray, is_rgb: bool = False) -> np.ndarray:
     if is_rgb:
         most = np.abs(_finite(kernel)).max((0, 1, 2)) + 1e-30
         tiles = np.moveaxis(np.rint(127.5 + 127.5 * _finite(kernel) / most).astype(np.uint8), 3, 0)
-        return grid(_enlarge(tiles, factor), 8)
+        return grid(_enlarge(tiles, factor), 8, WIDE_GAP)
     tiles = np.moveaxis(diverging(kernel), (2, 3), (0, 1)).reshape(-1, high, wide, 3)
     return grid(_enlarge(tiles, factor), 8 if depth == 1 else count)
 

@@ -133,7 +133,8 @@ def exciting_panels(model: Model, layer: str | None = None) -> list[Panel]:
         note += f"; none was found for {', '.join(map(str, shown[np.logical_not(found)]))}"
     pixels = np.rint(x[found] / factor(model)).astype(np.uint8)
     tiles = np.stack([mosaics.image(each, 96) for each in pixels])
-    return [Panel(f"{name}: what its filters look for", note, mosaics.grid(tiles, 4))]
+    picture = mosaics.grid(tiles, 4, mosaics.WIDE_GAP)
+    return [Panel(f"{name}: what its filters look for", note, picture)]
 
 
 def embedding_panels(model: Model, images: np.ndarray, labels: np.ndarray, classes: Sequence[str],

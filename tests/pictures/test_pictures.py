@@ -302,8 +302,8 @@ class TestPanels:
         net.set_weights([np.reshape([1.0, -1.0, 2.0], (1, 1, 1, 3)), np.zeros(3)])
         (panel,) = panels.exciting_panels(net)
         assert panel.note.endswith(": 0, 2; none was found for 1")
-        assert panel.pixels.shape == (100, 198, 3)  # two tiles of 96 pixels, and gaps of 2
-        assert (panel.pixels[2:-2, 2:98] == 255).all()
+        assert panel.pixels.shape == (108, 210, 3)  # two tiles of 96 pixels, and gaps of 6
+        assert (panel.pixels[6:-6, 6:102] == 255).all()
         assert panels.exciting_panels(models.Sequential([layers.Input((3,)), layers.Dense(2)])) == []
 
     @pytest.mark.parametrize("channels", [1, 3])
