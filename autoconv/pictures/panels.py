@@ -124,7 +124,9 @@ def exciting_panels(model: Model, layer: str | None = None) -> list[Panel]:
     name = candidates[-1]
     shown = mosaics.strongest(kernels(model)[name], 3, FEW)
     x = exciting_inputs(model, name, shown.tolist(), STEPS)
-    found = [activations(model, each, name)[-1].output[..., i].any() for each, i in zip(x, shown)]
+    outputs = [activations(model, each, name)[-1].output for each in x]
+    found = [np.isfinite(output).all() and output[..., i].any()
+             for output, i in zip(outputs, shown)]
     if not any(found):
         return []
     note = "inputs that excite the strongest filters, by gradient ascent: "

@@ -420,6 +420,9 @@ class TestFigures:
         for figure in (pictures.filters(net), pictures.feature_maps(net, image)):
             assert "nan" in figure.texts[1].get_text()
         pictures.grad_cam(net, image).savefig(io.BytesIO(), format="png")
+        assert panels.exciting_panels(net) == []
+        assert len(panels.embedding_panels(net, np.stack([image] * 3), np.zeros(3, int), ["a"])) == 1
+        assert len(panels.receptive_panels(net, image)) == 1
 
     def test_the_most_frequent_mistake_is_seen_beside_the_diagonal(self):
         pytest.importorskip("matplotlib")
