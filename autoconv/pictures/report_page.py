@@ -99,7 +99,8 @@ def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
             f'<td class="{"" if i == j else "wrong"}{" full" if shares[i, j] > 0.55 else ""}" '
             f'style="--share:{shares[i, j]:.2f}">{matrix[i, j] or ""}</td>' for j in range(len(matrix)))
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-    return f"<table>{''.join(lines)}</table>"
+    kind = "long" if max(map(len, classes)) > 2 else "short"  # long names of columns are rotated
+    return f'<table class="{kind}">{"".join(lines)}</table>'
 
 
 def _mistakes(model: Model, test: Evaluation, classes: Sequence[str]) -> list[str]:
