@@ -9,6 +9,7 @@ import click
 
 from ...arguments import names
 from ...files import atomic
+from ...pictures.inside import select_nodes
 from ...pictures.reading import Picture, read
 from ...utils.pixels import UnreadableImage
 from . import options, result_files, run_images, runs
@@ -55,7 +56,7 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     model, results = runs.load_run(run, options.use_device(device, threads))
     if layer is not None:
         try:
-            names.lookup("layer", layer, {each.name: each for each in model.layers})
+            select_nodes(model, layer)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--layer") from error
     pictures, unreadable, embedding = _read_pictures(image, from_run(model, results), results, layer)
