@@ -14,7 +14,7 @@ from ..engine.tensor import Tensor, no_grad
 from ..layers.function import get_kind
 from ..models import Model
 from ..operators.registry import Op
-from .influence import keep_gradients
+from .influence import skip_weight_gradients
 from .inside import batch_of_one
 from .reading import ImageLike
 
@@ -118,7 +118,7 @@ class Computation:
         x = Tensor(device.asarray(batch_of_one(model, image), model.dtype), requires_grad=True, device=device)
         self.picture = Result(x.numpy(), "picture", layer="picture", kind="the net's input")
         self._keep(x, self.picture)
-        with keep_gradients(model):
+        with skip_weight_gradients(model):
             y = self._run(model, [x])[0]
             last = self._found[id(y)]
             place = tuple(map(int, np.unravel_index(int(last.array.argmax()), y.shape)))

@@ -187,26 +187,39 @@ def _pick(result: Result, place: Sequence[SupportsIndex]) -> Sources:
 
 def _read_window(step: Derivation, kernel: np.ndarray, first: int) -> tuple[Sources, int]:
     """Returns the numbers in the window of a number, with the weights in kernel (KH, KW, C), whose first channel is
-    `first`, and how many of the window's numbers are padding.
+    `first`, and how many of the window's numbers are padding. For a transposed convolution, these
+    are the numbers whose window contains the number.
     """
     window: Window = step.result.parameters["window"]
     x = step.result.sources[0]
     i, j, c = np.indices(kernel.shape).reshape(3, -1)
-    rows = step.place[1] * window.sh + i * window.dh - window.top
-    columns = step.place[2] * window.sw + j * window.dw - window.left
-    inside = (rows >= 0) & (rows < x.array.shape[1]) & (columns >= 0) & (columns < x.array.shape[2])
+    _, row, column, _ = step.place
+    if step.result.op == "conv2d_transpose":
+        rows, rest = np.divmod(row + window.top - i * window.dh, window.sh)
+        columns, column_rest = np.divmod(column + window.left - j * window.dw, window.sw)
+        is_read = rest + column_rest == 0
+    else:
+        rows = row * window.sh + i * window.dh - window.top
+        columns = column * window.sw + j * window.dw - window.left
+        is_read = np.ones_like(i, bool)
+    inside = is_read & (rows >= 0) & (rows < x.array.shape[1])
+    inside &= (columns >= 0) & (columns < x.array.shape[2])
     places = np.stack([np.zeros_like(i), rows, columns, c + first], -1)[inside]
-    return Sources(x, places, kernel.astype(np.float64).reshape(-1)[inside]), int((~inside).sum())
+    weights = kernel.astype(np.float64).reshape(-1)[inside]
+    return Sources(x, places, weights), int((is_read & ~inside).sum())
 
 
 def _convolution(step: Derivation) -> Derivation:
-    """Explains `conv2d` and `depthwise_conv2d`."""
+    """Explains `conv2d`, `conv2d_transpose` and `depthwise_conv2d`."""
     kernel, bias = (None if each is None else each.array for each in step.result.inputs[1:])
     filter = step.place[3]
     channels, count = kernel.shape[2:]  # type: ignore[union-attr]
     if step.result.op == "conv2d":
         first = filter // (count // step.result.parameters.get("groups", 1)) * channels
         weights = kernel[..., filter]  # type: ignore[index]
+    elif step.result.op == "conv2d_transpose":  # its kernel is (KH, KW, F, C)
+        first = 0
+        weights = kernel[:, :, filter]  # type: ignore[index]
     else:
         first = filter // count
         weights = kernel[:, :, first : first + 1, filter % count]  # type: ignore[index]
@@ -219,6 +232,31 @@ def _pool(step: Derivation) -> Derivation:
     window: Window = step.result.parameters["window"]
     sources, outside = _read_window(step, np.ones((window.kh, window.kw, 1)), step.place[3])
     return (_maximum if step.result.op == "max_pool2d" else _mean)(step, sources, outside)
+
+
+def _resize(step: Derivation) -> Derivation | None:
+    """Explains a resize by `affine_transform`: a mean of the pixels around a position, the nearest
+    ones with the largest weights.
+    """
+    x = step.result.sources[0]
+    parameters = step.result.parameters
+    transform = parameters["transform"][0].astype(np.float64)
+    if np.any(transform[[1, 3, 6, 7]]) or parameters["fill_mode"] != "nearest":
+        return None
+    sides = []
+    for axis, scale, start in ((1, transform[4], transform[5]), (2, transform[0], transform[2])):
+        position = np.clip(scale * step.place[axis] + start, 0, x.array.shape[axis] - 1)
+        if parameters["interpolation"] == "nearest":
+            position = np.round(position)
+        first = int(position)
+        share = position - first
+        shares = (first, 1 - share), (first + 1, share)
+        sides.append([(i, weight) for i, weight in shares if weight])
+    pixels = [((0, i, j, step.place[3]), a * b) for i, a in sides[0] for j, b in sides[1]]
+    if len(pixels) == 1:
+        return _copy(step, place=pixels[0][0])
+    places, weights = map(np.array, zip(*pixels))
+    return _sum(step, f"the weighted mean of {len(places)} numbers", Sources(x, places, weights))
 
 
 def _reduction(step: Derivation) -> Derivation:
@@ -240,12 +278,17 @@ def _reduction(step: Derivation) -> Derivation:
 def _dense(step: Derivation) -> Derivation | None:
     """Explains `dense` and a matrix product with a constant matrix."""
     x, kernel, bias = (*step.result.inputs, None)[:3]
-    if x is None or kernel is None or not kernel.is_constant or kernel.array.ndim != 2:
+    if x is None or kernel is None or x.is_constant == kernel.is_constant:
         return None
-    places = np.tile(np.array(step.place, np.intp), (len(kernel.array), 1))
-    places[:, -1] = np.arange(len(places))
-    return _sum(step, "the sum of input x weight",
-                Sources(x, places, kernel.array[:, step.place[-1]].astype(np.float64)),
+    matrix = kernel.array if kernel.is_constant else x.array.T
+    if matrix.ndim != 2:
+        return None
+    axis = -1 if kernel.is_constant else -2  # the axis of the numbers that are added
+    places = np.tile(np.array(step.place, np.intp), (len(matrix), 1))
+    places[:, axis] = np.arange(len(places))
+    weights = matrix[:, step.place[axis]].astype(np.float64)
+    sources = Sources(x if kernel.is_constant else kernel, places, weights)
+    return _sum(step, "the sum of input x weight", sources,
                 bias=None if bias is None else float(bias.array[step.place[-1]]))
 
 
@@ -341,7 +384,8 @@ UNARY: dict[str, tuple[str, Callable[[float], float]]] = {
     "abs": ("|x|", abs), "exp": ("exp(x)", np.exp), "log": ("log(x)", np.log), "sqrt": ("sqrt(x)", np.sqrt),
     "expm1": ("exp(x) - 1", np.expm1), "log1p": ("log(1 + x)", np.log1p), "erf": ("erf(x)", erf)}
 RULES: dict[str, Callable[[Derivation], Derivation | None]] = {
-    "conv2d": _convolution, "depthwise_conv2d": _convolution, "max_pool2d": _pool, "avg_pool2d": _pool,
+    "conv2d": _convolution, "conv2d_transpose": _convolution, "depthwise_conv2d": _convolution,
+    "max_pool2d": _pool, "avg_pool2d": _pool, "affine_transform": _resize,
     "dense": _dense, "matmul": _dense, "sum": _reduction, "mean": _reduction, "max": _reduction,
     "batch_norm": _batch_norm, "softmax": _softmax,
     **dict.fromkeys(COPIES, _moved), "concatenate": _concatenate, "where": _where, "power": _power, "clip": _clip,

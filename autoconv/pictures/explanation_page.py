@@ -86,6 +86,8 @@ def _windows(step: Derivation, found: Mapping[Key, "Explanation"]) -> list[str]:
     window = step.result.parameters.get("window")
     if len(step.sources) != 1 or window is None or not 1 < max(window.kh, window.kw) <= WIDEST:
         return []
+    if step.result.op == "conv2d_transpose":
+        return []
     numbers = {each.place[1:]: each for each in step.numbers()}
     sizes: dict[int, float] = {}
     for each, share in zip(numbers.values(), step.shares()):

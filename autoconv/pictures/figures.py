@@ -17,7 +17,7 @@ from .features import exciting_inputs, principal_components
 from .influence import Classes, classify, grad_cam_map, occlusion_map, saliency_map
 from .inside import Images, activations, batch_of_one, to_batch
 from .panels import filter_panels, map_panels
-from .reading import ImageLike
+from .reading import ImageLike, factor
 from .receptive import receptive_field
 from .results import confusion_matrix
 from .sheets import new_figure, one_sheet
@@ -134,7 +134,8 @@ def feature_visualisation(model: Model, layer: str, filter: int | Sequence[int],
     figure = new_figure(1.6 * columns, 1.9 * rows)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, image, output, number in zip(cells, x, found, np.atleast_1d(np.array(filter))):
-        axes.imshow(mosaics.image(image).squeeze(), cmap="gray", vmin=0, vmax=255)
+        pixels = np.rint(image / factor(model)).astype(np.uint8)
+        axes.imshow(mosaics.image(pixels).squeeze(), cmap="gray", vmin=0, vmax=255)
         mean = output[..., number].mean()
         axes.set_title(f"filter {number}\n{f'mean {mean:.3g}' if mean else 'no input found'}", fontsize=8)
     for axes in cells:
@@ -178,8 +179,7 @@ def embedding(model: Model, images: Images, layer: str, labels: Any = None) -> "
         ink = colormaps["tab10"](label % 10) if labels is not None else (0, 0, 0, 1)
         thumbnail = mosaics.thumbnail(pixels, np.array(ink))
         box = offsetbox.OffsetImage(thumbnail, zoom=24 / max(thumbnail.shape), interpolation="bilinear")
-        frame = {"edgecolor": ink, "linewidth": 1.5}
-        axes.add_artist(offsetbox.AnnotationBbox(box, point, frameon=pixels.shape[2] != 1, pad=0, bboxprops=frame))
+        axes.add_artist(offsetbox.AnnotationBbox(box, point, frameon=False, pad=0))
     axes.update_datalim(points)
     axes.autoscale_view()
     for label in np.unique(classes) if labels is not None else ():

@@ -124,23 +124,23 @@ def input_gradient(model: Model, inputs: list[np.ndarray], score: Callable[[Tens
     weights' own gradients, `weight.grad`, are unchanged.
     """
     x = Tensor(model.device.asarray(inputs[-1], model.dtype), requires_grad=True, device=model.device)
-    with keep_gradients(model):
+    with skip_weight_gradients(model):
         score(model([*inputs[:-1], x] if inputs[1:] else x, training=False)).backward()
     return x.device.numpy(x.grad)
 
 
 @contextmanager
-def keep_gradients(model: Model) -> Iterator[None]:
-    """Restores the gradients of the model's weights, `weight.grad`, after the block."""
-    weights = model.weights
-    held = [weight.grad for weight in weights]
+def skip_weight_gradients(model: Model) -> Iterator[None]:
+    """Computes no gradients of the model's weights within the block. `weight.grad` is unchanged."""
+    weights = [weight for weight in model.weights if weight.requires_grad]
     try:
         for weight in weights:
-            weight.grad = None
+            # Variable.__setattr__ would count a change, after which steps are recorded again
+            object.__setattr__(weight, "requires_grad", False)
         yield
     finally:
-        for weight, gradient in zip(weights, held):
-            weight.grad = gradient
+        for weight in weights:
+            object.__setattr__(weight, "requires_grad", True)
 
 
 def last_convolution(model: Model) -> SymbolicTensor | None:

@@ -5,7 +5,17 @@ from typing import NamedTuple
 
 from ..models import Model
 from ..programs.pages import charts, document
-from .panels import Panel, Scores, filter_panels, image_panel, influence_panels, map_panels, scores
+from .panels import (
+    Panel,
+    Scores,
+    exciting_panels,
+    filter_panels,
+    image_panel,
+    influence_panels,
+    map_panels,
+    receptive_panels,
+    scores,
+)
 from .reading import ImageLike
 
 
@@ -28,45 +38,45 @@ def inspect_image(model: Model, image: ImageLike, name: str, classes: Sequence[s
     """Returns the panels for an image, or of one layer. Raises ValueError for an unknown layer."""
     panel = scores(model, image, classes)
     answer = max(panel.values, key=panel.values.__getitem__)
+    influence = influence_panels(model, image, answer, layer)
     return Inspection(name, image_panel(model, image), panel, map_panels(model, image, layer),
-                      influence_panels(model, image, answer, layer))
+                      influence + receptive_panels(model, image, layer))
 
 
 def select_filters(model: Model, layer: str | None) -> list[Panel]:
-    """Returns the filters of all convolutions, or only of `layer`, or [] if it has no filters."""
-    return [panel for panel in filter_panels(model) if layer is None or panel.title == f"{layer}: filters"]
+    """Returns the filters of all convolutions, or only of `layer`, and what the last of them look
+    for; or [] if `layer` has no filters.
+    """
+    found = filter_panels(model)
+    if layer is not None:
+        found = [panel for panel in found if panel.title == f"{layer}: filters"]
+    return found + exciting_panels(model, layer)
 
 
-def page(title: str, facts: dict[str, str], filters: Sequence[Panel],
-         images: Sequence[Inspection]) -> str:
+def page(title: str, facts: dict[str, str], filters: Sequence[Panel], images: Sequence[Inspection],
+         embedding: Sequence[Panel]) -> str:
     """Returns the HTML page about a net and its outputs for images."""
     body = [f"<header><h1>{document.escape(title)}</h1>{document.facts(facts)}</header>"]
     for one in images:
-        cards = [document.card(one.image.title, render(one.image)),
-                 document.card(one.scores.title, score_bars(one.scores)),
-                 *(document.card(panel.title, render(panel)) for panel in one.influence)]
-        body += document.section(one.name, "", cards)
+        body += stack(one.name, [one.image, one.scores, *one.influence])
         body += stack(f"{one.name}: layer by layer", one.layers)
-    body += stack("Filters", filters)
+    body += stack("Filters", filters) + stack("Similar images", embedding)
     return document.document(title, body)
 
 
-def stack(title: str, panels: Sequence[Panel]) -> list[str]:
-    """Returns the HTML of a section of pictures, one below the other."""
-    if not panels:
-        return []
-    cards = "".join(document.card(panel.title, render(panel)) for panel in panels)
-    return [f'<section><h2>{document.escape(title)}</h2><div class="layers">{cards}</div></section>']
+def stack(title: str, parts: Sequence[Panel | Scores]) -> list[str]:
+    """Returns the HTML of a section of pictures and scores, or [] if there are none."""
+    cards = [document.card(part.title, _render(part)) for part in parts]
+    return document.section(title, "", cards, "layers")
 
 
-def render(panel: Panel) -> str:
-    """Returns the HTML of a panel's picture with its caption."""
-    return document.picture(panel.pixels, f"{panel.title}: {panel.note}", panel.note)
-
-
-def score_bars(panel: Scores) -> str:
-    """Returns a bar chart, as SVG, of the ten highest class scores."""
-    best = sorted(panel.values.items(), key=lambda item: -item[1])[:10]
+def _render(part: Panel | Scores) -> str:
+    """Returns the HTML of a picture with its caption, or a bar chart, as SVG, of the ten highest
+    class scores.
+    """
+    if isinstance(part, Panel):
+        return document.picture(part.pixels, f"{part.title}: {part.note}", part.note)
+    best = sorted(part.values.items(), key=lambda item: -item[1])[:10]
     bars = [charts.Bar(name, value, f"{value:.4f}", kind="first" if i == 0 else "other")
             for i, (name, value) in enumerate(best)]
     return charts.bars("class scores", bars, most=1.0)

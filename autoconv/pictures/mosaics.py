@@ -1,15 +1,25 @@
 """Converts arrays to pixels: gray or coloured values, and mosaics of maps or filters."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..functional import resize
 
 GAP = 2  # pixels between the tiles of a picture
+WIDE_GAP = 6  # pixels between tiles in which each pixel has another colour
 GROUND = 128  # gray value of the gaps
 LEAST = 48  # minimum side of a map in pixels; smaller maps are enlarged
 WIDE = 720  # maximum width of a mosaic of maps in pixels, unless four maps need more
 CELL = 14  # side of the square that represents a number, in pixels
 MANY = 1024  # maximum count of numbers that are drawn as large squares with gaps
+FRAME = 3  # width of a frame in pixels
+PLOT = (480, 640)  # height and width of a picture of points
+SMALL = 32  # maximum side of an image at a point
+INKS = {"blue": (31, 119, 180), "orange": (255, 127, 14), "green": (44, 160, 44),
+        "red": (214, 39, 40), "purple": (148, 103, 189), "brown": (140, 86, 75),
+        "pink": (227, 119, 194), "gray": (127, 127, 127), "olive": (188, 189, 34),
+        "cyan": (23, 190, 207)}  # colours of layers and classes
 
 
 def gray(values: np.ndarray) -> np.ndarray:
@@ -43,16 +53,55 @@ def overlay(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.rint(ground + share * (diverging(np.sign(values[..., 0])) - ground)).astype(np.uint8)
 
 
-def thumbnail(pixels: np.ndarray, ink: np.ndarray) -> np.ndarray:
-    """Converts an image (H, W, C) for a figure that shows many: a gray image becomes (H, W, 4),
-    with the colour `ink` and a transparent background; others are returned as bytes (H, W, 3).
+def frames(pixels: np.ndarray, boxes: Sequence[Sequence[int]]) -> np.ndarray:
+    """Draws frames around rectangles (top, bottom, left, right) of an image (H, W, C), in the
+    colours of `INKS`, as a picture (H', W', 3). The first frames are drawn over the others.
     """
-    found = image(pixels, 1)
+    ground = image(pixels, 224)
+    whole = np.broadcast_to(ground, (*ground.shape[:2], 3)).copy()
+    factor = len(whole) // len(pixels)
+    for box, ink in reversed(list(zip(boxes, INKS.values()))):
+        top, bottom, left, right = (factor * side for side in box)
+        within = whole[top:bottom, left:right]
+        inner = within[FRAME:-FRAME, FRAME:-FRAME].copy()
+        within[:] = ink
+        within[FRAME:-FRAME, FRAME:-FRAME] = inner
+    return whole
+
+
+def scatter(points: np.ndarray, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Draws images (N, H, W, C) as thumbnails at points (N, 2), in the colours of their labels, as
+    a picture (H', W', 3).
+    """
+    scale = min(1, SMALL / max(images.shape[1:3]))
+    high, wide = (max(1, round(scale * side)) for side in images.shape[1:3])
+    small = resize(images.astype(np.float32), (high, wide), "area").numpy()
+    low = points.min(0)
+    shares = (points - low) / np.maximum(points.max(0) - low, 1e-30)
+    inks = np.array(list(INKS.values())) / 255
+    whole = np.ones((*PLOT, 3))
+    for (x, y), pixels, label in zip(shares, small, labels):
+        tile = thumbnail(pixels, np.append(inks[label % len(inks)], 1))
+        top = round((1 - y) * (PLOT[0] - high))
+        left = round(x * (PLOT[1] - wide))
+        part = whole[top : top + high, left : left + wide]
+        part += tile[..., 3:] * (tile[..., :3] - part)
+    return np.rint(255 * whole).astype(np.uint8)
+
+
+def thumbnail(pixels: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """Converts an image (H, W, C) for a figure that shows many, to colours and opacity (H, W, 4) in
+    0..1. A gray image has the colour `ink` (4,) and a transparent background; others have a frame
+    in this colour.
+    """
+    found = image(pixels, 1) / 255
+    whole = np.broadcast_to(ink, (*found.shape[:2], 4)).copy()
     if found.shape[2] == 3:
-        return found
-    values = found[..., 0] / 255
+        edge = max(1, len(found) // 16)
+        whole[edge:-edge, edge:-edge, :3] = found[edge:-edge, edge:-edge]
+        return whole
+    values = found[..., 0]
     border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]).mean()
-    whole = np.broadcast_to(ink, (*values.shape, 4)).copy()
     whole[..., 3] = values if border < 0.5 else 1 - values
     return whole
 
@@ -82,7 +131,7 @@ def filters(kernel: np.ndarray, is_rgb: bool = False) -> np.ndarray:
     if is_rgb:
         most = np.abs(_finite(kernel)).max((0, 1, 2)) + 1e-30
         tiles = np.moveaxis(np.rint(127.5 + 127.5 * _finite(kernel) / most).astype(np.uint8), 3, 0)
-        return grid(_enlarge(tiles, factor), 8)
+        return grid(_enlarge(tiles, factor), 8, WIDE_GAP)
     tiles = np.moveaxis(diverging(kernel), (2, 3), (0, 1)).reshape(-1, high, wide, 3)
     return grid(_enlarge(tiles, factor), 8 if depth == 1 else count)
 

@@ -7,12 +7,17 @@ import numpy as np
 
 from ..models import Model
 from . import mosaics
+from .computation import Computation, Element
+from .features import exciting_inputs, principal_components
 from .influence import grad_cam_map, last_convolution, occlusion_map, saliency_map
 from .inside import activations, batch_of_one, class_scores, kernels, select_nodes
-from .reading import ImageLike
+from .reading import ImageLike, factor
+from .receptive import ReceptiveField, find_pixels
 
 FEW = 8  # number of filters of a deep layer, and of maps of each layer, that an overview shows
 MANY = 64  # maximum number of filters of a first layer that are all shown
+STEPS = 32  # number of steps of the gradient ascent
+POINTS = 150  # maximum number of images whose outputs are compared
 
 
 class Panel(NamedTuple):
@@ -82,6 +87,75 @@ def influence_panels(model: Model, image: ImageLike, answer: str, layer: str | N
     return [Panel(f"evidence for {answer}: {name}",
                   f"{what}, {_range(values)}; red speaks for {answer}, blue against",
                   mosaics.overlay(pixels, values)) for name, (what, values) in found.items()]
+
+
+def receptive_panels(model: Model, image: ImageLike, layer: str | None = None) -> list[Panel]:
+    """Returns [a panel of the image with frames around the pixels that the largest number of a
+    layer depends on], for `layer` or for at most `FEW` convolutions; or [] if these have no feature
+    maps.
+    """
+    computation = Computation(model, image)
+    names = [each for each in ([layer] if layer else kernels(model)) if each in computation.layers]
+    boxes: list[ReceptiveField] = []
+    said = []
+    for i in np.unique(np.linspace(0, len(names) - 1, min(FEW, len(names))).astype(int)):
+        result = computation.layers[names[i]]
+        largest = int(np.nan_to_num(result.array).argmax())
+        place = tuple(map(int, np.unravel_index(largest, result.array.shape)))
+        box = find_pixels(computation, result, tuple((n, n) for n in place))
+        if box is not None and len(place) == 4:
+            size = f"{box.bottom - box.top} x {box.right - box.left}"
+            ink = list(mosaics.INKS)[len(boxes)]
+            said.append(f"{ink}: {Element(result, place).label} ({size})")
+            boxes.append(box)
+    note = f"the pixels that a layer's largest number depends on; {', '.join(said)}"
+    pixels = computation.picture.array[0]
+    return [Panel("receptive fields", note, mosaics.frames(pixels, boxes))] if boxes else []
+
+
+def exciting_panels(model: Model, layer: str | None = None) -> list[Panel]:
+    """Returns [a panel of inputs that excite the strongest filters of `layer`, or of the last
+    convolution]; or [] if it has no filters, if no input excites them, or if the input has no fixed
+    size.
+    """
+    candidates = [name for name in kernels(model) if layer in (None, name)]
+    if not candidates or None in model.input_shape[1:]:
+        return []
+    name = candidates[-1]
+    shown = mosaics.strongest(kernels(model)[name], 3, FEW)
+    x = exciting_inputs(model, name, shown.tolist(), STEPS)
+    outputs = [activations(model, each, name)[-1].output for each in x]
+    found = [np.isfinite(output).all() and output[..., i].any()
+             for output, i in zip(outputs, shown)]
+    if not any(found):
+        return []
+    note = "inputs that excite the strongest filters, by gradient ascent: "
+    note += ", ".join(map(str, shown[found]))
+    if not all(found):
+        note += f"; none was found for {', '.join(map(str, shown[np.logical_not(found)]))}"
+    pixels = np.rint(x[found] / factor(model)).astype(np.uint8)
+    tiles = np.stack([mosaics.image(each, 96) for each in pixels])
+    picture = mosaics.grid(tiles, 4, mosaics.WIDE_GAP)
+    return [Panel(f"{name}: what its filters look for", note, picture)]
+
+
+def embedding_panels(model: Model, images: np.ndarray, labels: np.ndarray, classes: Sequence[str],
+                     layer: str | None = None) -> list[Panel]:
+    """Returns [a panel of at most `POINTS` images at the principal components of the outputs of
+    `layer`, or of the last layer but one]; or [] if there are fewer than three images.
+    """
+    if len(images) < 3:
+        return []
+    shown = np.unique(np.linspace(0, len(images) - 1, POINTS).astype(int))
+    name = layer or [node.operation.name for node in select_nodes(model)][-2:][0]
+    points = principal_components(model, images[shown], name)
+    note = (f"{len(shown)} test images at the first two principal components of the outputs of "
+            f"{name}: images close together are similar for this layer")
+    if len(classes) <= len(mosaics.INKS):
+        colours = [f"{ink}: {each}" for ink, each in zip(mosaics.INKS, classes)]
+        note += f"; {', '.join(colours)}"
+    return [Panel(f"{name}: test images", note,
+                  mosaics.scatter(points, images[shown], labels[shown]))]
 
 
 def _filters(name: str, kernel: np.ndarray, is_rgb: bool) -> Panel:

@@ -100,7 +100,8 @@ def _input_box(result: Result, source: Result, box: Box) -> Box:
         indices = result.copied_indices[tuple(slice(a, b + 1) for a, b in box)]
         places = np.unravel_index(indices, shape)
         return tuple((int(axis.min(initial=n)), int(axis.max(initial=-1))) for axis, n in zip(places, shape))
-    if result.op not in RULES or len(shape) != len(box) or (result.op == "matmul" and source is result.inputs[1]):
+    if result.op not in RULES or result.op == "affine_transform" or len(shape) != len(box) or (
+            result.op == "matmul" and source is result.inputs[1]):
         return whole
     mixed = {"dense": -1, "matmul": -1, "softmax": result.parameters.get("axis")}.get(result.op)
     mixed = None if mixed is None else mixed % len(shape)  # the axis whose elements all count

@@ -11,7 +11,14 @@ from ..programs.pages import charts, document
 from . import mosaics
 from .influence import grad_cam_map, last_convolution
 from .inspection import stack
-from .panels import Panel, filter_panels, map_panels
+from .panels import (
+    Panel,
+    embedding_panels,
+    exciting_panels,
+    filter_panels,
+    map_panels,
+    receptive_panels,
+)
 from .results import confusion_matrix, describe_validation, precision_recall, worst_mistakes
 
 MISTAKES = 24
@@ -39,10 +46,11 @@ def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str]
         *_curves(history),
         *_classes(confusion_matrix(test.labels, test.scores, len(classes)), classes),
         *_mistakes(model, test, classes),
-        *stack("Filters", filter_panels(model)),
+        *stack("Filters", filter_panels(model) + exciting_panels(model)),
         *stack("Feature maps", [
             Panel("the image", f"test image 0: {classes[test.labels[0]]}", mosaics.image(test.images[0])),
-            *map_panels(model, test.images[0])]),
+            *receptive_panels(model, test.images[0]), *map_panels(model, test.images[0])]),
+        *stack("Similar images", embedding_panels(model, test.images, test.labels, classes)),
         *document.section("Speed", "", [document.card("Images per second and times", document.facts(
             {**speed, **per_second}))]),
         *document.section("Settings and versions", "", [document.card("This run", document.facts(settings))]),
@@ -64,7 +72,7 @@ def _curves(history: dict[str, list[float]]) -> list[str]:
     note = describe_validation(history) if "val_loss" in history else (
         "All training images were used for training. With --validate 0.1, `autoconv train` holds out a tenth of them, "
         "and the curves also show the results on new images.")
-    return document.section("Learning curves", note, cards)
+    return document.section("Learning curves", note, cards, "cards wide")
 
 
 def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
@@ -72,11 +80,12 @@ def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
     rows = [[name, f"{n:,}", _share(p), _share(r)] for name, n, p, r in zip(classes, matrix.sum(1), precision, recall)]
     cells = _matrix(matrix, classes)
     numbers = document.table(["class", "images", "precision", "recall"], rows)
-    cards = (document.card("Confusion matrix: true classes in rows, predicted classes in columns",
-                           f'<div class="scroll matrix">{cells}</div>')
-             + document.card("Precision and recall", f'<div class="scroll">{numbers}</div>'))
-    return ["<section><h2>Classes</h2><p>Precision: the correct fraction of a class's predictions. Recall: the part "
-            f'of its images that was found.</p><div class="cards wide">{cards}</div></section>']
+    cards = [document.card("Confusion matrix: true classes in rows, predicted classes in columns",
+                           f'<div class="scroll matrix">{cells}</div>'),
+             document.card("Precision and recall", f'<div class="scroll">{numbers}</div>')]
+    note = ("Precision: the correct fraction of a class's predictions. Recall: the part of its "
+            "images that was found.")
+    return document.section("Classes", note, cards, "cards wide")
 
 
 def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
@@ -90,7 +99,8 @@ def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
             f'<td class="{"" if i == j else "wrong"}{" full" if shares[i, j] > 0.55 else ""}" '
             f'style="--share:{shares[i, j]:.2f}">{matrix[i, j] or ""}</td>' for j in range(len(matrix)))
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-    return f"<table>{''.join(lines)}</table>"
+    kind = "long" if max(map(len, classes)) > 2 else "short"  # long names of columns are rotated
+    return f'<table class="{kind}">{"".join(lines)}</table>'
 
 
 def _mistakes(model: Model, test: Evaluation, classes: Sequence[str]) -> list[str]:
@@ -105,10 +115,11 @@ def _mistakes(model: Model, test: Evaluation, classes: Sequence[str]) -> list[st
     for number, i in enumerate(worst):
         guess = int(test.scores[i].argmax())
         caption = f"{classes[test.labels[i]]}, taken for {classes[guess]} ({test.scores[i, guess]:.3f})"
-        shown = document.picture(mosaics.image(test.images[i]), f"test image {i}: {caption}", caption, 112)
+        below = caption if maps is None else ""
+        shown = document.picture(mosaics.image(test.images[i]), f"test image {i}: {caption}", below, 112)
         if maps is not None:
             shown += document.picture(mosaics.overlay(test.images[i], maps[number]),
-                                      f"test image {i}: Grad-CAM for {classes[guess]}", "", 112)
+                                      f"test image {i}: Grad-CAM for {classes[guess]}", caption, 112)
         pictures.append(f"<div>{shown}</div>")
     count = int((test.scores.argmax(-1) != test.labels).sum())
     note = f"{count:,} images were misclassified; these are the {len(worst)} with the highest scores."

@@ -59,9 +59,10 @@ class Tags(HTMLParser):
 class TestReport:
     def test_it_has_a_place_for_everything(self, page):
         headings = re.findall("<h2>(.*?)</h2>", page)
-        assert headings == ["Learning curves", "Classes", "Worst mistakes", "Filters", "Feature maps", "Speed",
-                            "Settings and versions"]
-        for text in ("test accuracy", "numba", "seed", "images/s", "conv2d", "precision", "recall"):
+        assert headings == ["Learning curves", "Classes", "Worst mistakes", "Filters", "Feature maps", "Similar images",
+                            "Speed", "Settings and versions"]
+        for text in ("test accuracy", "numba", "seed", "images/s", "conv2d", "precision", "recall", "Grad-CAM",
+                     "what its filters look for", "receptive fields", "first two principal components"):
             assert text in page
 
     def test_it_is_well_formed_and_needs_no_other_file(self, page):

@@ -38,6 +38,8 @@ def every_layer():
     a = L.MaxPooling2D(2, padding="same")(L.ReLU(max_value=6)(x))
     b = L.AveragePooling2D(2, padding="same")(L.LeakyReLU()(x))
     x = L.Dropout(0.5)(L.Concatenate()([L.Add()([a, b]), b]))
+    x = L.Conv2DTranspose(4, (3, 2), strides=2, padding="same", activation="relu")(L.UpSampling2D()(x))
+    x = L.Resizing(5, 9)(L.Resizing(9, 12, "bicubic")(L.Conv2DTranspose(6, 3, dilation_rate=(2, 1))(x)))
     x = L.SeparableConv2D(5, 2, activation="hard_silu")(x)
     x = L.Multiply()([x, L.Activation("sigmoid")(L.Conv2D(5, 1)(x))])
     flat = L.Flatten()(L.Permute((2, 1, 3))(x))
@@ -91,6 +93,33 @@ def test_a_convolution_lists_its_window_and_weights(image):
     found = pictures.explain(model, image, "conv:5,5,0")  # in the corner at the bottom right
     np.testing.assert_array_equal(found.inputs, image[10:, 9:, :2].reshape(-1))
     assert "10 numbers of the window are padding and count as 0" in str(found)
+
+
+def test_a_transposed_convolution_lists_the_numbers_whose_window_contains_it():
+    layer = L.Conv2DTranspose(3, 3, strides=2, name="up")
+    model = randomize(models.Sequential([L.Input((4, 5, 2)), layer, L.Flatten(), L.Dense(2)]))
+    image = np.random.default_rng(0).random((4, 5, 2), np.float32)
+    kernel, bias = layer.get_weights()
+    found = pictures.explain(model, image, "up:4,5,1")  # in the windows of rows 1 and 2, and of column 2
+    np.testing.assert_array_equal(found.inputs, np.concatenate([image[2, 2], image[1, 2]]))
+    np.testing.assert_array_equal(found.weights, np.concatenate([kernel[0, 1, 1], kernel[2, 1, 1]]))
+    assert found.bias == bias[1]
+    assert found.receptive_field == (1, 3, 2, 3)
+    assert "padding" not in str(found)
+    assert "2 numbers of the window are padding" in str(pictures.explain(model, image, "up:0,5,1"))
+    assert "up:4,5,1" in found.html()
+
+
+@pytest.mark.parametrize(("interpolation", "shares"), [
+    ("nearest", [1]), ("bilinear", [0.1875, 0.5625, 0.0625, 0.1875])])
+def test_a_resize_lists_the_pixels_around_the_position(interpolation, shares):
+    model = models.Sequential([L.Input((4, 4, 1)), L.UpSampling2D(2, interpolation=interpolation, name="up"),
+                               L.Flatten(), L.Dense(2)])
+    image = np.random.default_rng(0).random((4, 4, 1), np.float32)
+    found = pictures.explain(model, image, "up:3,4,0")  # between rows 1 and 2, and between columns 1 and 2
+    np.testing.assert_allclose(found.weights, shares)
+    assert found.value == pytest.approx(image[1, 2, 0] if interpolation == "nearest" else float(found.products.sum()))
+    assert pictures.explain(model, image, "up:0,7,0").inputs.tolist() == [image[0, 3, 0]]
 
 
 def test_without_a_place_the_answer_is_explained(net, image):
@@ -150,11 +179,11 @@ def test_a_layer_that_is_called_twice_and_a_nested_model(image):
 
 
 def test_a_layer_that_is_not_taken_apart_is_named_with_its_inputs(image):
-    model = models.Sequential([L.Input((12, 11, 4)), L.Conv2D(3, 3, name="conv"), L.Resizing(7, 8, name="resized"),
-                               L.Flatten(), L.Dense(2)])
-    found = pictures.explain(model, image, "resized:1,2,0")
+    model = models.Sequential([L.Input((12, 11, 4)), L.Conv2D(3, 3, name="conv"),
+                               L.Activation("log_softmax", name="logs"), L.Flatten(), L.Dense(2)])
+    found = pictures.explain(model, image, "logs:1,2,0")
     assert found.exact is None
-    assert re.search(r"resized:1,2,0 = .*\n    Resizing: the op \w+ is not taken apart. It reads \w+", str(found))
+    assert re.search(r"logs:1,2,0 = .*\n    Activation: the op \w+ is not taken apart. It reads \w+", str(found))
     assert "no number" not in found.html()
 
 

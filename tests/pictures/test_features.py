@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from autoconv import functional as F
 from autoconv import layers, models, pictures, utils
 
 
@@ -74,6 +75,12 @@ class TestReceptiveField:
     def test_a_layer_that_mixes_all_pixels_sees_them_all(self):
         net = models.Sequential([layers.Input((6, 4, 1)), layers.LayerNormalization(axis=[1, 2, 3]),
                                  layers.Conv2D(1, 2, name="last")])
+        assert pictures.receptive_field(net, "last", 0, 0) == (0, 6, 0, 4)
+
+    def test_a_rotated_image_is_read_everywhere(self):
+        x = layers.Input((6, 4, 1))
+        turned = F.affine_transform(x, np.array([0.8, 0.6, 0, -0.6, 0.8, 0, 0, 0]))
+        net = models.Model(x, layers.Conv2D(1, 2, name="last")(turned))
         assert pictures.receptive_field(net, "last", 0, 0) == (0, 6, 0, 4)
 
     def test_what_has_no_position_is_refused(self, branches):

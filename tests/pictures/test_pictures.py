@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from autoconv import functional as F
 from autoconv import layers, losses, models, pictures, tensor, utils
+from autoconv.pictures import mosaics, panels
 from autoconv.programs.cli import main
 
 
@@ -276,6 +277,58 @@ class TestGradCam:
             pictures.grad_cam_map(models.Model(deep_net.inputs, deep_net.get_layer("last").output), images)
 
 
+class TestPanels:
+    def test_frames_lie_around_the_pixels_of_the_largest_numbers(self):
+        net = models.Sequential([layers.Input((224, 224, 1)), layers.Conv2D(1, 9, name="first"),
+                                 layers.Conv2D(1, 9, strides=4, name="second"),
+                                 layers.Flatten(name="flat")])
+        net.set_weights([np.ones((9, 9, 1, 1)), np.zeros(1)] * 2)
+        image = np.zeros((224, 224), np.float32)
+        image[100, 60] = 1
+        (panel,) = panels.receptive_panels(net, image)
+        boxes = []
+        for name in ("blue", "orange"):
+            layer, row, column, size = re.search(rf"{name}: (\w+):(\d+),(\d+),0 \((\d+) x \4\)", panel.note).groups()
+            rows, columns = np.nonzero((panel.pixels == mosaics.INKS[name]).all(-1))
+            boxes.append((rows.min(), rows.max() + 1, columns.min(), columns.max() + 1))
+            assert boxes[-1] == pictures.receptive_field(net, layer, int(row), int(column))
+            assert rows.max() + 1 - rows.min() == int(size)
+            assert boxes[-1][0] <= 100 < boxes[-1][1]
+        assert [bottom - top for top, bottom, _, _ in boxes] == [9, 17]
+        assert panels.receptive_panels(net, image, "flat") == []
+
+    def test_only_inputs_that_excite_a_filter_are_shown(self):
+        net = models.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(3, 1, activation="relu", name="maps")])
+        net.set_weights([np.reshape([1.0, -1.0, 2.0], (1, 1, 1, 3)), np.zeros(3)])
+        (panel,) = panels.exciting_panels(net)
+        assert panel.note.endswith(": 0, 2; none was found for 1")
+        assert panel.pixels.shape == (108, 210, 3)  # two tiles of 96 pixels, and gaps of 6
+        assert (panel.pixels[6:-6, 6:102] == 255).all()
+        assert panels.exciting_panels(models.Sequential([layers.Input((3,)), layers.Dense(2)])) == []
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_images_lie_at_their_points_in_the_colours_of_their_classes(self, channels):
+        images = np.zeros((3, 8, 8, channels), np.uint8)
+        images[:, 3:5, 3:5] = 255  # a gray image has the colour of its class, another a frame of one pixel
+        drawn = mosaics.scatter(np.array([[2.0, 1.0], [6.0, 1.0], [2.0, 3.0]]), images, np.array([0, 1, 2]))
+        edge, side = (3, 2) if channels == 1 else (0, 8)
+        corners = {"blue": (472, 0), "orange": (472, 632), "green": (0, 0)}  # the second component points upwards
+        for name, (top, left) in corners.items():
+            rows, columns = np.nonzero((drawn == mosaics.INKS[name]).all(-1))
+            assert (rows.min() - edge, columns.min() - edge) == (top, left)
+            assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (side, side)
+
+    def test_similar_images_are_those_of_the_last_layer_but_one(self):
+        net = models.Sequential([layers.Input((8, 8, 1)), layers.GlobalAveragePooling2D(name="mean"), layers.Dense(3)])
+        images = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 1)).astype(np.uint8)
+        labels = np.arange(200) % 3
+        (panel,) = panels.embedding_panels(net, images, labels, ["a", "b", "c"])
+        assert panel.title == "mean: test images"
+        assert panel.note.startswith("150 test images at the first two principal components of the outputs of mean")
+        assert panel.note.endswith("; blue: a, orange: b, green: c")
+        assert panels.embedding_panels(net, images[:2], labels[:2], ["a", "b", "c"]) == []
+
+
 class TestResults:
     def test_confusion_counts_rows_that_were_taken_for_columns(self):
         matrix = pictures.confusion_matrix([0, 0, 1, 2, 2, 2], [0, 1, 1, 2, 2, 0])
@@ -367,6 +420,9 @@ class TestFigures:
         for figure in (pictures.filters(net), pictures.feature_maps(net, image)):
             assert "nan" in figure.texts[1].get_text()
         pictures.grad_cam(net, image).savefig(io.BytesIO(), format="png")
+        assert panels.exciting_panels(net) == []
+        assert len(panels.embedding_panels(net, np.stack([image] * 3), np.zeros(3, int), ["a"])) == 1
+        assert len(panels.receptive_panels(net, image)) == 1
 
     def test_the_most_frequent_mistake_is_seen_beside_the_diagonal(self):
         pytest.importorskip("matplotlib")
@@ -405,6 +461,9 @@ class TestInspect:
         assert "26 x 26 x 32, min 0, max" in page
         assert "32 filters of 3 x 3 x 1" in page
         assert "class scores" in page
+        assert re.findall(r"\w+: conv2d\w*:\d+,\d+,\d+ \((\d+ x \d+)\)", page)[:3] == ["3 x 3", "8 x 8", "18 x 18"]
+        assert re.search(r"conv2d_2\w*: what its filters look for|inputs that excite the strongest filters", page)
+        assert re.search(r"<h2>Similar images</h2>.*128 test images.* of dense\w*: .*blue: 0, orange: 1, ", page)
         assert re.findall(r"evidence for \d: ([^<]+)</h3>", page) == ["hidden patches", "gradient", "Grad-CAM"]
         assert not re.search(r"""(src|href)=["'](?!data:)""", page)
         assert all("alt=" in tag and 'alt=""' not in tag for tag in re.findall("<img[^>]*>", page))
@@ -416,16 +475,18 @@ class TestInspect:
         net = models.load_model(run / "model.safetensors")
         name = next(layer.name for layer in net.layers if isinstance(layer, layers.Conv2D))
         printed = autoconv_("inspect", run, tmp_path / "digit.npy", "--layer", name, "--out", tmp_path / "a.svg")
-        assert "wrote 1 layers and 1 sets of filters" in printed
+        assert "wrote 1 layers and 2 sets of filters" in printed
         assert "digit.npy" in printed
-        assert "Grad-CAM" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+        for text in ("Grad-CAM", "receptive fields", "what its filters look for"):
+            assert text in (tmp_path / "a.svg").read_text(encoding="utf-8")
         xml.dom.minidom.parse(str(tmp_path / "a.svg"))
 
     def test_a_figure_fits_on_a_screen_and_goes_on_in_further_files(self, run, tmp_path):
         pytest.importorskip("matplotlib")
         image = pytest.importorskip("PIL.Image")
         printed = autoconv_("inspect", run, "--out", tmp_path / "a.png")
-        assert printed.endswith(f"to {tmp_path / 'a.png'}, {tmp_path / 'a-2.png'}\n")
+        files = [tmp_path / f"a{number}.png" for number in ("", "-2", "-3")]
+        assert printed.endswith(f"to {', '.join(map(str, files))}\n")
         for path in tmp_path.iterdir():
             with image.open(path) as picture:
                 assert picture.width <= 1366

@@ -9,6 +9,7 @@ import click
 
 from ...arguments import names
 from ...files import atomic
+from ...pictures.inside import select_nodes
 from ...pictures.reading import Picture, read
 from ...utils.pixels import UnreadableImage
 from . import options, result_files, run_images, runs
@@ -30,7 +31,8 @@ FIGURES = (".png", ".svg")
                    "matplotlib: pip install 'autoconv[plots]'). A picture fits on a screen; what does not "
                    "fit goes to further files, such as FILE-2.png.")
 @click.option("--layer", metavar="NAME", help="Show only this layer, such as conv2d_1, "
-              "with all its maps, and its Grad-CAM.")
+              "with all its maps, its Grad-CAM, its receptive field, inputs that excite its filters, "
+              "and which test images are similar for it.")
 @options.device_options
 @options.quiet_option
 def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, device: str,
@@ -38,8 +40,11 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     """Write the output of each layer of RUN's net for each IMAGE, and the filters, to one page or picture.
 
     The output shows each layer's name, shape, smallest and largest value, its eight strongest maps, the class scores,
-    and over the image what spoke for and against the answer (hidden patches, gradient, Grad-CAM). Without IMAGE, the
-    command uses the first test image of the net's data set. An IMAGE is read in the same way as by `autoconv predict`.
+    and over the image what spoke for and against the answer (hidden patches, gradient, Grad-CAM) and the receptive
+    fields of the convolutions. The last convolution's strongest filters are shown with inputs that excite them.
+
+    An IMAGE is read in the same way as by `autoconv predict`. Without IMAGE, the command uses the first test image of
+    the net's data set, and also shows which of 150 test images are similar for the last layer but one.
     """
     from ...pictures import inspection
 
@@ -51,19 +56,18 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     model, results = runs.load_run(run, options.use_device(device, threads))
     if layer is not None:
         try:
-            names.lookup("layer", layer, {each.name: each for each in model.layers})
+            select_nodes(model, layer)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--layer") from error
-    net = from_run(model, results)
-    pictures, unreadable = _read_pictures(image, net, results)
+    pictures, unreadable, embedding = _read_pictures(image, from_run(model, results), results, layer)
     images = [inspection.inspect_image(model, each.pixels, each.name, results["classes"], layer) for each in pictures]
     filters = inspection.select_filters(model, layer)
     files = [out]
     if out.suffix.lower() in PAGES:
         facts = {"net": f"{results['model']}, {model.count_params():,} parameters", "data": results["dataset"]}
-        atomic.write(out, inspection.page(f"Inside {run.name or results['model']}", facts, filters, images))
+        atomic.write(out, inspection.page(f"Inside {run.name or results['model']}", facts, filters, images, embedding))
     else:
-        files = _write_figures(out, [*(part for one in images for part in one.parts()), *filters])
+        files = _write_figures(out, [*(part for one in images for part in one.parts()), *filters, *embedding])
     if not quiet:
         for one in images:
             best = max(one.scores.values.items(), key=lambda item: item[1])
@@ -86,16 +90,22 @@ def _write_figures(out: Path, parts: "Sequence[Panel | Scores]") -> list[Path]:
     return files
 
 
-def _read_pictures(images: tuple[Path, ...], net: TrainedNet,
-                   results: dict) -> tuple[list[Picture], list[UnreadableImage]]:
-    """Returns the pictures in the net's shape, and the errors of unreadable files, which it prints.
-    Raises the first error if no file is readable.
+def _read_pictures(
+    images: tuple[Path, ...], net: TrainedNet, results: dict, layer: str | None,
+) -> "tuple[list[Picture], list[UnreadableImage], list[Panel]]":
+    """Returns the pictures in the net's shape, the errors of unreadable files, which it prints, and
+    [a panel of similar test images] if there are no files. Raises the first error if no file is
+    readable.
     """
     pictures: list[Picture] = []
     unreadable: list[UnreadableImage] = []
     if not images:
+        from ...pictures.panels import embedding_panels
+
         tests, labels = run_images.load_test_images(results)
-        return [Picture(f"{results['dataset']}, test image 0 ({results['classes'][labels[0]]})", tests[0])], []
+        name = f"{results['dataset']}, test image 0 ({results['classes'][labels[0]]})"
+        panels = embedding_panels(net.net, tests, labels, results["classes"], layer)
+        return [Picture(name, tests[0])], [], panels
     for path in images:
         try:
             pictures += read(path, net.shape, net.kind)
@@ -105,4 +115,4 @@ def _read_pictures(images: tuple[Path, ...], net: TrainedNet,
         raise unreadable[0]
     for failure in unreadable:
         echo(f"Error: {names.printable(str(failure))}", err=True)
-    return pictures, unreadable
+    return pictures, unreadable, []

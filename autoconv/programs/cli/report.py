@@ -22,8 +22,10 @@ OMITTED = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", 
 def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) -> None:
     """Write a report about the net of RUN: one HTML page that needs no other file.
 
-    The page shows learning curves, the confusion matrix, precision and recall, the worst mistakes as pictures, filters
-    and feature maps, speed, settings and versions. The net is tested again, on the test images of its training.
+    The page shows learning curves, the confusion matrix, precision and recall, the worst mistakes
+    with their Grad-CAM, filters and inputs that excite them, feature maps, receptive fields,
+    similar images, speed, settings and versions. The net is tested again, on the test images of its
+    training.
     """
     from ...pictures import class_scores
     from ...pictures.report_page import Evaluation, page

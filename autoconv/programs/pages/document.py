@@ -24,14 +24,16 @@ def document(title: str, body: Sequence[str]) -> str:
     return page.encode("utf-8", "replace").decode()  # file names need not be valid UTF-8
 
 
-def section(title: str, note: str, cards: Sequence[str]) -> list[str]:
-    """Returns [HTML of a heading with cards below it], or [] if there are no cards."""
+def section(title: str, note: str, cards: Sequence[str], layout: str = "cards") -> list[str]:
+    """Returns [HTML of a heading with cards below it], or [] if there are no cards. layout: a class
+    of the style sheet: "cards", "cards wide" (of at least 480 pixels) or "layers" (for pictures).
+    """
     if not cards:
         return []
     if len(cards) == 1:  # a single card has space for its table
         cards = [cards[0].replace("<details>", "<details open>")]
     said = f"<p>{escape(note)}</p>" if note else ""
-    return [f'<section><h2>{escape(title)}</h2>{said}<div class="cards">{"".join(cards)}</div></section>']
+    return [f'<section><h2>{escape(title)}</h2>{said}<div class="{layout}">{"".join(cards)}</div></section>']
 
 
 def card(title: str, html: str) -> str:
