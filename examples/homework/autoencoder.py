@@ -2,9 +2,9 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from autoconv.datasets import digits
 
 from autoconv import layers, models, utils
+from autoconv.datasets import digits
 
 utils.set_random_seed(0)
 rng = np.random.default_rng(0)

@@ -1,8 +1,7 @@
 """Trains a net with batch normalization and dropout on digits that are moved and turned at random."""
 
-from autoconv.datasets import digits
-
 from autoconv import layers, models, optimizers, utils
+from autoconv.datasets import digits
 
 utils.set_random_seed(0)
 (x_train, y_train), (x_test, y_test) = digits.load_data()

@@ -1,9 +1,9 @@
 """Trains the lecture's net on digits until it stops getting better on new images, and draws its curves."""
 
 import matplotlib.pyplot as plt
-from autoconv.datasets import digits
 
 from autoconv import callbacks, layers, models, utils
+from autoconv.datasets import digits
 
 utils.set_random_seed(0)
 (x_train, y_train), (x_test, y_test) = digits.load_data()

@@ -4,9 +4,9 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-from autoconv.datasets import digits
 
 from autoconv import layers, losses, models, ops, optimizers, random, utils
+from autoconv.datasets import digits
 
 BATCH, NOISE = 64, 32
 utils.set_random_seed(0)

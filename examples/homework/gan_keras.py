@@ -5,8 +5,9 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
-from autoconv.datasets import digits
 from keras import layers, losses, models, ops, optimizers, random, utils
+
+from autoconv.datasets import digits
 
 BATCH, NOISE = 64, 32
 utils.set_random_seed(0)
@@ -38,13 +39,15 @@ seed = random.SeedGenerator(0)
 
 @tf.function
 def train_step(real):
-    with tf.GradientTape() as d_tape, tf.GradientTape() as g_tape:
+    with tf.GradientTape() as g_tape:
         fake = generator(random.normal((BATCH, NOISE), seed=seed), training=True)
-        real_scores, fake_scores = discriminator(real, training=True), discriminator(fake, training=True)
-        d_loss = loss_fn(ones, real_scores) + loss_fn(zeros, fake_scores)
-        g_loss = loss_fn(ones, fake_scores)
-    weights = discriminator.trainable_weights
-    d_optimizer.apply(d_tape.gradient(d_loss, weights), weights)
+        with tf.GradientTape() as d_tape:
+            d_loss = loss_fn(ones, discriminator(real, training=True)) + \
+                loss_fn(zeros, discriminator(ops.stop_gradient(fake), training=True))
+        weights = discriminator.trainable_weights
+        d_optimizer.apply(d_tape.gradient(d_loss, weights), weights)
+
+        g_loss = loss_fn(ones, discriminator(fake, training=True))
     weights = generator.trainable_weights
     g_optimizer.apply(g_tape.gradient(g_loss, weights), weights)
     return d_loss, g_loss

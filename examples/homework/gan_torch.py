@@ -5,8 +5,9 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from autoconv.datasets import digits
 from torch import nn
+
+from autoconv.datasets import digits
 
 BATCH, NOISE = 64, 32
 torch.manual_seed(0)

@@ -1,8 +1,7 @@
 """Trains a net on digits, and shows with Grad-CAM which regions of an image speak for its class."""
 
-from autoconv.datasets import digits
-
 from autoconv import layers, models, optimizers, pictures, utils
+from autoconv.datasets import digits
 
 utils.set_random_seed(0)
 (x_train, y_train), (x_test, y_test) = digits.load_data()

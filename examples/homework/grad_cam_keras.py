@@ -2,8 +2,9 @@
 
 import matplotlib.pyplot as plt
 import tensorflow as tf
-from autoconv.datasets import digits
 from keras import layers, models, ops, optimizers, utils
+
+from autoconv.datasets import digits
 
 utils.set_random_seed(0)
 (x_train, y_train), (x_test, y_test) = digits.load_data()
@@ -23,7 +24,7 @@ model = models.Sequential([
 model.compile(optimizers.Adam(0.003), "sparse_categorical_crossentropy", metrics=["accuracy"])
 model.fit(x_train, y_train, batch_size=64, epochs=6, verbose=2)
 
-grad_model = models.Model(model.inputs, [model.get_layer("last_conv").output, model.output])
+grad_model = models.Model(model.inputs, [model.get_layer("last_conv").output, model.layers[-1].output])
 model.layers[-1].activation = None
 with tf.GradientTape() as tape:
     maps, scores = grad_model(x_test[:4])

@@ -2,9 +2,9 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from autoconv.datasets import digits
 
 from autoconv import callbacks, layers, models, optimizers, utils
+from autoconv.datasets import digits
 
 
 class WatchFilters(callbacks.Callback):

@@ -1,9 +1,9 @@
 """Trains a net with a layer of its own, which weighs the channels of its input, and saves and loads the net."""
 
 import numpy as np
-from autoconv.datasets import digits
 
 from autoconv import layers, models, ops, utils
+from autoconv.datasets import digits
 
 
 class SqueezeExcite(layers.Layer):

@@ -1,8 +1,7 @@
 """Trains a net with a loss and a metric of its own: the focal loss, and the accuracy of the worst class."""
 
-from autoconv.datasets import digits
-
 from autoconv import layers, metrics, models, ops, utils
+from autoconv.datasets import digits
 
 
 def focal_loss(y_true, y_pred):

@@ -2,9 +2,8 @@
 
 from itertools import product
 
-from autoconv.datasets import digits
-
 from autoconv import layers, models, optimizers, utils
+from autoconv.datasets import digits
 
 (x_train, y_train), (x_test, y_test) = digits.load_data()
 x_train, y_train = x_train[:4000, ..., None].astype("float32") / 255, y_train[:4000]

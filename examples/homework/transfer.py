@@ -1,9 +1,9 @@
 """Trains a net on the digits 0 to 4, and adapts it to the digits 5 to 9 with ten images per class."""
 
 import numpy as np
-from autoconv.datasets import digits
 
 from autoconv import layers, models, optimizers, utils
+from autoconv.datasets import digits
 
 utils.set_random_seed(0)
 (x_train, y_train), (x_test, y_test) = digits.load_data()
