@@ -9,7 +9,7 @@ from autoconv.datasets import digits
 utils.set_random_seed(0)
 rng = np.random.default_rng(0)
 (x_train, _), (x_test, _) = digits.load_data()
-x_train, x_test = (x[:4000, ..., None].astype("float32") / 255 for x in (x_train, x_test))
+x_train, x_test = (x[:3000, ..., None].astype("float32") / 255 for x in (x_train, x_test))
 noisy_train, noisy_test = ((x + rng.normal(0, 0.3, x.shape)).clip(0, 1).astype("float32") for x in (x_train, x_test))
 
 inputs = layers.Input((28, 28, 1))
@@ -22,7 +22,7 @@ x = layers.Conv2DTranspose(32, 3, strides=2, padding="same", activation="relu")(
 outputs = layers.Conv2D(1, 3, padding="same", activation="sigmoid")(x)
 autoencoder = models.Model(inputs, outputs)
 autoencoder.compile("adam", "mse")
-autoencoder.fit(noisy_train, x_train, batch_size=64, epochs=6, validation_data=(noisy_test, x_test), verbose=2)
+autoencoder.fit(noisy_train, x_train, batch_size=64, epochs=5, validation_data=(noisy_test, x_test), verbose=2)
 
 restored = autoencoder.predict(noisy_test, verbose=0)
 rows = [np.hstack(images[:8, ..., 0]) for images in (x_test, noisy_test, restored)]

@@ -53,7 +53,7 @@ def train_step(real):
     return d_loss, g_loss
 
 
-for epoch in range(6):
+for epoch in range(4):
     begin = time.perf_counter()
     order = np.random.permutation(len(images))
     for start in range(0, len(images), BATCH):

@@ -8,7 +8,7 @@ from autoconv.datasets import digits
 
 utils.set_random_seed(0)
 (x_train, y_train), (x_test, y_test) = digits.load_data()
-x_train, y_train = x_train[:6000, ..., None].astype("float32") / 255, y_train[:6000]
+x_train, y_train = x_train[:5000, ..., None].astype("float32") / 255, y_train[:5000]
 x_test = x_test[..., None].astype("float32") / 255
 
 model = models.Sequential([
@@ -22,7 +22,7 @@ model = models.Sequential([
     layers.Dense(10, activation="softmax"),
 ])
 model.compile(optimizers.Adam(0.003), "sparse_categorical_crossentropy", metrics=["accuracy"])
-model.fit(x_train, y_train, batch_size=64, epochs=6, verbose=2)
+model.fit(x_train, y_train, batch_size=64, epochs=5, verbose=2)
 
 grad_model = models.Model(model.inputs, [model.get_layer("last_conv").output, model.layers[-1].output])
 model.layers[-1].activation = None

@@ -30,7 +30,7 @@ class SqueezeExcite(layers.Layer):
 
 utils.set_random_seed(0)
 (x_train, y_train), (x_test, y_test) = digits.load_data()
-x_train, y_train = x_train[:6000, ..., None] / 255, y_train[:6000]
+x_train, y_train = x_train[:4000, ..., None] / 255, y_train[:4000]
 x_test = x_test[..., None] / 255
 
 model = models.Sequential([
@@ -44,7 +44,7 @@ model = models.Sequential([
     layers.Dense(10, activation="softmax"),
 ])
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-model.fit(x_train, y_train, batch_size=64, epochs=6, verbose=2)
+model.fit(x_train, y_train, batch_size=64, epochs=5, verbose=2)
 
 model.save("own_layer.keras")
 again = models.load_model("own_layer.keras", custom_objects={"SqueezeExcite": SqueezeExcite})

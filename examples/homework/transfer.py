@@ -7,7 +7,7 @@ from autoconv.datasets import digits
 
 utils.set_random_seed(0)
 (x_train, y_train), (x_test, y_test) = digits.load_data()
-x_train, y_train = x_train[:6000, ..., None].astype("float32") / 255, y_train[:6000]
+x_train, y_train = x_train[:5000, ..., None].astype("float32") / 255, y_train[:5000]
 x_test = x_test[..., None].astype("float32") / 255
 
 net = models.Sequential([

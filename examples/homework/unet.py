@@ -5,11 +5,11 @@ import numpy as np
 
 from autoconv import layers, metrics, models, utils
 
-SIZE = 64
+SIZE = 48
 
 
 def draw_pictures(count, seed):
-    """Returns noisy pictures (N, 64, 64, 1) of disks and squares, and masks that are 1 in the disks."""
+    """Returns noisy pictures (N, 48, 48, 1) of disks and squares, and masks that are 1 in the disks."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:SIZE, :SIZE]
     pictures = np.zeros((count, SIZE, SIZE, 1), "float32")
@@ -30,7 +30,7 @@ def convolve_twice(x, filters):
 
 
 utils.set_random_seed(0)
-x_train, y_train = draw_pictures(400, seed=1)
+x_train, y_train = draw_pictures(300, seed=1)
 x_test, y_test = draw_pictures(100, seed=2)
 
 inputs = layers.Input((SIZE, SIZE, 1))
