@@ -24,7 +24,7 @@ model = models.Sequential([
 model.compile(optimizers.Adam(0.003), "sparse_categorical_crossentropy", metrics=["accuracy"])
 model.fit(x_train, y_train, batch_size=64, epochs=5, verbose=2)
 
-grad_model = models.Model(model.inputs, [model.get_layer("last_conv").output, model.layers[-1].output])
+grad_model = models.Model(model.inputs[0], [model.get_layer("last_conv").output, model.layers[-1].output])
 model.layers[-1].activation = None
 with tf.GradientTape() as tape:
     maps, scores = grad_model(x_test[:4])
