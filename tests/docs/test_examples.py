@@ -1,6 +1,8 @@
 """The listings under examples/ run as they are, on few images."""
 
+import inspect
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -87,3 +89,26 @@ def test_the_net_for_photos_says_what_it_sees():
     assert done.returncode == 0, done.stderr
     assert "val_accuracy" in done.stdout
     assert "This image most likely shows a " in done.stdout
+
+
+HOMEWORK = [path.stem for path in sorted((EXAMPLES / "homework").glob("*.py"))
+            if not path.stem.endswith(("_keras", "_torch"))]
+PICTURES = {"autoencoder": 1, "early_stopping": 1, "gan": 1, "grad_cam": 1, "own_callback": 1, "unet": 1}
+
+
+@pytest.mark.parametrize("name", HOMEWORK)
+def test_homework(name, monkeypatch, tmp_path, capsys):
+    """Each script trains, writes its pictures, and ends with a number; here with one epoch and few images."""
+    pytest.importorskip("matplotlib").use("agg")
+    pytest.importorskip("PIL")
+    (x_train, y_train), (x_test, y_test) = datasets.digits.load_data()
+    monkeypatch.setattr(datasets.digits, "load_data", lambda: ((x_train[:256], y_train[:256]),
+                                                               (x_test[:64], y_test[:64])))
+    fit = inspect.getattr_static(models.Model, "fit")
+    monkeypatch.setattr(models.Model, "fit", lambda self, *arguments, **keywords: fit.__get__(self, models.Model)(
+        *arguments, **{**keywords, "epochs": 1}))
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(EXAMPLES / "homework" / f"{name}.py"), run_name="__main__")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert 0 <= float(re.fullmatch(r"[a-z :-]+ (\d\.\d{4})", last)[1]) <= 1
+    assert len(list(tmp_path.glob("*.png"))) == PICTURES.get(name, 0)

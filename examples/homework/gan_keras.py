@@ -1,0 +1,65 @@
+"""The homework gan.py in Keras on TensorFlow: the same nets, and the gradients by GradientTapes in a compiled step."""
+
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+from keras import layers, losses, models, ops, optimizers, random, utils
+
+from autoconv.datasets import digits
+
+BATCH, NOISE = 64, 32
+utils.set_random_seed(0)
+(images, _), _ = digits.load_data()
+images = images[:3840, ..., None].astype("float32") / 255
+
+discriminator = models.Sequential([
+    layers.Input((28, 28, 1)),
+    layers.Conv2D(32, 4, strides=2, padding="same"),
+    layers.LeakyReLU(0.2),
+    layers.Conv2D(64, 4, strides=2, padding="same"),
+    layers.LeakyReLU(0.2),
+    layers.Flatten(),
+    layers.Dense(1),
+])
+generator = models.Sequential([
+    layers.Input((NOISE,)),
+    layers.Dense(7 * 7 * 64, activation="relu"),
+    layers.Reshape((7, 7, 64)),
+    layers.Conv2DTranspose(32, 4, strides=2, padding="same", activation="relu"),
+    layers.Conv2DTranspose(1, 4, strides=2, padding="same", activation="sigmoid"),
+])
+d_optimizer = optimizers.Adam(0.0005, beta_1=0.5)
+g_optimizer = optimizers.Adam(0.0005, beta_1=0.5)
+loss_fn = losses.BinaryCrossentropy(from_logits=True)
+ones, zeros = ops.ones((BATCH, 1)), ops.zeros((BATCH, 1))
+seed = random.SeedGenerator(0)
+
+
+@tf.function
+def train_step(real):
+    with tf.GradientTape() as g_tape:
+        fake = generator(random.normal((BATCH, NOISE), seed=seed), training=True)
+        with tf.GradientTape() as d_tape:
+            d_loss = loss_fn(ones, discriminator(real, training=True)) + \
+                loss_fn(zeros, discriminator(ops.stop_gradient(fake), training=True))
+        weights = discriminator.trainable_weights
+        d_optimizer.apply(d_tape.gradient(d_loss, weights), weights)
+
+        g_loss = loss_fn(ones, discriminator(fake, training=True))
+    weights = generator.trainable_weights
+    g_optimizer.apply(g_tape.gradient(g_loss, weights), weights)
+    return d_loss, g_loss
+
+
+for epoch in range(4):
+    begin = time.perf_counter()
+    order = np.random.permutation(len(images))
+    for start in range(0, len(images), BATCH):
+        d_loss, g_loss = train_step(images[order[start:start + BATCH]])
+    print(f"epoch {epoch + 1}: {time.perf_counter() - begin:.3f} s, losses {float(d_loss):.3f} {float(g_loss):.3f}")
+
+drawn = generator.predict(np.random.normal(size=(64, NOISE)), verbose=0)
+plt.imsave("drawn.png", np.vstack([np.hstack(drawn[row::8, ..., 0]) for row in range(8)]), cmap="gray")
+print(f"mean brightness of the digits {drawn.mean():.4f}")
