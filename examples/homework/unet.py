@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from autoconv import layers, metrics, models, utils
+from autoconv import layers, metrics, models, optimizers, utils
 
 SIZE = 48
 
@@ -41,8 +41,8 @@ x = layers.Concatenate()([middle, layers.Conv2DTranspose(32, 2, strides=2)(x)])
 x = layers.Concatenate()([fine, layers.Conv2DTranspose(16, 2, strides=2)(convolve_twice(x, 32))])
 outputs = layers.Conv2D(1, 1, activation="sigmoid")(convolve_twice(x, 16))
 unet = models.Model(inputs, outputs)
-unet.compile("adam", "binary_crossentropy", metrics=["accuracy"])
-unet.fit(x_train, y_train, batch_size=16, epochs=10, verbose=2)
+unet.compile(optimizers.Adam(0.002), "binary_crossentropy", metrics=["accuracy"])
+unet.fit(x_train, y_train, batch_size=8, epochs=8, verbose=2)
 
 marked = unet.predict(x_test, verbose=0)
 plt.imsave("marked.png", np.vstack([np.hstack(images[:6, ..., 0]) for images in (x_test, marked, y_test)]))
