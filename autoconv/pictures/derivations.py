@@ -14,6 +14,7 @@ from ..arguments.shapes import Window
 from ..operators.arith import normalize_axes
 from .computation import CONSTANT, Element, Place, Result
 
+ROUNDING = 1e-5  # maximum error, in pixels, of a position that a resize computes in float32
 LARGEST = 12  # number of numbers that are listed, the largest contribution first
 COPIES = ("reshape", "transpose", "getitem", "pad")  # ops that copy numbers to other places
 AXES = {1: ("number",), 3: ("row", "column", "channel")}  # the names of a result's axes, by their count
@@ -246,8 +247,8 @@ def _resize(step: Derivation) -> Derivation | None:
     sides = []
     for axis, scale, start in ((1, transform[4], transform[5]), (2, transform[0], transform[2])):
         position = np.clip(scale * step.place[axis] + start, 0, x.array.shape[axis] - 1)
-        if parameters["interpolation"] == "nearest":
-            position = np.round(position)
+        if parameters["interpolation"] == "nearest" or abs(position - round(position)) < ROUNDING:
+            position = round(position)
         first = int(position)
         share = position - first
         shares = (first, 1 - share), (first + 1, share)

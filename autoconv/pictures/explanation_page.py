@@ -84,9 +84,8 @@ def _table(step: Derivation, shown: list[int], found: Mapping[Key, "Explanation"
 def _windows(step: Derivation, found: Mapping[Key, "Explanation"]) -> list[str]:
     """Returns [a card with the window's numbers, weights and products in the channels that contribute most], or []."""
     window = step.result.parameters.get("window")
-    if len(step.sources) != 1 or window is None or not 1 < max(window.kh, window.kw) <= WIDEST:
-        return []
-    if step.result.op == "conv2d_transpose":
+    if len(step.sources) != 1 or window is None or not 1 < max(window.kh, window.kw) <= WIDEST or (
+            step.result.op == "conv2d_transpose"):
         return []
     numbers = {each.place[1:]: each for each in step.numbers()}
     sizes: dict[int, float] = {}

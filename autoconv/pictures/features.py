@@ -64,7 +64,7 @@ def principal_components(model: Model, images: Images, layer: str, count: int = 
         parts = [to_layer(x[i : i + BATCH], training=False).numpy() for i in range(0, len(x), BATCH)]
     outputs = np.concatenate(parts).reshape(len(x), -1).astype(np.float64)
     outputs[~np.isfinite(outputs)] = 0  # so that a net that diverged can be looked at
-    left, sizes, _ = np.linalg.svd(outputs - outputs.mean(0), full_matrices=False)
-    found = np.zeros((len(x), count))
-    found[:, : len(sizes)] = (left * sizes)[:, :count]
+    outputs -= outputs.mean(0)
+    squares, vectors = np.linalg.eigh(outputs @ outputs.T)  # N x N, however many outputs a layer has
+    found = (vectors * np.sqrt(np.maximum(squares, 0)))[:, ::-1][:, :count]
     return found * np.sign(np.take_along_axis(found, np.abs(found).argmax(0)[None], 0))

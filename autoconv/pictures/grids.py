@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -67,26 +68,34 @@ def draw(file: str | os.PathLike, *grids: Grid, scenes: Sequence[str] = (),
         f'font-size="13"><rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n'))
 
 
-def convolution(file: str | os.PathLike, image: np.ndarray, kernel: np.ndarray, result: np.ndarray,
-                strides: int = 1, same: bool = False, dilation: int = 1) -> None:
+def draw_convolution(file: str | os.PathLike, image: np.ndarray, kernel: np.ndarray,
+                     result: np.ndarray, strides: int = 1, same: bool = False,
+                     dilation: int = 1) -> None:
     """Writes an animation of a convolution as an SVG file: the image (H, W), the kernel (KH, KW),
     the result (OH, OW), and for each position of the window the products and their sum.
+
+    same: draws the border of zeros of padding="same", for which the kernel must be square with an
+    odd size, and the strides and the dilation must be 1; otherwise raises ValueError.
     """
     size = kernel.shape[0]
+    if same and (size % 2 == 0 or kernel.shape[1] != size or strides != 1 or dilation != 1):
+        raise ValueError("same=True needs a square kernel of odd size, strides=1 and dilation=1. "
+                         f"Received: kernel of shape {kernel.shape}, strides={strides}, "
+                         f"dilation={dilation}. Pad the image with np.pad, and leave out same.")
     frame = size // 2 if same else 0
     padded = np.pad(image, frame)
     left = GAP // 2
     to_kernel = left + padded.shape[1] * CELL + GAP
     to_result = to_kernel + max(kernel.shape[1] * CELL, 6 * 8) + GAP
+    weights = [f"({_format_number(w)})" if w < 0 else _format_number(w) for w in kernel.ravel()]
     scenes: list[str] = []
     longest = 0
     for i, j in np.ndindex(result.shape):
         taps = [(i * strides + u * dilation, j * strides + v * dilation)
                 for u, v in np.ndindex(kernel.shape)]
         boxes = "".join(_box(left, row, column, BLUE) for row, column in taps)
-        weights = [f"({_written(w)})" if w < 0 else _written(w) for w in kernel.ravel()]
-        products = [f"{w}·{_written(float(padded[tap]))}" for w, tap in zip(weights, taps)]
-        total = _written(float(result[i, j]))
+        products = [f"{w}·{_format_number(float(padded[tap]))}" for w, tap in zip(weights, taps)]
+        total = _format_number(float(result[i, j]))
         line = f"{' + '.join(products)} = {total}" if size <= 3 else f"sum = {total}"
         longest = max(longest, len(line))
         below = TITLE + max(len(padded), len(result)) * CELL + 20
@@ -106,7 +115,7 @@ def _box(x: int, row: int, column: int, colour: str) -> str:
 def _grid(grid: Grid, x: int) -> str:
     values = np.asarray(grid.values, float)
     low, high = values.min(), values.max()
-    parts = [f'<text x="{x}" y="16" font-weight="bold">{grid.title}</text>']
+    parts = [f'<text x="{x}" y="16" font-weight="bold">{escape(grid.title)}</text>']
     for (i, j), value in np.ndenumerate(values):
         inside = all(grid.frame <= n < size - grid.frame for n, size in zip((i, j), values.shape))
         level = 255 if not grid.shade else round(255 * (value - low) / ((high - low) or 1))
@@ -116,11 +125,11 @@ def _grid(grid: Grid, x: int) -> str:
             f'<rect x="{x + j * CELL}" y="{TITLE + i * CELL}" width="{CELL}" height="{CELL}" '
             f'fill="{fill}" stroke="{GRAY}"/><text x="{x + (j + 0.5) * CELL}" '
             f'y="{TITLE + (i + 0.5) * CELL + 4.5}" fill="{ink}" text-anchor="middle">'
-            f'{_written(value)}</text>')
+            f'{_format_number(value)}</text>')
     return "".join(parts) + "".join(_box(x, i, j, colour) for (i, j), colour in grid.marked.items())
 
 
-def _written(number: float) -> str:
+def _format_number(number: float) -> str:
     """Formats a number with at most two decimals."""
     if abs(number) < 0.005:
         return "0"

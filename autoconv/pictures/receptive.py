@@ -7,7 +7,7 @@ import numpy as np
 from ..arguments.shapes import Window
 from ..models import Model
 from .computation import Computation, Result
-from .derivations import COPIES, RULES
+from .derivations import COPIES, ROUNDING, RULES
 from .inside import select_nodes
 
 Box = tuple[tuple[int, int], ...]  # for each axis of a result, the first and the last index
@@ -82,7 +82,7 @@ def _find_sides(result: Result, box: Box) -> list[tuple[int, int]] | None:
         return None
     is_nearest = result.parameters["interpolation"] == "nearest"
     low, high = (np.round, np.round) if is_nearest else (np.floor, np.ceil)
-    return [(int(low(step * a + first)), int(high(step * b + first)))
+    return [(int(low(step * a + first + ROUNDING)), int(high(step * b + first - ROUNDING)))
             for (a, b), step, first in zip(box[1:3], transform[[4, 0]], transform[[5, 2]])]
 
 

@@ -63,7 +63,8 @@ def blocks(text: str) -> list[Block]:
             start = needs.start() if needs else fence.start()
             found.append(Block(content, line, start, fence.end(), printed=None,
                                file=file and file[1], needs=needs and needs[1]))
-        elif fence["language"] == "text" and found and not found[-1].file:
+        elif fence["language"] == "text" and found and not found[-1].file and (
+                found[-1].printed is None):
             last = found[-1]
             if not text[last.end : fence.start()].strip():
                 last.printed = content

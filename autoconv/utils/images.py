@@ -60,9 +60,9 @@ def load_digit(path: PictureFile) -> np.ndarray:
     """Reads a photo of one handwritten digit in the form of MNIST's images: uint8 (28, 28, 1),
     pixels 0..255, bright ink on black.
 
-    `autoconv predict` reads digits with this function. It subtracts the paper, which may be bright
-    or dark and unevenly lit, scales the ink to 20 x 20 pixels, and centres it by its mass. Raises
-    UnreadableImage if the file is not a readable picture or contains no digit.
+    `autoconv predict` reads digits with this function. The function subtracts the paper, which may
+    be bright or dark and unevenly lit, scales the ink to 20 x 20 pixels, and centres it by its
+    mass. Raises UnreadableImage if the file is not a readable picture or contains no digit.
     """
     _check_file(path)
     digit = as_mnist(read_whole(path, "grayscale")[..., 0])

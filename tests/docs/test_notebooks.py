@@ -87,6 +87,9 @@ def test_the_command_writes_all_and_keeps_what_is_there(tmp_path):
     assert "first-steps.ipynb exists and was left unchanged" in done.output
     assert mine.read_text() == "my work"
     assert json.loads(other.read_text(encoding="utf-8"))["nbformat"] == 4
+    done = CliRunner().invoke(main, ["notebooks", str(mine)])
+    assert done.exit_code == 2
+    assert "is a file" in done.output
 
 
 @pytest.mark.slow
@@ -94,7 +97,7 @@ def test_the_command_writes_all_and_keeps_what_is_there(tmp_path):
     pytest.param(page, id=page.stem, marks=[] if page.stem in ("pooling", "files") else pytest.mark.soak)
     for page in PAGES])
 def test_a_notebook_runs_in_jupyter(page, tmp_path):
-    """In a kernel of its own, with the outputs and pictures of the page. Cells that need a data set are skipped."""
+    """In a kernel of its own, displaying the pictures of the page. Cells that need a data set are skipped."""
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     book = nbformat.from_dict(jupyter.notebook(page))

@@ -122,6 +122,17 @@ def test_a_resize_lists_the_pixels_around_the_position(interpolation, shares):
     assert pictures.explain(model, image, "up:0,7,0").inputs.tolist() == [image[0, 3, 0]]
 
 
+def test_rounding_in_a_resize_adds_no_pixels():
+    """A third of a pixel is not exact in float32: most positions in the middle of a pixel miss it by 1e-8."""
+    model = models.Sequential([L.Input((9, 9, 1)), L.UpSampling2D(3, interpolation="bilinear", name="up"),
+                               L.Flatten(), L.Dense(2)])
+    image = np.random.default_rng(0).random((9, 9, 1), np.float32)
+    for row in range(1, 27, 3):
+        found = pictures.explain(model, image, f"up:{row},{row},0")
+        assert found.inputs.tolist() == [image[row // 3, row // 3, 0]]
+        assert found.receptive_field == (row // 3, row // 3 + 1) * 2
+
+
 def test_without_a_place_the_answer_is_explained(net, image):
     found = pictures.explain(net, image)
     scores = net.predict(image[None], verbose=0)[0]

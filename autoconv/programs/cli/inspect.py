@@ -49,9 +49,8 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     from ...pictures import inspection
 
     if out.suffix.lower() not in (*PAGES, *FIGURES):
-        raise click.BadParameter("The file name must end in one of "
-                                 f"{', '.join((*PAGES, *FIGURES))}. Received: {str(out)!r}.",
-                                 param_hint="--out")
+        raise click.BadParameter(f"The file name must end in one of {', '.join((*PAGES, *FIGURES))}. "
+                                 f"Received: {str(out)!r}.", param_hint="--out")
     result_files.check_writable(out)
     model, results = runs.load_run(run, options.use_device(device, threads))
     if layer is not None:
@@ -62,17 +61,18 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     pictures, unreadable, embedding = _read_pictures(image, from_run(model, results), results, layer)
     images = [inspection.inspect_image(model, each.pixels, each.name, results["classes"], layer) for each in pictures]
     filters = inspection.select_filters(model, layer)
+    parts = [*(part for one in images for part in one.parts()), *filters, *embedding]
     files = [out]
     if out.suffix.lower() in PAGES:
         facts = {"net": f"{results['model']}, {model.count_params():,} parameters", "data": results["dataset"]}
         atomic.write(out, inspection.page(f"Inside {run.name or results['model']}", facts, filters, images, embedding))
     else:
-        files = _write_figures(out, [*(part for one in images for part in one.parts()), *filters, *embedding])
+        files = _write_figures(out, parts)
     if not quiet:
         for one in images:
             best = max(one.scores.values.items(), key=lambda item: item[1])
             echo(names.printable(f"{one.name}  {best[0]}  {best[1]:.4f}"))
-    echo(f"wrote {len(images[0].layers)} layers and {len(filters)} sets of filters to {', '.join(map(str, files))}")
+    echo(f"wrote {len(parts)} pictures to {', '.join(map(str, files))}")
     if unreadable:
         raise click.exceptions.Exit(1)
 

@@ -5,12 +5,11 @@ from pathlib import Path
 import click
 
 from .. import jupyter
-from . import options
 from .lines import echo
 
 
 @click.command()
-@click.argument("folder", type=options.FILE, metavar="DIR")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
 def notebooks(folder: Path) -> None:
     """Write each page of the documentation that contains code into DIR as a Jupyter notebook.
 
