@@ -29,6 +29,7 @@ generator = models.Sequential([
     layers.Conv2DTranspose(32, 4, strides=2, padding="same", activation="relu"),
     layers.Conv2DTranspose(1, 4, strides=2, padding="same", activation="sigmoid"),
 ])
+d_weights, g_weights = discriminator.trainable_weights, generator.trainable_weights
 d_optimizer = optimizers.Adam(0.0005, beta_1=0.5)
 g_optimizer = optimizers.Adam(0.0005, beta_1=0.5)
 loss_fn = losses.BinaryCrossentropy(from_logits=True)
@@ -41,14 +42,12 @@ def train_step(real):
         loss_fn(zeros, discriminator(fake.detach(), training=True))
     discriminator.zero_grad()
     d_loss.backward()
-    weights = discriminator.trainable_weights
-    d_optimizer.apply([weight.grad for weight in weights], weights)
+    d_optimizer.apply([weight.grad for weight in d_weights], d_weights)
 
     g_loss = loss_fn(ones, discriminator(fake, training=True))
     generator.zero_grad()
     g_loss.backward()
-    weights = generator.trainable_weights
-    g_optimizer.apply([weight.grad for weight in weights], weights)
+    g_optimizer.apply([weight.grad for weight in g_weights], g_weights)
     return d_loss, g_loss
 
 
