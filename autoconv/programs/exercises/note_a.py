@@ -6,7 +6,7 @@ from .marking import exercise, expect, expect_shape
 from .windows import convolve, windows
 
 TURNED_HINT = ("This is the result of a true convolution, which turns the kernel by 180 degrees. "
-          "Layers do not turn it.")
+               "Layers do not turn it.")
 SWAPPED_HINT = "Here the kernel's rows are its columns. Read both matrices row by row."
 
 

@@ -122,7 +122,7 @@ def fix_the_training(model):
     largest = np.abs(received).max()
     rate = float(np.asarray(model.optimizer.learning_rate))
     if largest > 20:  # BatchNormalization returns up to about 10
-        require(rate > 1, f"The steps are smaller now. But Conv2D receives numbers up to "
+        require(rate > 1, "The steps are smaller now. But Conv2D receives numbers up to "
                           f"{largest:g}. They should be at most about 1: a layer can divide them.")
         raise Wrong("Both faults are still there. Begin with a layer that divides the pixels.")
     require(rate < 1, f"The pixels are right now. But with a learning rate of {rate:g}, each step "
