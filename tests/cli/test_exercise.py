@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,37 @@ def test_an_odd_answer_is_wrong_and_nothing_fails(title, answer):
     exercise = EVERY[NUMBERS[title] - 1]
     for value in ODD:
         printed = answer("\n".join(f"{name} = {value}" for name in exercise.answers), NUMBERS[title], code=1)
-        assert re.match(r"Wrong\. \S|Error: .*answer\.py cannot be used\. \w+: ", printed)
+        assert re.match(r"Wrong\. \S", printed)
+
+
+@pytest.mark.parametrize("exercise", [each for each in EVERY if "expect" in each.check.__code__.co_names],
+                         ids=lambda exercise: exercise.title)
+def test_each_known_mistake_gets_its_own_hint(exercise, tmp_path, monkeypatch):
+    """None equals the right result, and no two of a call are equal."""
+    calls = []
+    monkeypatch.setitem(exercise.check.__globals__, "expect", lambda *call: calls.append(call))
+    (tmp_path / "answer.py").write_text(ANSWERS[exercise.title][0])
+    exercises.check(exercise, tmp_path / "answer.py")
+    assert calls
+    for name, answer, right, mistakes in calls:
+        exercises.expect(name, answer, right, mistakes)
+        for hint, result in mistakes.items():
+            with pytest.raises(exercises.Wrong) as wrong:
+                exercises.expect(name, result, right, mistakes)
+            assert str(wrong.value) == hint
+
+
+@pytest.mark.parametrize(("answer", "right"), [
+    (2.0004, 2.0), ([0.333], [1 / 3]), (9 * (1 / 3) / 3, 1), (np.float32(1.5), 1.5), ([True, False], [1, 0])])
+def test_rounding_is_allowed(answer, right):
+    exercises.expect("result", answer, right)
+
+
+@pytest.mark.parametrize(("answer", "right"), [
+    (2.002, 2.0), (2000.002, 2000.0), (24.0004, 24), (2230274, 2230272), ("18", 18), (18 + 0j, 18), ([18], 18)])
+def test_another_number_is_wrong(answer, right):
+    with pytest.raises(exercises.Wrong, match=r"^`result`"):
+        exercises.expect("result", answer, right)
 
 
 @pytest.mark.parametrize(("text", "said"), [
@@ -109,6 +140,14 @@ def test_a_function_that_fails_is_told_where(answer):
 def test_an_answer_may_import_a_file_beside_it(tmp_path, answer):
     (tmp_path / "my_numbers.py").write_text("result = [[7, 14], [10, 7]]")
     assert answer("from my_numbers import result", 1, code=0) == "Right.\n"
+
+
+def test_a_function_may_import_a_file_beside_it(tmp_path, answer):
+    (tmp_path / "my_sums.py").write_text("from exercise_answers import CONV2D\nexec(CONV2D)")
+    path = sys.path.copy()
+    text = "import sys\nsys.path.insert(0, 'elsewhere')\ndef conv2d(*arguments):\n    import my_sums\n"
+    assert answer(f"{text}    return my_sums.conv2d(*arguments)\n", 8, code=0) == "Right.\n"
+    assert sys.path == path
 
 
 def test_wrong_usage(tmp_path):
@@ -141,6 +180,9 @@ def test_the_page_shows_what_the_commands_print(tmp_path, monkeypatch):
      'mine.py, line 2: TypeError: An exercise needs a title, as in @exercise("Convolve by hand").'),
     ("from autoconv.programs.exercises import exercise\n@exercise('One')\ndef one(x):\n    pass\n",
      "mine.py, line 2: ValueError: An exercise needs a task. Add a docstring to one."),
+    *[(f"from autoconv.programs.exercises import exercise\n@exercise('One')\ndef one({parameters}):\n    'Do.'\n",
+       "mine.py, line 2: ValueError: An exercise needs one plain parameter per name that an answer defines, as in "
+       f"def one(result). Received: def one({parameters}).") for parameters in ("", "*x", "x, **more", "x, *, y")],
 ])
 def test_a_lecturer_s_mistake_is_told_where(text, said, tmp_path):
     (tmp_path / "mine.py").write_text(text)
@@ -151,6 +193,13 @@ def test_a_check_that_fails_is_told_where(tmp_path, answer):
     (tmp_path / "mine.py").write_text("from autoconv.programs.exercises import exercise, require\n@exercise('One')\n"
                                       "def one(x):\n    '''Do.'''\n    require(x > 0, 'Positive.')\n")
     assert "mine.py, line 5: TypeError" in answer("x = 'a'", "--from", tmp_path / "mine.py", 1, code=1)
+
+
+def test_the_shown_command_can_be_copied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("week 3.py").write_text("from autoconv.programs.exercises.note_b import receptive_field\n")
+    assert "`autoconv exercise --from 'week 3.py' 1 answer.py` checks" in command("--from", "week 3.py")
+    assert "\nautoconv exercise --from 'week 3.py' 1 answer.py" in command("--from", "week 3.py", 1)
 
 
 def test_built_in_exercises_can_be_used_again(tmp_path):

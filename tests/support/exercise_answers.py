@@ -12,6 +12,13 @@ model = models.Sequential([
 ])
 model.compile("adam", "sparse_categorical_crossentropy")
 """
+FUNCTIONAL = """
+from autoconv import layers, models, optimizers
+inputs = layers.Input((28, 28, 1))
+maps = layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
+model = models.Model(inputs, layers.Dense(10, activation="softmax")(layers.Flatten()(maps)))
+model.compile(optimizers.SGD(RATE), "sparse_categorical_crossentropy")
+"""
 CONV2D = """
 import numpy as np
 def conv2d(image, kernel, bias, stride):
@@ -58,6 +65,9 @@ ANSWERS = {
         ("result = [[8, 14], [8, 8]]", "the kernel's rows are its columns"),
         ("result = [[-2, 3, 11, 3], [-2, 7, 14, 6], [7, 10, 7, 1], [8, 3, 5, 6]]", "border of zeros"),
         ("result = [[7, 14], [10, 8]]", "`result[1, 1]` is too large. Received: 8."),
+        ("result = [[7, 14], [10, 7.0004]]", "`result[1, 1]` is too large. Received: 7.0004."),
+        ("result = [[7, 14, 0]]", "`result` must be 2 rows of 2 numbers. Received: 1 row of 3 numbers."),
+        ("result = [[7, 14], [10, 7 + 0j]]", "must be 2 rows of 2 numbers. Received: [["),
         ("result = 7", "`result` must be 2 rows of 2 numbers. Received: one number."),
     ]),
     "Add a border of zeros": ("row = [10, 10, 110]", [
@@ -71,7 +81,7 @@ ANSWERS = {
         ("sizes = [24, 13, 28, 14, 6]", "only with strides=1"),
         ("sizes = [24, 13, 14, 18, 6]", "without dilation"),
         ("sizes = [24, 13, 14, 14, 7]", "windows past the edge are left out"),
-        ("sizes = [24, 13, 14, 14]", "`sizes` must be 5 numbers. Received: 4 numbers."),
+        ("sizes = [24, 13, 14, 14]", "`sizes` must be a list of 5 numbers. Received: a list of 4 numbers."),
     ]),
     "Pool by hand": ("largest = [[5, 4], [6, 8]]\nmean = [[2.5, 2], [3, 3]]", [
         ("largest = [[2.5, 2], [3, 3]]\nmean = [[5, 4], [6, 8]]", "the other pooling"),
@@ -104,20 +114,25 @@ ANSWERS = {
                         "i : i + stride * len(kernel) : stride, j : j + stride * kernel.shape[1] : stride"),
          "which is a dilation"),
         (CONV2D.replace("return result", "pass"), "must be an array of the shape (5, 7, 4). Received: None."),
+        ("conv2d = None", "`conv2d` must be a function"),
     ]),
     "Count the multiply-adds": ("multiply_adds = [194688, 2230272]", [
         ("multiply_adds = [225792, 3115008]", "positions of the result"),
         ("multiply_adds = [194688, 69696]", "all 32 maps"),
         ("multiply_adds = [6084, 34848]", "products of one filter"),
         ("multiply_adds = [389376, 4460544]", "count as one"),
+        ("multiply_adds = [194688, 2230274]", "`multiply_adds[1]` is too large. Received: 2230274."),
     ]),
-    "The memory for training": ("size = 4915200", [
-        ("size = 1228800", "several bytes"),
-        ("size = 98304", "for one image"),
+    "The memory for training": ("size = 4096000", [
+        ("size = 1024000", "several bytes"),
+        ("size = 81920", "for one image"),
+        ("size = 9011200", "it halves the size again"),
+        ("size = 11468800", "give a quarter of the numbers"),
         ("size = 1638400", "the outputs of all layers"),
     ]),
     "A small net": (SMALL, [
         (SMALL.replace("model.fit", "# "), "Guessing reaches 10%"),
+        (SMALL.replace("epochs=8", "epochs=1"), "It needs more training"),
         (SMALL.replace("images[..., None], labels, epochs=8", "images[:1000, ..., None], labels[:1000], epochs=60"),
          "but more of the training images"),
         (SMALL.replace("Flatten()", "Flatten(), layers.Dense(90)").replace("model.fit", "# "),
@@ -127,9 +142,10 @@ ANSWERS = {
         (SMALL.replace("layers.Dense(10,", "layers.Dense(9,").replace("model.fit", "# "), "ten scores per image"),
         ("model = None", "`model` must be a net"),
     ]),
-    "A filter with three channels": ("value = 10", [
-        ("value = 5", "The bias is missing"),
-        ("value = 20", "not once per channel"),
+    "A filter with three channels": ("value = 6", [
+        ("value = 1", "The bias is missing"),
+        ("value = 16", "not once per channel"),
+        ("value = 12", "turned by 180 degrees"),
         ("value = 4", "result of the first channel"),
     ]),
     "Softmax and crossentropy by hand": ("probabilities = 0.665, 0.090, 0.245\nloss = 1.408", [
@@ -153,6 +169,7 @@ ANSWERS = {
          "applied twice"),
         (NET.replace('"sparse_categorical_crossentropy"', '"mse"'), "Keep it."),
         (NET.replace(', activation="softmax"', ""), "configure the loss for logits"),
+        (NET.replace("softmax", "tanh"), "Wrong. Some outputs are negative, but this loss requires probabilities."),
     ]),
     "Name that kernel": ('names = ["vertical lines", "sharpen", "blur", "horizontal lines", "edges"]', [
         ('names = ["horizontal lines", "sharpen", "blur", "vertical lines", "edges"]', "the numbers in a column"),
@@ -176,7 +193,12 @@ ANSWERS = {
         (NET.replace("    layers.Rescaling(1 / 255),\n", ""), "The steps are smaller now"),
         (NET.replace("    layers.Rescaling(1 / 255),\n", "").replace('"adam"', "optimizers.SGD(learning_rate=10)"),
          "Both faults are still there"),
-        (NET.replace("1 / 255", "255"), "Rescaling multiplies"),
+        (FUNCTIONAL.replace("RATE", "10"), "Both faults are still there"),
+        (FUNCTIONAL.replace("RATE", "0.1"), "Conv2D receives numbers up to 255"),
+        (FUNCTIONAL.replace("(inputs)", "(inputs / 255)").replace("RATE", "10"), "The pixels are right now"),
+        (NET.replace("1 / 255", "255"), "Conv2D receives numbers up to 65025"),
+        (NET.replace("Rescaling(1 / 255)", "BatchNormalization()").replace('"adam"', "optimizers.SGD(10)"),
+         "The pixels are right now"),
         (NET.replace('"adam"', "optimizers.SGD(learning_rate=1e-6)"), "change almost nothing"),
     ]),
     "Fix the net: its shapes": (NET, [
@@ -188,10 +210,13 @@ ANSWERS = {
         (kernel("0 1 0 / 0 0 0 / 0 0 0"), "moves the picture down"),
     ]),
     "Design a kernel that sharpens": (kernel("0 -1 0 / -1 5 -1 / 0 -1 0"), [
-        (kernel("0 -1 0 / -1 4 -1 / 0 -1 0"), "It finds edges"),
+        (kernel("0 -1 0 / -1 4 -1 / 0 -1 0"), "kernels that find edges"),
         (kernel("0 -1 0 / -1 6 -1 / 0 -1 0"), "2 times as bright"),
         (kernel("0 0 0 / 0 1 0 / 0 0 0"), "does not change the picture"),
-        (kernel("0 .2 0 / .2 .2 .2 / 0 .2 0"), "it blurs"),
+        (kernel("0 .2 0 / .2 .2 .2 / 0 .2 0"), "The number in the centre is 0.2, so a single bright pixel"),
+        (kernel("0 0 0 / 1 0 0 / 0 0 0"), "The number in the centre is 0, so"),
+        (kernel("0 0 1 / 0 1 0 / 0 0 -1"), "does not become brighter"),
+        (kernel("-1 0 0 / 0 3 0 / 0 0 -1"), "from the top right to the bottom left does not become steeper"),
         (kernel("0 0 0 / -1 3 -1 / 0 0 0"), "from top to bottom does not become steeper"),
     ]),
     "Write max pooling": (MAX_POOL, [
@@ -200,11 +225,17 @@ ANSWERS = {
         (MAX_POOL.replace(".max()", ".mean()"), "average pooling"),
         (MAX_POOL.replace("):\n", "):\n    image = np.pad(image, [(0, -n % size) for n in image.shape])\n"),
          "count as 0"),
+        (MAX_POOL.replace(".max()", ".max() + (height == 5)"), "`max_pool(image of 5 x 7, 2)[0, 0]` is too large"),
+        ("max_pool = None", "`max_pool` must be a function"),
     ]),
     "Read a confusion matrix": ('accuracy = 0.82\nhardest = "shirt"\nmistake = ("shirt", "coat")', [
         ('accuracy = 164\nhardest = "shirt"\nmistake = ("shirt", "coat")', "Divide by the number of all photos"),
         ('accuracy = 82\nhardest = "shirt"\nmistake = ("shirt", "coat")', "not a percentage"),
         ('accuracy = 0.82\nhardest = "coat"\nmistake = ("shirt", "coat")', "each row, not of each column"),
         ('accuracy = 0.82\nhardest = "shirt"\nmistake = ["coat", "shirt"]', "The order is the other way round"),
+        ('accuracy = 0.82\nhardest = "Shirt"\nmistake = 1', "`hardest` must be one of the names shirt, coat"),
+        ('import numpy as np\naccuracy = 0.82\nhardest = np.array([30, 40])\nmistake = 1', "`hardest` must be one of"),
+        ('accuracy = 0.82\nhardest = "shirt"\nmistake = "shirt, coat"', "must be a list of two of the names shirt"),
+        ('accuracy = 0.82\nhardest = "shirt"\nmistake = "shirt", "shirt"', "not on the diagonal"),
     ]),
 }

@@ -1,5 +1,6 @@
 """`autoconv exercise`: lists exercises, prints a task and checks an answer."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -26,7 +27,7 @@ def exercise(ctx: click.Context, number: int | None, answer: Path | None,
     """
     sheets = exercises.sheets(source)
     every = [each for sheet in sheets for each in sheet.exercises]
-    command = "autoconv exercise" + (f" --from {source}" if source else "")
+    command = "autoconv exercise" + (f" --from {shlex.quote(str(source))}" if source else "")
     if number is None:
         _list(sheets)
         echo(f"\n`{command} 1` prints the first task. `{command} 1 answer.py` checks your answer.")

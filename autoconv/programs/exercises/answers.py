@@ -31,8 +31,8 @@ def sheets(path: Path | None = None) -> list[Sheet]:
     """
     if path is None:
         return [_sheet(vars(import_module(f"{__package__}.{name}"))) for name in NOTES]
-    with _errors_in(path):
-        sheet = _sheet(_run(path))
+    with _errors_in(path), _imports_beside(path):
+        sheet = _sheet(runpy.run_path(str(path), run_name="answer"))
     if not sheet.exercises:
         raise ValueError(f"{path} must contain an exercise, which is a function with the decorator "
                          "@exercise(title) of autoconv.programs.exercises.")
@@ -46,8 +46,9 @@ def check(exercise: Exercise, answer: Path, source: Path | None = None) -> str:
     source: the file of the exercise, if it is not a built-in one. Raises `Wrong` with a hint.
     Raises ValueError if a name is missing or a file fails, with the line of the error.
     """
-    with _errors_in(answer, *([] if source is None else [source])):
-        defined = _run(answer)
+    files = [answer] if source is None else [answer, source]
+    with _errors_in(*files), _imports_beside(*files):
+        defined = runpy.run_path(str(answer), run_name="answer")
         missing = [name for name in exercise.answers if name not in defined]
         if not missing:
             return exercise.check(*(defined[name] for name in exercise.answers)) or ""
@@ -63,13 +64,15 @@ def _sheet(defined: dict[str, object]) -> Sheet:
                  [value for value in defined.values() if isinstance(value, Exercise)])
 
 
-def _run(path: Path) -> dict[str, object]:
-    """Runs a Python file, which may import modules from its folder. Returns the names it defines."""
-    sys.path.insert(0, str(path.resolve().parent))
+@contextmanager
+def _imports_beside(*paths: Path) -> Iterator[None]:
+    """Lets code import modules from the folders of these files."""
+    saved = sys.path.copy()
+    sys.path[:0] = [str(path.resolve().parent) for path in paths]
     try:
-        return runpy.run_path(str(path), run_name="answer")
+        yield
     finally:
-        sys.path.pop(0)
+        sys.path[:] = saved
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class Exercise:
 def exercise(title: str) -> Callable[[Check], Exercise]:
     """Returns a decorator that converts a function to an `Exercise`. The function's docstring is
     the task, and its parameters are the names that an answer defines. Raises TypeError without a
-    title, and ValueError without a docstring.
+    title, and ValueError without a docstring or with other parameters than plain ones.
     """
     if not isinstance(title, str):
         raise TypeError('An exercise needs a title, as in @exercise("Convolve by hand"). '
@@ -39,7 +39,14 @@ def exercise(title: str) -> Callable[[Check], Exercise]:
         task = inspect.getdoc(function)
         if not task:
             raise ValueError(f"An exercise needs a task. Add a docstring to {function.__name__}.")
-        return Exercise(title, task, tuple(inspect.signature(function).parameters), function)
+        signature = inspect.signature(function)
+        plain = [name for name, parameter in signature.parameters.items()
+                 if parameter.kind == parameter.POSITIONAL_OR_KEYWORD]
+        if not plain or len(plain) < len(signature.parameters):
+            raise ValueError("An exercise needs one plain parameter per name that an answer "
+                             f"defines, as in def {function.__name__}(result). Received: "
+                             f"def {function.__name__}{signature}.")
+        return Exercise(title, task, tuple(plain), function)
 
     return convert
 
@@ -53,24 +60,24 @@ def require(condition: object, hint: str) -> None:
 def expect(name: str, answer: object, right: object,
            mistakes: Mapping[str, object] | None = None) -> None:
     """Compares a number, or an array of numbers, with the right one. Rounding to three decimals is
-    allowed.
+    allowed, except if `right` consists of integers.
 
     name: the answer's name, for the hints. mistakes: results of known mistakes, by the hint that
     helps with the mistake. Raises `Wrong` with the hint of the mistake that gives this answer. For
     other answers, the hint names the required shape, or the first wrong number.
     """
-    wanted = np.asarray(right, np.float64)
+    wanted = np.asarray(right)
     given = _numbers(name, answer, wanted.shape)
     if _agree(given, wanted):
         return
     for hint, result in (mistakes or {}).items():
-        require(not _agree(given, np.asarray(result, np.float64)), hint)
+        require(not _agree(given, np.asarray(result)), hint)
     require(given.shape == wanted.shape, f"`{name}` must be {_describe(wanted.shape)}. Received: "
                                          f"{_describe(given.shape)}.")
-    index = tuple(map(int, np.argwhere(~np.isclose(given, wanted, 1e-6, 1e-3))[0]))
+    index = tuple(map(int, np.argwhere(~_close(given, wanted))[0]))
     position = f"[{', '.join(map(str, index))}]" if index else ""
     size = "small" if given[index] < wanted[index] else "large"
-    raise Wrong(f"`{name}{position}` is too {size}. Received: {given[index]:g}.")
+    raise Wrong(f"`{name}{position}` is too {size}. Received: {given[index]:.10g}.")
 
 
 def expect_shape(name: str, answer: object, shape: tuple[int, ...]) -> np.ndarray:
@@ -84,20 +91,29 @@ def expect_shape(name: str, answer: object, shape: tuple[int, ...]) -> np.ndarra
 def _numbers(name: str, answer: object, shape: tuple[int, ...]) -> np.ndarray:
     """Converts an answer to an array. `shape` is only for the hint."""
     try:
-        numbers = np.asarray(answer, np.float64)
-        if np.isfinite(numbers).all():
-            return numbers
+        numbers = np.asarray(answer)
+        if numbers.dtype.kind in "biuf" and np.isfinite(numbers).all():
+            return numbers.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
         pass
     raise Wrong(f"`{name}` must be {_describe(shape)}. Received: {reprlib.repr(answer)}.")
 
 
 def _agree(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.shape == other.shape and np.allclose(one, other, 1e-6, 1e-3)
+    return one.shape == other.shape and bool(_close(one, other).all())
+
+
+def _close(given: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    # Integers that were computed with floats, such as 9 * (1 / 9), may be wrong in the last digits.
+    tolerance = 1e-3 if wanted.dtype.kind == "f" else 1e-5
+    return np.abs(given - wanted) <= tolerance
 
 
 def _describe(shape: tuple[int, ...]) -> str:
+    if not shape:
+        return "one number"
     if len(shape) > 2:
         return f"an array of the shape {shape}"
-    count = f"{shape[-1]} number{'s' * (shape[-1] != 1)}" if shape else "one number"
-    return f"{shape[0]} rows of {count}" if len(shape) == 2 else count
+    numbers = f"{shape[-1]} number{'s' * (shape[-1] != 1)}"
+    return (f"{shape[0]} row{'s' * (shape[0] != 1)} of {numbers}" if len(shape) == 2 else
+            f"a list of {numbers}")

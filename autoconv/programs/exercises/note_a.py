@@ -5,9 +5,9 @@ import numpy as np
 from .marking import exercise, expect, expect_shape
 from .windows import convolve, windows
 
-TURNED = ("This is the result of a true convolution, which turns the kernel by 180 degrees. "
-          "Layers do not turn it.")
-SWAPPED = "Here the kernel's rows are its columns. Read both matrices row by row."
+TURNED_HINT = ("This is the result of a true convolution, which turns the kernel by 180 degrees. "
+               "Layers do not turn it.")
+SWAPPED_HINT = "Here the kernel's rows are its columns. Read both matrices row by row."
 
 
 @exercise("Convolve by hand")
@@ -24,8 +24,8 @@ def convolve_by_hand(result):
     image = np.array([[2, 0, 1, 3], [1, 4, 0, 2], [0, 3, 1, 1], [2, 1, 0, 5]])
     kernel = np.array([[1, 0, 2], [0, 1, 0], [3, 0, -1]])
     expect("result", result, convolve(image, kernel), {
-        TURNED: convolve(image, kernel[::-1, ::-1]),
-        SWAPPED: convolve(image, kernel.T),
+        TURNED_HINT: convolve(image, kernel[::-1, ::-1]),
+        SWAPPED_HINT: convolve(image, kernel.T),
         'This is the result with a border of zeros (padding="same"). With padding="valid", the '
         'kernel stays inside the image.': convolve(np.pad(image, 1), kernel),
         "These are the products of the image's corner and the kernel. Each number of the result "
@@ -53,7 +53,7 @@ def pad_with_zeros(row):
         "30.": padded[:, 0],
         "This is the second row of the result. In the first row, the kernel's centre is on the "
         "pixels 10, 20 and 30.": padded[1],
-        "This is the whole result. Only its first row is asked for.": padded,
+        "This is the whole result. Give only its first row.": padded,
         'Without the border there is one number. With padding="same", the result is as large as '
         'the image.':
             convolve(image, kernel)[0],
@@ -170,7 +170,7 @@ def count_parameters(parameters):
             right - [15, 31, 9],
         "A filter of the second layer has 3 x 3 numbers for each of the 16 maps below it.":
             [416, 320, 8010],
-        "The sum is right, but the number of each layer is asked for.": right.sum(),
+        "The sum is right, but give the number of each layer.": right.sum(),
         "Pooling does not change the number of maps, but it makes them smaller before they are "
         "flattened.":
             [416, 4640, 32 * 10 * 10 * 10 + 10],

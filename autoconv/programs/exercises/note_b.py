@@ -5,6 +5,7 @@ import numpy as np
 from ...models import Model
 from .marking import exercise, expect, require
 from .unseen import require_accuracy
+from .windows import convolve
 
 WEIGHTS = 10_000
 
@@ -21,7 +22,7 @@ def receptive_field(rows):
         "A step of one in a map is a step of two pixels below each pooling layer. Count the rows "
         "that each later layer adds in these larger steps.": 9,
         "The poolings also add rows: a 2 x 2 window sees one more number in each direction.": 15,
-        "This is the number of pixels. Only the number of rows is asked for.": 18 * 18,
+        "This is the number of pixels. Give only the number of rows.": 18 * 18,
         "This is the whole image. The answer does not depend on the size of the image.": 28,
         "These are the rows that three convolutions without pooling see.": 7,
         "A step in the last maps is a step of four pixels, because both poolings double it.": 14,
@@ -41,45 +42,36 @@ def write_conv2d(conv2d):
     padding and no activation. stride: the step of the window, in both directions. The function
     returns an array (OH, OW, F).
     """
+    require(callable(conv2d), "`conv2d` must be a function. Define it with `def`.")
     rng = np.random.default_rng(0)
     bias = np.array([10.0, 20.0, 30.0, 40.0])
     for stride in (1, 2):
         image = rng.integers(-4, 5, (6, 9, 2)).astype(float)
         kernel = rng.integers(-4, 5, (2, 3, 2, 4)).astype(float)
-        sums = _convolve(image, kernel)
+        sums = convolve(image, kernel)
         mistakes = {
             "The bias is missing.": sums,
             "The bias is added to each product. It is added once to the whole sum.":
                 sums + 12 * bias,
             "The kernel is turned by 180 degrees, as in a true convolution. Layers do not turn it.":
-                _convolve(image, kernel[::-1, ::-1]) + bias,
+                convolve(image, kernel[::-1, ::-1]) + bias,
             "Only the first channel is used. Add up the products of all channels.":
-                _convolve(image[..., :1], kernel[:, :, :1]) + bias,
+                convolve(image[..., :1], kernel[:, :, :1]) + bias,
             "Negative results are 0 here. The function has no activation.":
                 np.maximum(sums + bias, 0),
         }
+        mistakes = {hint: result[::stride, ::stride] for hint, result in mistakes.items()}
+        right = (sums + bias)[::stride, ::stride]
+        if stride == 2:
+            dilated = np.zeros((3, 5, 2, 4))
+            dilated[::2, ::2] = kernel
+            mistakes |= {
+                "The function ignores the stride.": sums + bias,
+                "The stride moves the window. Here it spreads the window, which is a dilation.":
+                    convolve(image, dilated)[:3, :4] + bias,
+            }
         answer = conv2d(image.copy(), kernel.copy(), bias.copy(), stride)
-        name = f"conv2d(image, kernel, bias, {stride})"
-        expect(name, answer, (sums + bias)[::stride, ::stride], {
-            **{hint: result[::stride, ::stride] for hint, result in mistakes.items()},
-            "The function ignores the stride.": sums + bias,
-            "The stride must multiply the position of the window. Here it multiplies the position "
-            "in the window, which is a dilation.": _convolve(image, kernel, stride) + bias,
-        })
-
-
-def _convolve(image: np.ndarray, kernel: np.ndarray, faulty_stride: int = 1) -> np.ndarray:
-    """Convolves an image (H, W, C) with a kernel (KH, KW, C, F), with stride 1.
-
-    faulty_stride: a stride that multiplies the position in the window, as in an error of the note.
-    """
-    height, width = (side - size + 1 for side, size in zip(image.shape[:2], kernel.shape))
-    rows = range(0, height, faulty_stride)
-    columns = range(0, width, faulty_stride)
-    result = np.zeros((len(rows), len(columns), kernel.shape[3]))
-    for i, j, u, v in np.ndindex(*result.shape[:2], *kernel.shape[:2]):
-        result[i, j] += image[i + u * faulty_stride, j + v * faulty_stride] @ kernel[u, v]
-    return result
+        expect(f"conv2d(image, kernel, bias, {stride})", answer, right, mistakes)
 
 
 @exercise("Count the multiply-adds")
@@ -115,12 +107,12 @@ def memory_for_training(size):
     """A net is trained on batches of 50 RGB images of 64 x 64 pixels, in float32. How many bytes do
     the outputs of its two layers take for a batch?
 
-        layers.Conv2D(16, 3, strides=2, padding="same")
+        layers.Conv2D(12, 3, strides=2, padding="same")
         layers.Conv2D(32, 3, strides=2, padding="same")
 
     size: a whole number of bytes
     """
-    first = 32 * 32 * 16
+    first = 32 * 32 * 12
     second = 16 * 16 * 32
     expect("size", size, 4 * 50 * (first + second), {
         "These are numbers. A number in float32 takes several bytes.": 50 * (first + second),
@@ -129,13 +121,13 @@ def memory_for_training(size):
         "The batch's own images are not outputs of the layers.":
             4 * 50 * (first + second + 64 * 64 * 3),
         "With strides=2, the maps have half as many rows and columns as the layer's input.":
-            4 * 50 * 64 * 64 * (16 + 32),
+            4 * 50 * 64 * 64 * (12 + 32),
         "The second layer reads the first layer's maps, so it halves the size again.":
-            4 * 50 * 32 * 32 * (16 + 32),
+            4 * 50 * 32 * 32 * (12 + 32),
         "This is the memory for the last layer. Training keeps the outputs of all layers.":
             4 * 50 * second,
         "Half as many rows and half as many columns give a quarter of the numbers.":
-            4 * 50 * (64 * 32 * 16 + 32 * 16 * 32),
+            4 * 50 * (64 * 64 * 12 // 2 + 64 * 64 * 32 // 4),
     })
 
 

@@ -2,18 +2,17 @@
 
 import numpy as np
 
-from ...layers import Conv2D, Rescaling
+from ...layers import Conv2D
 from ...models import Model
 from .marking import Wrong, exercise, expect, expect_shape, require
-from .note_c import train_and_judge
-from .unseen import unseen_digits
+from .unseen import train_and_judge, unseen_digits
 from .windows import convolve
 
 KERNELS = {
     "blur": "Its numbers are positive and add up to 1, so each result is a mean of nine pixels.",
     "edges": "Its numbers add up to 0, so an area of equal pixels becomes black.",
-    "sharpen": "Its numbers add up to 1, so an area of equal pixels keeps its brightness. Its "
-               "neighbours are negative, so differences grow.",
+    "sharpen": "Its numbers add up to 1, so an area of equal pixels keeps its brightness. The "
+               "numbers around its centre are negative, so differences grow.",
     "horizontal lines": "Compare the numbers in a row: they are equal. Which line of pixels meets "
                         "only the positive ones?",
     "vertical lines": "Compare the numbers in a column: they are equal. Which line of pixels "
@@ -85,7 +84,7 @@ def dropout(training, prediction):
         "same.": 3,
         "This would keep the mean if 75% were dropped. A rate of 0.25 drops a quarter.": 12,
         "This is smaller than the input. What remains must replace what is dropped.": 2.25,
-        "This is 0 for the dropped numbers. An input that is kept is asked for.": 0,
+        "The dropped numbers become 0. Give the number for an input that is kept.": 0,
         "The layer divides by the fraction that it keeps. It does not multiply by 1 + rate.": 3.75,
     })
     expect("prediction", prediction, 3, {
@@ -115,16 +114,17 @@ def fix_the_training(model):
     model: the compiled net
     """
     require(isinstance(model, Model) and model.optimizer, "`model` must be a compiled net.")
-    first = model.layers[0]
+    images, _ = unseen_digits()
+    convolutions = [layer for layer in model.layers if isinstance(layer, Conv2D)]
+    require(convolutions, "Keep the layer Conv2D. The faults are in other lines.")
+    model.predict(images[:1], verbose=0)
+    received = np.asarray(Model(model.inputs, convolutions[0].input)(images, training=True))
+    largest = np.abs(received).max()
     rate = float(np.asarray(model.optimizer.learning_rate))
-    if isinstance(first, Conv2D):
-        require(rate > 1, "The steps are smaller now. But Conv2D still receives pixels up to 255. "
-                          "A layer can divide them.")
+    if largest > 20:  # BatchNormalization returns up to about 10
+        require(rate > 1, "The steps are smaller now. But Conv2D receives numbers up to "
+                          f"{largest:g}. They should be at most about 1: a layer can divide them.")
         raise Wrong("Both faults are still there. Begin with a layer that divides the pixels.")
-    if isinstance(first, Rescaling):
-        require(np.max(first.scale) < 0.1,
-                "Rescaling multiplies the pixels by this number. The results must be at most "
-                "about 1.")
     require(rate < 1, f"The pixels are right now. But with a learning rate of {rate:g}, each step "
                       "is too large, and the loss does not fall.")
     require(rate > 1e-4, f"A learning rate of {rate:g} is so small that three epochs change almost "
