@@ -1,4 +1,4 @@
-"""Trains a small U-Net that marks the disks in noisy pictures of disks and squares, pixel by pixel."""
+"""Trains a small U-Net that marks the discs in noisy pictures of discs and squares, pixel by pixel."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,17 +9,17 @@ SIZE = 48
 
 
 def draw_pictures(count, seed):
-    """Returns noisy pictures (N, 48, 48, 1) of disks and squares, and masks that are 1 in the disks."""
+    """Returns noisy pictures (N, 48, 48, 1) of discs and squares, and masks that are 1 in the discs."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:SIZE, :SIZE]
     pictures = np.zeros((count, SIZE, SIZE, 1), "float32")
     masks = np.zeros_like(pictures)
     for picture, mask in zip(pictures, masks):
-        for is_disk in (True, True, False, False):
+        for is_disc in (True, True, False, False):
             x, y, radius = *rng.uniform(8, SIZE - 8, 2), rng.uniform(5, 10)
             square = np.maximum(abs(columns - x), abs(rows - y)) < 0.9 * radius
-            inside = np.hypot(columns - x, rows - y) < radius if is_disk else square
-            picture[inside], mask[inside] = rng.uniform(0.5, 1), is_disk
+            inside = np.hypot(columns - x, rows - y) < radius if is_disc else square
+            picture[inside], mask[inside] = rng.uniform(0.5, 1), is_disc
     return pictures + rng.normal(0, 0.2, pictures.shape).astype("float32"), masks
 
 
