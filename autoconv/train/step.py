@@ -252,6 +252,7 @@ class Step:
         if not running.has_checked_outputs:
             for goal in self.space.work.goals:
                 message = goal.loss.find_mismatch(self.space.outputs[goal.output])
+                running.outputs_fit &= not message
                 if message and not self.space.ranks.rank:
                     warn(message)
             running.has_checked_outputs = True

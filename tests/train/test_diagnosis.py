@@ -249,6 +249,16 @@ def test_outputs_that_do_not_fit_the_loss_are_named_once(activation, units, loss
     assert re.search(message, text)
 
 
+def test_no_other_cause_is_named_for_outputs_that_do_not_fit(images):
+    utils.set_random_seed(0)
+    model = models.Sequential([
+        layers.Input((28, 28, 1)), layers.Conv2D(8, 3, strides=2, activation="relu"), layers.Flatten(),
+        layers.Dense(10)])
+    model.compile("adam", CROSSENTROPY, metrics=["accuracy"])
+    message, = warnings_of(model, images[0][:3000], images[1][:3000], epochs=4)
+    assert message.startswith("SparseCategoricalCrossentropy needs probabilities")
+
+
 @pytest.mark.parametrize(("activation", "units", "loss", "y"), [
     ("softmax", 3, CROSSENTROPY, LABELS), ("softmax", 3, "categorical_crossentropy", ONE_HOT),
     ("sigmoid", 3, "binary_crossentropy", ONE_HOT), ("sigmoid", 1, "binary_crossentropy", LABELS > 0),
