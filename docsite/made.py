@@ -1,14 +1,13 @@
 """Generates the files of docs/ that are stored in the repository: three pages and the pictures."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 
+from autoconv.programs import jupyter
 from docsite import commands, keras_names, keras_table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-SHOWN = re.compile(r"!\[[^\]]+\]\(pictures/([^)]+)\)")
 GRID, GREYS = 6, 13  # cells per direction, and their allowed mean difference (of 255)
 
 
@@ -40,7 +39,7 @@ def same_picture(one: Path, other: Path) -> bool:
 
 def shown(page: Path) -> list[str]:
     """Returns the file names of the pictures that a page shows."""
-    return SHOWN.findall(page.read_text(encoding="utf-8"))
+    return jupyter.PICTURE.findall(page.read_text(encoding="utf-8"))
 
 
 def left_over() -> list[Path]:

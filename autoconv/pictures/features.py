@@ -7,7 +7,7 @@ import numpy as np
 from ..engine.tensor import Tensor, no_grad
 from ..models import Model
 from .influence import BATCH, input_gradient
-from .inside import Images, select_nodes, to_batch
+from .inside import Images, activations, select_nodes, to_batch
 from .reading import factor
 
 RATE = 0.05  # mean change of a pixel per step, as a fraction of the range of pixels
@@ -46,6 +46,18 @@ def exciting_inputs(model: Model, layer: str, filters: int | Sequence[int], step
         blocks = random.random((h, w, channels), np.float32).repeat(1 + step % 8, 0).repeat(1 + step % 8, 1)
         x = np.where(size > 0, x, most * blocks[:h, :w])  # a ReLU that returns only 0 has no gradient
     return x
+
+
+def exciting_pictures(model: Model, layer: str, filters: int | Sequence[int], steps: int,
+                      seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `exciting_inputs` as pixels 0..255, uint8 (N, H, W, C), and the mean (N,) of each
+    filter's map for its input, which is 0 if no input was found.
+    """
+    x = exciting_inputs(model, layer, filters, steps, seed)
+    maps = [activations(model, image, layer)[-1].output[..., number]
+            for image, number in zip(x, np.atleast_1d(np.array(filters)))]
+    means = np.array([each.mean() if np.isfinite(each).all() else 0 for each in maps])
+    return np.rint(x / factor(model)).astype(np.uint8), means
 
 
 def principal_components(model: Model, images: Images, layer: str, count: int = 2) -> np.ndarray:

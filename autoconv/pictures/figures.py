@@ -13,11 +13,11 @@ from ..arguments import extras
 from ..arguments.shapes import Pair
 from ..models import Model
 from . import mosaics
-from .features import exciting_inputs, principal_components
+from .features import exciting_pictures, principal_components
 from .influence import Classes, classify, grad_cam_map, occlusion_map, saliency_map
-from .inside import Images, activations, batch_of_one, to_batch
+from .inside import Images, batch_of_one, to_batch
 from .panels import filter_panels, map_panels
-from .reading import ImageLike, factor
+from .reading import ImageLike
 from .receptive import receptive_field
 from .results import confusion_matrix
 from .sheets import new_figure, one_sheet
@@ -127,16 +127,13 @@ def feature_visualisation(model: Model, layer: str, filter: int | Sequence[int],
     """Draws the `exciting_inputs` of one filter or several, with the same arguments. Each title
     contains the mean of the filter's map for this input.
     """
-    x = exciting_inputs(model, layer, filter, steps, seed)
-    found = [activations(model, image, layer)[-1].output for image in x]
-    columns = min(8, len(x))
-    rows = -(-len(x) // columns)
+    pixels, means = exciting_pictures(model, layer, filter, steps, seed)
+    columns = min(8, len(pixels))
+    rows = -(-len(pixels) // columns)
     figure = new_figure(1.6 * columns, 1.9 * rows)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, image, output, number in zip(cells, x, found, np.atleast_1d(np.array(filter))):
-        pixels = np.rint(image / factor(model)).astype(np.uint8)
-        axes.imshow(mosaics.image(pixels).squeeze(), cmap="gray", vmin=0, vmax=255)
-        mean = output[..., number].mean()
+    for axes, image, mean, number in zip(cells, pixels, means, np.atleast_1d(np.array(filter))):
+        axes.imshow(mosaics.image(image).squeeze(), cmap="gray", vmin=0, vmax=255)
         axes.set_title(f"filter {number}\n{f'mean {mean:.3g}' if mean else 'no input found'}", fontsize=8)
     for axes in cells:
         axes.set_axis_off()

@@ -8,10 +8,10 @@ import numpy as np
 from ..models import Model
 from . import mosaics
 from .computation import Computation, Element
-from .features import exciting_inputs, principal_components
+from .features import exciting_pictures, principal_components
 from .influence import grad_cam_map, last_convolution, occlusion_map, saliency_map
 from .inside import activations, batch_of_one, class_scores, kernels, select_nodes
-from .reading import ImageLike, factor
+from .reading import ImageLike
 from .receptive import ReceptiveField, find_pixels
 
 FEW = 8  # number of filters of a deep layer, and of maps of each layer, that an overview shows
@@ -123,18 +123,15 @@ def exciting_panels(model: Model, layer: str | None = None) -> list[Panel]:
         return []
     name = candidates[-1]
     shown = mosaics.strongest(kernels(model)[name], 3, FEW)
-    x = exciting_inputs(model, name, shown.tolist(), STEPS)
-    outputs = [activations(model, each, name)[-1].output for each in x]
-    found = [np.isfinite(output).all() and output[..., i].any()
-             for output, i in zip(outputs, shown)]
-    if not any(found):
+    pixels, means = exciting_pictures(model, name, shown.tolist(), STEPS)
+    found = means != 0
+    if not found.any():
         return []
     note = "inputs that excite the strongest filters, by gradient ascent: "
     note += ", ".join(map(str, shown[found]))
-    if not all(found):
-        note += f"; none was found for {', '.join(map(str, shown[np.logical_not(found)]))}"
-    pixels = np.rint(x[found] / factor(model)).astype(np.uint8)
-    tiles = np.stack([mosaics.image(each, 96) for each in pixels])
+    if not found.all():
+        note += f"; none was found for {', '.join(map(str, shown[~found]))}"
+    tiles = np.stack([mosaics.image(each, 96) for each in pixels[found]])
     picture = mosaics.grid(tiles, 4, mosaics.WIDE_GAP)
     return [Panel(f"{name}: what its filters look for", note, picture)]
 

@@ -56,7 +56,7 @@ class Diagnosis:
     def check(self, epoch: int, history: Mapping[str, list[float]]) -> None:
         """Warns if the losses up to `epoch`, counted from 1, show that training fails."""
         running = self._trainer.running
-        is_explained = self._has_warned or running.nan_seen or not running.outputs_fit
+        is_explained = self._has_warned or running.nan_seen or running.outputs_fit is False
         if is_explained or not history.get("loss"):
             return
         message = self._find_failure(history) or self._find_odd_labels(history)

@@ -30,8 +30,7 @@ class Running:
         self.key: random.Key | None = None  # random key of the last training run's sample orders
         self.nan_seen = False
         self.validates = False  # whether the logs of the running `fit` may contain val_loss
-        self.has_checked_outputs = False  # whether the first batch's outputs were compared with the losses
-        self.outputs_fit = True  # False if not; then no other cause of a failure is named
+        self.outputs_fit: bool | None = None  # whether the first batch's outputs fit the losses
         self.kind = "train"  # kind of the last run, "train" or "test"
         self.lock = Lock()  # allows one evaluation at a time, because evaluations share the sums
 

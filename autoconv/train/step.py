@@ -249,13 +249,13 @@ class Step:
     def _check_outputs(self) -> None:
         """Warns about outputs that do not fit their losses, only for the first batch after `compile`."""
         running = self.space.model._trainer.running
-        if not running.has_checked_outputs:
-            for goal in self.space.work.goals:
-                message = goal.loss.find_mismatch(self.space.outputs[goal.output])
-                running.outputs_fit &= not message
+        if running.outputs_fit is None:
+            messages = [goal.loss.find_mismatch(self.space.outputs[goal.output])
+                        for goal in self.space.work.goals]
+            for message in messages:
                 if message and not self.space.ranks.rank:
                     warn(message)
-            running.has_checked_outputs = True
+            running.outputs_fit = not any(messages)
 
     def _attach(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
         """Sets another data source or other prediction arrays, and runs and records again the phases that use them."""

@@ -7,12 +7,12 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 58_901,
-    "lines without kernels, commands and ONNX": 28_711,
+    "lines": 58_912,
+    "lines without kernels, commands and ONNX": 28_710,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 51,
-    "lines over 100 columns": 3_848,
+    "lines over 100 columns": 3_847,
     "assignments of a tuple to a tuple": 926,
     "Any": 2_217,
     "classes that override __setattr__": 2,

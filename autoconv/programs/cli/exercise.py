@@ -2,11 +2,14 @@
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .. import exercises
 from .lines import echo
+
+if TYPE_CHECKING:
+    from ..exercises import Sheet
 
 PYTHON_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -25,6 +28,8 @@ def exercise(ctx: click.Context, number: int | None, answer: Path | None,
     defines the names that the task lists. The command runs the file. It reports that the answer is
     right, or wrong with a hint. The exit code is 0 for a right answer and 1 for a wrong one.
     """
+    from .. import exercises  # imported here because it is slow
+
     sheets = exercises.sheets(source)
     every = [each for sheet in sheets for each in sheet.exercises]
     command = "autoconv exercise" + (f" --from {shlex.quote(str(source))}" if source else "")
@@ -48,7 +53,7 @@ def exercise(ctx: click.Context, number: int | None, answer: Path | None,
         ctx.exit(1)
 
 
-def _list(sheets: list[exercises.Sheet]) -> None:
+def _list(sheets: "list[Sheet]") -> None:
     number = 0
     for sheet in sheets:
         echo(sheet.title)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from .. import jupyter
 from .lines import echo
 
 
@@ -18,6 +17,8 @@ def notebooks(folder: Path) -> None:
     contains already is left unchanged, because it may contain your work. To get it again, delete
     it first.
     """
+    from .. import jupyter  # imported here because it is slow
+
     count = 0
     for path, is_new in jupyter.write(folder):
         echo(f"wrote {path}" if is_new else
