@@ -7,6 +7,7 @@ in turn. An op without a rule is refused by name.
 import heapq
 import math
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from ..operators import activations, conv, elementwise, select
@@ -18,9 +19,11 @@ Gradients = tuple[Tensor | None, ...]
 Rule = Callable[[TapeNode, Tensor, Tensor], Gradients]  # from a node, its result and the result's gradient
 
 
-def walk_back(root: Tensor, gradient: Tensor) -> None:
+def walk_back(root: Tensor, gradient: Tensor, only: AbstractSet[int] | None = None) -> None:
     """Adds the gradients of `root` to the leaves' `grad`, as tensors with a tape. Keeps the tape of `root`.
-    Raises NotImplementedError for an op whose gradient has no gradient.
+
+    If `only` is given, computes no gradients for tensors whose ids it does not contain. Raises NotImplementedError for
+    an op whose gradient has no gradient.
     """
     gradients = {id(root): gradient}
     pending: list[tuple[int, int, Tensor]] = []  # a heap, newest tensors first
@@ -42,7 +45,7 @@ def walk_back(root: Tensor, gradient: Tensor) -> None:
         if node.backward is None:
             raise RuntimeError(FREED)
         for x, dx in zip(node.inputs, _find_rule(node)(node, t, dy)):
-            if x is None or not x.requires_grad or dx is None:
+            if x is None or not x.requires_grad or dx is None or (only is not None and id(x) not in only):
                 continue
             dx = dx if dx.dtype == x.dtype else apply(elementwise.cast, dx, dtype=x.dtype)
             if id(x) in gradients:

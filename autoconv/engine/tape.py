@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -83,9 +83,9 @@ class DroppedPart:
         for result, node in self._find_operations():
             node.part = None
             arrays = [None if t is None else t.data for t in node.inputs]
-            with check_recording(node.op.name, arrays) as results:
-                array, node.backward = node.op(result.device, *arrays, **node.parameters)
-                results.append(array)
+            earlier_calls = trace.count_calls()
+            array, node.backward = node.op(result.device, *arrays, **node.parameters)
+            check_recording(node.op.name, earlier_calls, arrays, [array])
             if id(result) in self._dropped_ids:
                 result.data = array
         self._results.clear()
@@ -98,18 +98,15 @@ class DroppedPart:
                 yield result, result._node
 
 
-@contextmanager
-def check_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
-    """Checks that the op, or the gradient of an op, that runs inside the block was recorded. If nothing was
-    recorded and a result is not a view of `arrays`, marks the section being recorded as incomplete.
+def check_recording(name: str, earlier_calls: int | None, arrays: Sequence[Any], results: Sequence[Any]) -> None:
+    """Checks that an op, or the gradient of an op, was recorded. Marks the section being recorded as incomplete if it
+    still has `earlier_calls` calls and one of the results is not a view of `arrays`.
     """
-    section, results = trace.current(), []  # type: ignore[var-annotated]
-    calls = len(section.calls) if isinstance(section, trace.Section) else 0
-    yield results
-    if isinstance(section, trace.Section) and len(section.calls) == calls:
-        inputs = [a for a in arrays if a is not None]
-        if any(r is not None and not any(devices.share_memory(r, a) for a in inputs) for r in results):
-            section.stop(f"the op {name} recorded nothing")
+    if earlier_calls is None or trace.count_calls() != earlier_calls:
+        return
+    inputs = [a for a in arrays if a is not None]
+    if any(r is not None and not any(devices.share_memory(r, a) for a in inputs) for r in results):
+        trace.stop(f"the op {name} recorded nothing")
 
 
 class _Pending:
@@ -150,14 +147,34 @@ class _Pending:
             yield t, self.gradients.pop(key), is_masked
 
 
-def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], None] | None = None) -> None:
+def find_paths(root: Tensor, targets: Sequence[Tensor]) -> set[int]:
+    """Returns the ids of the targets, and of all tensors that were computed from a target and that `root` was computed
+    from.
+    """
+    found: dict[int, Tensor] = {}
+    pending = [root]
+    while pending:
+        t = pending.pop()
+        if id(t) not in found:
+            found[id(t)] = t
+            pending.extend(i for i in (t._node.inputs if t._node else ()) if i is not None and i.requires_grad)
+    ids = set(map(id, targets))
+    for t in sorted((t for t in found.values() if t._node), key=lambda t: t._node.order):
+        if any(id(i) in ids for i in t._node.inputs):
+            ids.add(id(t))
+    return ids
+
+
+def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], None] | None = None,
+              only: AbstractSet[int] | None = None) -> None:
     """Walks the tape from the newest node to the oldest. Each node converts its output's gradient
     to its inputs' gradients.
 
     A node is newer than its inputs' nodes, so all its gradients have arrived when the walk reaches
     it. Two gradients of one tensor are added, or passed as a pair to the tensor's op if the op accepts
     pairs. A leaf's gradient is added to its `.grad`, whose memory is the leaf's buffer if it has one (as
-    parameters do in training). `notify(leaf)` is called whenever a gradient was added to a leaf.
+    parameters do in training). `notify(leaf)` is called whenever a gradient was added to a leaf. If `only`
+    is given, no gradients are computed for tensors whose ids it does not contain.
     """
     pending = _Pending(notify)
     for root, gradient in roots:
@@ -176,13 +193,15 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
         if node.retains_grad:
             gradient = _sum(t, *gradient) if isinstance(gradient, tuple) else gradient
             _store_gradient(t, gradient)
+        needs = _needs(node, pending.gradients, only)
+        if all(need is False for need in needs):
+            continue
+        earlier_calls = trace.count_calls()
+        grads = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient, needs)
         output_gradients = gradient if isinstance(gradient, tuple) else (gradient,)
-        with check_recording(f"{node.op.name}'s gradient", output_gradients) as results:
-            grads = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient,
-                                  _needs(node, pending.gradients))
-            results.extend(map(_array, grads))
-        for i, g in zip(node.inputs, grads):
-            if i is not None and i.requires_grad:
+        check_recording(f"{node.op.name}'s gradient", earlier_calls, output_gradients, list(map(_array, grads)))
+        for i, g, need in zip(node.inputs, grads, needs):
+            if i is not None and need is not False:
                 pending.add(i, Masked(g) if is_masked and node.op.view else g)
         node.backward = None  # type: ignore[assignment]
         node.inputs = ()
@@ -203,12 +222,12 @@ def _ends_in_relu(t: Tensor) -> bool:
     return node is not None and node.ends_in_relu and not node.retains_grad
 
 
-def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:
+def _needs(node: TapeNode, pending: dict[int, Any], only: AbstractSet[int] | None) -> tuple:
     """Returns the kind of gradient requested for each input: False (none), True, MASKED, or an array to write to."""
     needs: list[Any] = []
     offered_ids = set(pending)
     for t in node.inputs:
-        needs.append(t is not None and t.requires_grad)
+        needs.append(t is not None and t.requires_grad and (only is None or id(t) in only))
         if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered_ids:
             needs[-1] = t._grad_buffer
             offered_ids.add(id(t))

@@ -14,12 +14,13 @@ import numpy as np
 from ..arguments.modules import NoAttributeError
 from ..arguments.serialization import add_plain
 from ..kernels import device as devices
+from ..kernels import trace
 from ..operators import arith, elementwise, select
 from ..operators.registry import Op
 from . import array_functions
 from .array_functions import FUNCTIONS, ArrayMethods, broadcasting, comparison
 from .symbolic import call_symbolic, is_symbolic
-from .tape import TapeNode, check_recording, current_part, walk_back
+from .tape import TapeNode, check_recording, current_part, find_paths, walk_back
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 inside_layer: ContextVar[str | None] = ContextVar("inside_layer", default=None)  # the name of the running layer
@@ -228,9 +229,10 @@ class Tensor(ArrayMethods):
         self._refuse_loss(f".to({device!r})")
         return Tensor(target.asarray(self.data), self.requires_grad, target)
 
-    def backward(self, gradient: Any = None, create_graph: bool = False) -> None:
-        """Computes this tensor's gradients with respect to all leaves that require them, adds each
-        to the leaf's `.grad`, and frees the tape.
+    def backward(self, gradient: Any = None, create_graph: bool = False,
+                 inputs: "Tensor | Sequence[Tensor] | None" = None) -> None:
+        """Computes this tensor's gradients with respect to `inputs`, by default all leaves that require gradients. Adds
+        each to the tensor's `.grad`, and frees the tape.
 
         Gradients add up: clear each `.grad` before the next pass, with `zero_grad()` of a layer or optimizer, or with
         `tensor.grad = None`. `gradient`, of this tensor's shape, is needed unless the tensor has one element. With
@@ -249,12 +251,21 @@ class Tensor(ArrayMethods):
             gradient = Tensor(self.device.asarray(gradient, self.dtype), device=self.device)
         if gradient.shape != self.shape:
             raise ValueError(f"The gradient must have shape {self.shape}. Received: one of shape {gradient.shape}.")
+        only = None
+        if inputs is not None:
+            targets = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+            if not targets or not all(isinstance(t, Tensor) and t.requires_grad for t in targets):
+                raise ValueError("backward(inputs=...) needs one or more tensors that require gradients. Received: "
+                                 f"{inputs}. Leave out `inputs` to compute the gradients of all tensors.")
+            for t in targets:
+                t.retain_grad()
+            only = find_paths(self, targets)
         if create_graph:
             from . import higher  # here, because it imports this module
 
-            higher.walk_back(self, gradient)
+            higher.walk_back(self, gradient, only)
         else:
-            walk_back([(self, self.device.asarray(gradient.data))])
+            walk_back([(self, self.device.asarray(gradient.data))], only=only)
 
     def retain_grad(self) -> None:
         """Makes the next `backward()` also store the gradient of this tensor, the result of an op, in `.grad`.
@@ -367,13 +378,13 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
             refuse_gradient(op.name, **{name: value})
     arrays = [None if t is None else t.data for t in inputs]
     gradients = not op.flat and needs_gradients(*inputs)
-    with check_recording(op.name, arrays) as results:
-        k = op.prepared_kernels(device, arrays, parameters, gradients)
-        if gradients or op.inference is None:
-            y, backward = op.fn(k, *arrays, **parameters)
-        else:
-            y = op.inference(k, *arrays, **parameters)
-        results.append(y)
+    earlier_calls = trace.count_calls()
+    k = op.prepared_kernels(device, arrays, parameters, gradients)
+    if gradients or op.inference is None:
+        y, backward = op.fn(k, *arrays, **parameters)
+    else:
+        y = op.inference(k, *arrays, **parameters)
+    check_recording(op.name, earlier_calls, arrays, [y])
     if not gradients:
         return Tensor(y, device=device)
     out = Tensor(y, True, device)

@@ -254,9 +254,9 @@ def _same_dtype(name: str, *values: TensorLike | None) -> list[Tensor]:
     x = _tensor(values[0])  # type: ignore[arg-type]
     follow = x.dtype if x.dtype.kind == "f" else None
     tensors = [x, *(None if v is None else _tensor(v, follow) for v in values[1:])]
-    dtypes = [str(t.dtype) for t in tensors if t is not None]
+    dtypes = [t.dtype for t in tensors if t is not None]
     if len(set(dtypes)) > 1:
-        raise TypeError(f"{name} needs tensors of the same dtype. Received: {', '.join(dtypes)}. "
+        raise TypeError(f"{name} needs tensors of the same dtype. Received: {', '.join(map(str, dtypes))}. "
                         "Convert a tensor with ops.cast(tensor, dtype).")
     return tensors  # type: ignore[return-value]
 

@@ -31,6 +31,12 @@ def current() -> "Section | DryRun | None":
     return _current.get()
 
 
+def count_calls() -> int | None:
+    """Returns the number of calls in the section that is being recorded, or None if there is no such section."""
+    section = _current.get()
+    return len(section.calls) if isinstance(section, Section) else None
+
+
 @contextmanager
 def _use_recorder(recorder: "Section | DryRun | None") -> Iterator[Any]:
     token = _current.set(recorder)
@@ -255,13 +261,10 @@ def watch_calls(function: Callable, name: str) -> Callable:
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        section = _current.get()
-        if not isinstance(section, Section):
-            return function(*args, **kwargs)
-        call_count = len(section.calls)
+        earlier_calls = count_calls()
         result = function(*args, **kwargs)
-        if len(section.calls) == call_count:
-            section.stop(f"{name} recorded nothing")
+        if earlier_calls is not None and count_calls() == earlier_calls:
+            stop(f"{name} recorded nothing")
         return result
 
     return wrapper

@@ -465,7 +465,8 @@ class Layer(Stateful):
     @property
     def weights(self) -> list[Variable]:
         """All weights: the layer's trainable weights, then its other weights, then the nested layers' weights."""
-        return list(self.named_weights().values())
+        found = {id(weight): weight for layer in self._walk() for weight in layer._own_weights()}
+        return list(found.values())
 
     @property
     def trainable_weights(self) -> list[Variable]:

@@ -14,7 +14,6 @@ from ..engine.tensor import Tensor, no_grad
 from ..layers.function import get_kind
 from ..models import Model
 from ..operators.registry import Op
-from .influence import skip_weight_gradients
 from .inside import batch_of_one
 from .reading import ImageLike
 
@@ -118,15 +117,14 @@ class Computation:
         x = Tensor(device.asarray(batch_of_one(model, image), model.dtype), requires_grad=True, device=device)
         self.picture = Result(x.numpy(), "picture", layer="picture", kind="the net's input")
         self._keep(x, self.picture)
-        with skip_weight_gradients(model):
-            y = self._run(model, [x])[0]
-            last = self._found[id(y)]
-            place = tuple(map(int, np.unravel_index(int(last.array.argmax()), y.shape)))
-            self.answer = Element(last, place)
-            self.has_probabilities = y.logits is not None
-            (y if y.logits is None else y.logits)[place].backward()
-            if x.grad is not None:
-                self.picture.gradient = device.numpy(x.grad).copy()
+        y = self._run(model, [x])[0]
+        last = self._found[id(y)]
+        place = tuple(map(int, np.unravel_index(int(last.array.argmax()), y.shape)))
+        self.answer = Element(last, place)
+        self.has_probabilities = y.logits is not None
+        (y if y.logits is None else y.logits)[place].backward(inputs=x)
+        if x.grad is not None:
+            self.picture.gradient = device.numpy(x.grad).copy()
 
     def predict(self, result: Result) -> np.ndarray | None:
         """Returns a layer's output as computed for a prediction, with fused layers, or None for the nodes of an ONNX

@@ -2,8 +2,7 @@
 gradients.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -124,23 +123,8 @@ def input_gradient(model: Model, inputs: list[np.ndarray], score: Callable[[Tens
     weights' own gradients, `weight.grad`, are unchanged.
     """
     x = Tensor(model.device.asarray(inputs[-1], model.dtype), requires_grad=True, device=model.device)
-    with skip_weight_gradients(model):
-        score(model([*inputs[:-1], x] if inputs[1:] else x, training=False)).backward()
+    score(model([*inputs[:-1], x] if inputs[1:] else x, training=False)).backward(inputs=x)
     return x.device.numpy(x.grad)
-
-
-@contextmanager
-def skip_weight_gradients(model: Model) -> Iterator[None]:
-    """Computes no gradients of the model's weights within the block. `weight.grad` is unchanged."""
-    weights = [weight for weight in model.weights if weight.requires_grad]
-    try:
-        for weight in weights:
-            # Variable.__setattr__ would count a change, after which steps are recorded again
-            object.__setattr__(weight, "requires_grad", False)
-        yield
-    finally:
-        for weight in weights:
-            object.__setattr__(weight, "requires_grad", True)
 
 
 def last_convolution(model: Model) -> SymbolicTensor | None:

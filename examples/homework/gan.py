@@ -40,13 +40,13 @@ def train_step(real):
     fake = generator(random.normal((BATCH, NOISE)), training=True)
     d_loss = loss_fn(ones, discriminator(real, training=True)) + \
         loss_fn(zeros, discriminator(fake.detach(), training=True))
-    discriminator.zero_grad()
+    d_optimizer.zero_grad()
     d_loss.backward()
     d_optimizer.apply([weight.grad for weight in d_weights], d_weights)
 
     g_loss = loss_fn(ones, discriminator(fake, training=True))
-    generator.zero_grad()
-    g_loss.backward()
+    g_optimizer.zero_grad()
+    g_loss.backward(inputs=g_weights)
     g_optimizer.apply([weight.grad for weight in g_weights], g_weights)
     return d_loss, g_loss
 

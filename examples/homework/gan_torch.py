@@ -48,7 +48,7 @@ def train_step(real):
 
     g_loss = loss_fn(discriminator(fake), ones)
     g_optimizer.zero_grad()
-    g_loss.backward()
+    g_loss.backward(inputs=list(generator.parameters()))
     g_optimizer.step()
     return d_loss, g_loss
 

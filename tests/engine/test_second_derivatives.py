@@ -105,6 +105,16 @@ def test_a_second_backward_adds_to_a_gradient_with_a_tape():
     np.testing.assert_allclose(x.grad, [5, 7])
 
 
+def test_gradients_of_the_given_inputs_only():
+    x, w = tensor([1.0, 2.0], True), tensor([3.0, 4.0], True)
+    (w * x**3.0).sum().backward(create_graph=True, inputs=x)
+    assert w.grad is None
+    slope, x.grad = x.grad, None
+    slope.sum().backward(inputs=[w, x])
+    np.testing.assert_allclose(w.grad, [3, 12])
+    np.testing.assert_allclose(x.grad, [18, 48])
+
+
 def test_a_power_at_0_and_a_gradient_that_has_a_tape():
     x = tensor([0.0, 1.0], True)
     first, = slopes(lambda t: t**2, [x])

@@ -353,6 +353,40 @@ def test_retain_grad():
     assert other.grad is None
 
 
+def test_backward_computes_the_gradients_of_the_given_inputs_only():
+    x, w, unused = leaf([1.0, 2.0]), leaf([3.0, 4.0]), leaf([5.0])
+    middle = x * w
+    y = (middle * middle + x).sum()
+    y.backward(inputs=[x, middle, unused])
+    np.testing.assert_allclose(x.grad, 2 * x.numpy() * w.numpy() ** 2 + 1)
+    np.testing.assert_allclose(middle.grad, 2 * x.numpy() * w.numpy())
+    assert w.grad is None and unused.grad is None
+    (x * w).sum().backward(inputs=w)
+    np.testing.assert_allclose(w.grad, x.numpy())
+
+
+def test_backward_runs_no_kernels_for_other_weights(monkeypatch):
+    x, w, v = (leaf(np.ones(shape)) for shape in ((1, 6, 6, 1), (3, 3, 1, 2), (3, 3, 2, 1)))
+
+    def run(inputs):
+        F.conv2d(F.conv2d(x, w), v).sum().backward(inputs=inputs)
+
+    run(None)  # compiles the kernels, after a dry run of each
+    runs, kernels = [], device.get("cpu").kernels("conv")
+    compute = kernels.conv2d_weight_grad
+    monkeypatch.setattr(kernels, "conv2d_weight_grad", lambda *args, **kwargs: runs.append(compute(*args, **kwargs)))
+    for inputs, expected in ((x, 0), (v, 1), ([w, v], 2)):
+        runs.clear()
+        run(inputs)
+        assert len(runs) == expected
+
+
+def test_backward_needs_inputs_that_require_gradients():
+    for inputs in ([], [tensor([1.0])], [leaf([1.0]), np.ones(1)]):
+        with pytest.raises(ValueError, match=r"one or more tensors that require gradients\. Received: .*Leave out `inputs`"):
+            (leaf([1.0]) * 2).sum().backward(inputs=inputs)
+
+
 def test_retain_grad_needs_a_gradient():
     with pytest.raises(RuntimeError, match=r"requires_grad=False\. Pass requires_grad=True"):
         (tensor([1.0]) * 2).retain_grad()
