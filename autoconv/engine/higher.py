@@ -20,10 +20,10 @@ Rule = Callable[[TapeNode, Tensor, Tensor], Gradients]  # from a node, its resul
 
 
 def walk_back(root: Tensor, gradient: Tensor, only: AbstractSet[int] | None = None) -> None:
-    """Adds the gradients of `root` to the leaves' `grad`, as tensors with a tape. Keeps the tape of `root`.
+    """Adds the gradients of `root` to the leaves' `grad`, as tensors with a tape. Keeps the tape.
 
-    If `only` is given, computes no gradients for tensors whose ids it does not contain. Raises NotImplementedError for
-    an op whose gradient has no gradient.
+    If `only` is given, computes no gradients for tensors whose ids it does not contain. Raises
+    NotImplementedError for an op whose gradient has no gradient.
     """
     gradients = {id(root): gradient}
     pending: list[tuple[int, int, Tensor]] = []  # a heap, newest tensors first
@@ -45,7 +45,8 @@ def walk_back(root: Tensor, gradient: Tensor, only: AbstractSet[int] | None = No
         if node.backward is None:
             raise RuntimeError(FREED)
         for x, dx in zip(node.inputs, _find_rule(node)(node, t, dy)):
-            if x is None or not x.requires_grad or dx is None or (only is not None and id(x) not in only):
+            is_left_out = only is not None and id(x) not in only
+            if x is None or not x.requires_grad or dx is None or is_left_out:
                 continue
             dx = dx if dx.dtype == x.dtype else apply(elementwise.cast, dx, dtype=x.dtype)
             if id(x) in gradients:

@@ -98,9 +98,10 @@ class DroppedPart:
                 yield result, result._node
 
 
-def check_recording(name: str, earlier_calls: int | None, arrays: Sequence[Any], results: Sequence[Any]) -> None:
-    """Checks that an op, or the gradient of an op, was recorded. Marks the section being recorded as incomplete if it
-    still has `earlier_calls` calls and one of the results is not a view of `arrays`.
+def check_recording(name: str, earlier_calls: int | None, arrays: Sequence[Any],
+                    results: Sequence[Any]) -> None:
+    """Checks that an op, or the gradient of an op, was recorded. Marks the section being recorded as
+    incomplete if it still has `earlier_calls` calls and one of the results is not a view of `arrays`.
     """
     if earlier_calls is None or trace.count_calls() != earlier_calls:
         return
@@ -147,21 +148,27 @@ class _Pending:
             yield t, self.gradients.pop(key), is_masked
 
 
-def find_paths(root: Tensor, targets: Sequence[Tensor]) -> set[int]:
-    """Returns the ids of the targets, and of all tensors that were computed from a target and that `root` was computed
-    from.
+def find_paths(root: Tensor, inputs: Tensor | Sequence[Tensor]) -> set[int]:
+    """Returns the ids of the inputs, and of all tensors between an input and `root`. Makes the inputs
+    retain their gradients. Raises ValueError if there is no input, or one requires no gradient.
     """
-    found: dict[int, Tensor] = {}
+    targets = inputs if isinstance(inputs, Sequence) else [inputs]
+    if not targets or not all(getattr(t, "requires_grad", False) for t in targets):
+        raise ValueError("backward(inputs=...) needs one or more tensors that require gradients. "
+                         f"Received: {targets}. Leave out `inputs` for the gradients of all tensors.")
+    for t in targets:
+        t.retain_grad()
+    nodes: dict[int, TapeNode] = {}
     pending = [root]
     while pending:
         t = pending.pop()
-        if id(t) not in found:
-            found[id(t)] = t
-            pending.extend(i for i in (t._node.inputs if t._node else ()) if i is not None and i.requires_grad)
+        if t._node is not None and id(t) not in nodes:
+            nodes[id(t)] = t._node
+            pending.extend(i for i in t._node.inputs if i is not None and i.requires_grad)
     ids = set(map(id, targets))
-    for t in sorted((t for t in found.values() if t._node), key=lambda t: t._node.order):
-        if any(id(i) in ids for i in t._node.inputs):
-            ids.add(id(t))
+    for key, node in sorted(nodes.items(), key=lambda item: item[1].order):
+        if any(id(i) in ids for i in node.inputs):
+            ids.add(key)
     return ids
 
 
@@ -193,19 +200,26 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
         if node.retains_grad:
             gradient = _sum(t, *gradient) if isinstance(gradient, tuple) else gradient
             _store_gradient(t, gradient)
-        needs = _needs(node, pending.gradients, only)
+        needs = _needs(node, pending.gradients.keys(), only)
         if all(need is False for need in needs):
             continue
-        earlier_calls = trace.count_calls()
-        grads = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient, needs)
-        output_gradients = gradient if isinstance(gradient, tuple) else (gradient,)
-        check_recording(f"{node.op.name}'s gradient", earlier_calls, output_gradients, list(map(_array, grads)))
+        grads = _run_backward(node, gradient, is_masked, needs)
         for i, g, need in zip(node.inputs, grads, needs):
             if i is not None and need is not False:
                 pending.add(i, Masked(g) if is_masked and node.op.view else g)
         node.backward = None  # type: ignore[assignment]
         node.inputs = ()
         node.parameters = {}
+
+
+def _run_backward(node: TapeNode, gradient: Any, is_masked: bool, needs: tuple) -> tuple:
+    """Returns the gradients of a node's inputs from its output's gradient, which may be a pair."""
+    earlier_calls = trace.count_calls()
+    grads = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient, needs)
+    output_gradients = gradient if isinstance(gradient, tuple) else (gradient,)
+    name = f"{node.op.name}'s gradient"
+    check_recording(name, earlier_calls, output_gradients, list(map(_array, grads)))
+    return grads
 
 
 def _array(gradient: Any) -> Any:
@@ -222,7 +236,7 @@ def _ends_in_relu(t: Tensor) -> bool:
     return node is not None and node.ends_in_relu and not node.retains_grad
 
 
-def _needs(node: TapeNode, pending: dict[int, Any], only: AbstractSet[int] | None) -> tuple:
+def _needs(node: TapeNode, pending: AbstractSet[int], only: AbstractSet[int] | None) -> tuple:
     """Returns the kind of gradient requested for each input: False (none), True, MASKED, or an array to write to."""
     needs: list[Any] = []
     offered_ids = set(pending)

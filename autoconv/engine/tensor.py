@@ -136,9 +136,7 @@ class Tensor(ArrayMethods):
         return format(self._values(None).item(), format_spec) if format_spec else str(self)
 
     def numpy(self) -> np.ndarray:
-        """Returns the values as a NumPy array. Inside a layer or a loss, raises TypeError if this
-        would lose a gradient: use `.detach().numpy()` there.
-        """
+        """Returns a NumPy array. Raises TypeError if a layer or a loss would lose a gradient."""
         self._refuse_loss(".numpy()")
         return self.device.numpy(self.data)
 
@@ -178,10 +176,9 @@ class Tensor(ArrayMethods):
 
     def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
         """Handles `np.concatenate([tensor, ...])`: calls autoconv's function inside a layer or loss, else NumPy's."""
-        if _surroundings() is not None:
-            counterpart = array_functions.look_up(function, arguments, options)
-            if counterpart is not None:
-                return counterpart(*arguments, **options)
+        counterpart = _surroundings() and array_functions.look_up(function, arguments, options)
+        if counterpart:
+            return counterpart(*arguments, **options)
         return array_functions.run_by_numpy(function, arguments, options, Tensor, Tensor._values)
 
     @property
@@ -231,13 +228,14 @@ class Tensor(ArrayMethods):
 
     def backward(self, gradient: Any = None, create_graph: bool = False,
                  inputs: "Tensor | Sequence[Tensor] | None" = None) -> None:
-        """Computes this tensor's gradients with respect to `inputs`, by default all leaves that require gradients. Adds
-        each to the tensor's `.grad`, and frees the tape.
+        """Computes this tensor's gradients with respect to `inputs`, by default all leaves that
+        require gradients. Adds each to the tensor's `.grad`, and frees the tape.
 
-        Gradients add up: clear each `.grad` before the next pass, with `zero_grad()` of a layer or optimizer, or with
-        `tensor.grad = None`. `gradient`, of this tensor's shape, is needed unless the tensor has one element. With
-        create_graph, the tape is kept, and each `.grad` is a tensor that has gradients in turn. Raises RuntimeError if
-        no gradients are required or the tape was freed, NotImplementedError for an op that create_graph lacks.
+        Gradients add up: clear each `.grad` before the next pass, with `zero_grad()` of a layer or
+        optimizer. `gradient`, of this tensor's shape, is needed unless the tensor has one element.
+        With create_graph, the tape is kept, and each `.grad` is a tensor that has gradients in turn.
+        Raises RuntimeError if no gradients are required or the tape was freed, ValueError for wrong
+        inputs, NotImplementedError for an op that create_graph lacks.
         """
         if not self.requires_grad:
             raise RuntimeError("backward() needs a tensor that requires gradients. None of the tensors that it was "
@@ -251,15 +249,7 @@ class Tensor(ArrayMethods):
             gradient = Tensor(self.device.asarray(gradient, self.dtype), device=self.device)
         if gradient.shape != self.shape:
             raise ValueError(f"The gradient must have shape {self.shape}. Received: one of shape {gradient.shape}.")
-        only = None
-        if inputs is not None:
-            targets = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-            if not targets or not all(isinstance(t, Tensor) and t.requires_grad for t in targets):
-                raise ValueError("backward(inputs=...) needs one or more tensors that require gradients. Received: "
-                                 f"{inputs}. Leave out `inputs` to compute the gradients of all tensors.")
-            for t in targets:
-                t.retain_grad()
-            only = find_paths(self, targets)
+        only = None if inputs is None else find_paths(self, inputs)
         if create_graph:
             from . import higher  # here, because it imports this module
 
@@ -385,13 +375,12 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
     else:
         y = op.inference(k, *arrays, **parameters)
     check_recording(op.name, earlier_calls, arrays, [y])
-    if not gradients:
-        return Tensor(y, device=device)
-    out = Tensor(y, True, device)
-    out._node = TapeNode(op, inputs, backward, parameters, parameters.get("activation") == "relu" and op.masks)
-    part = current_part.get()
-    if part is not None:
-        part.add(out, out._node)
+    out = Tensor(y, gradients, device)
+    if gradients:
+        ends_in_relu = op.masks and parameters.get("activation") == "relu"
+        out._node = TapeNode(op, inputs, backward, parameters, ends_in_relu)
+        if (part := current_part.get()) is not None:
+            part.add(out, out._node)
     return out
 
 

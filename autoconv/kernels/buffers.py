@@ -220,4 +220,4 @@ def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     if dtype.hasobject:
         return np.empty(shape, dtype)
     memory = np.empty(prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
-    return np.ndarray(shape, dtype, memory, -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % ALIGNMENT)
+    return np.ndarray(shape, dtype, memory, -ctypes.addressof(ctypes.c_char.from_buffer(memory.data)) % ALIGNMENT)

@@ -32,7 +32,7 @@ def current() -> "Section | DryRun | None":
 
 
 def count_calls() -> int | None:
-    """Returns the number of calls in the section that is being recorded, or None if there is no such section."""
+    """Returns the number of calls in the section being recorded, or None if none is recorded."""
     section = _current.get()
     return len(section.calls) if isinstance(section, Section) else None
 

@@ -360,7 +360,8 @@ def test_backward_computes_the_gradients_of_the_given_inputs_only():
     y.backward(inputs=[x, middle, unused])
     np.testing.assert_allclose(x.grad, 2 * x.numpy() * w.numpy() ** 2 + 1)
     np.testing.assert_allclose(middle.grad, 2 * x.numpy() * w.numpy())
-    assert w.grad is None and unused.grad is None
+    assert w.grad is None
+    assert unused.grad is None
     (x * w).sum().backward(inputs=w)
     np.testing.assert_allclose(w.grad, x.numpy())
 
@@ -383,7 +384,7 @@ def test_backward_runs_no_kernels_for_other_weights(monkeypatch):
 
 def test_backward_needs_inputs_that_require_gradients():
     for inputs in ([], [tensor([1.0])], [leaf([1.0]), np.ones(1)]):
-        with pytest.raises(ValueError, match=r"one or more tensors that require gradients\. Received: .*Leave out `inputs`"):
+        with pytest.raises(ValueError, match=r"tensors that require gradients\. Received: .*Leave out `inputs`"):
             (leaf([1.0]) * 2).sum().backward(inputs=inputs)
 
 
