@@ -45,14 +45,16 @@ def activations(model: Model, image: ImageLike, layer: str | None = None) -> lis
 
 
 def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
-    """Returns the kernels (KH, KW, C, F) of all convolutions, or only of `layer`, by layer name. A
-    kernel has F filters over C maps. Raises ValueError for a layer without kernels.
+    """Returns the kernels (KH, KW, C, F) of all convolutions, also in nested models, or only of
+    `layer`, by layer name. A kernel has F filters over C maps. Raises ValueError for a layer
+    without kernels.
     """
     _check_model(model)
-    found = {each.name: _kernel(each) for each in model.layers if np.ndim(getattr(each, "kernel", 0)) == 4}
+    layers = {each.name: each for each in model._walk()}
+    found = {name: _kernel(each) for name, each in layers.items() if np.ndim(getattr(each, "kernel", 0)) == 4}
     if layer is None:
         return found
-    names.lookup("layer", layer, {each.name: each for each in model.layers})
+    names.lookup("layer", layer, layers)
     if layer not in found:
         raise ValueError(f"Layer {layer!r} has no filters. Layers with filters: {', '.join(found) or 'none'}.")
     return {layer: found[layer]}

@@ -115,10 +115,11 @@ def receptive_panels(model: Model, image: ImageLike, layer: str | None = None) -
 
 def exciting_panels(model: Model, layer: str | None = None) -> list[Panel]:
     """Returns [a panel of inputs that excite the strongest filters of `layer`, or of the last
-    convolution]; or [] if it has no filters, if no input excites them, or if the input has no fixed
-    size.
+    convolution outside nested models; or [] if it has no filters, if no input excites them, or if
+    the input has no fixed size.
     """
-    candidates = [name for name in kernels(model) if layer in (None, name)]
+    names = [layer] if layer else [node.operation.name for node in select_nodes(model)]
+    candidates = [name for name in kernels(model) if name in names]
     if not candidates or None in model.input_shape[1:]:
         return []
     name = candidates[-1]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from autoconv import functional as F
 from autoconv import layers, losses, models, pictures, tensor, utils
-from autoconv.pictures import mosaics, panels
+from autoconv.pictures import inspection, mosaics, panels
 from autoconv.programs.cli import main
 
 
@@ -80,6 +80,13 @@ class TestArrays:
         found = pictures.kernels(net)
         assert {name: k.shape for name, k in found.items()} == {"first": (3, 3, 3, 4), "second": (2, 2, 1, 8)}
         np.testing.assert_array_equal(found["first"], net.get_layer("first").kernel.numpy())
+
+    def test_kernels_of_nested_models_are_found(self, net, image):
+        whole = models.Sequential([layers.Input(net.input_shape[1:]), net, layers.Dense(2, activation="softmax")])
+        assert list(pictures.kernels(whole)) == ["first", "second"]
+        np.testing.assert_array_equal(pictures.kernels(whole, "second")["second"], pictures.kernels(net)["second"])
+        shown = inspection.select_filters(whole, None)
+        assert [panel.title for panel in shown] == ["first: filters", "second: filters"]
 
     def test_logits_become_probabilities(self, net, image):
         scores = pictures.class_scores(net, image[None])

@@ -101,7 +101,7 @@ def onnx_reader() -> list[Reader]:
     except ImportError:
         return []
     return [Reader("onnx", hostile_onnx.sound, hostile_onnx.FILE, hostile_onnx.read, hostile_onnx.traps,
-                   hostile_onnx.mutants, quick=500, long=20_000)]
+                   hostile_onnx.mutants, quick=150, long=20_000)]
 
 
 def keras_readers() -> list[Reader]:
@@ -114,9 +114,9 @@ def keras_readers() -> list[Reader]:
         Reader("Keras's .keras", lambda: models.keras_file(".keras"), "m.keras", models.read_keras("m.keras"),
                models.keras_traps, quick=10),
         Reader("Keras's architecture", lambda: models.keras_file(".keras"), "m.keras", models.read_keras("m.keras"),
-               mutants=models.keras_configs, quick=500, long=20_000),
+               mutants=models.keras_configs, quick=150, long=20_000),
         Reader("Keras's .h5", lambda: models.keras_file(".h5"), "m.h5", models.read_keras("m.h5"), hostile_hdf5.traps,
-               hostile_hdf5.mutants, quick=500, long=20_000),
+               hostile_hdf5.mutants, quick=150, long=20_000),
         Reader("Keras's .h5 with other letters", lambda: models.keras_file("ä.h5"), "m.h5", models.read_keras("m.h5"),
                mutants=hostile_hdf5.mutants),
         Reader("Keras's .weights.h5", lambda: models.keras_file(".weights.h5"), "m.weights.h5",
@@ -140,7 +140,7 @@ READERS: list[Reader] = [
     Reader("npy", sets.npy_sample, "x.npy", sets.read_npy, sets.npy_traps),
     Reader("weights", models.weights_file, models.FILE, models.read_weights, mutants=models.headers),
     Reader("model", lambda: models.file_of(models.chain), models.FILE, models.read_model, models.model_traps,
-           models.headers, quick=500, long=20_000),
+           models.headers, quick=150, long=20_000),
     Reader("architecture", lambda: models.file_of(models.chain), models.FILE, models.read_model,
            mutants=models.architectures),
     Reader("training", lambda: models.file_of(models.compiled), models.FILE, models.read_model,
@@ -148,7 +148,7 @@ READERS: list[Reader] = [
     Reader("architecture of a graph", lambda: models.file_of(models.graph), models.FILE, models.read_model,
            mutants=models.architectures),
     Reader("run.json", models.run_text, "run.json", models.evaluate_run, models.run_traps, models.run_mutants,
-           models.others_of_run, quick=500, long=20_000),
+           models.others_of_run, quick=150, long=20_000),
     Reader("run.json for a report", models.run_text, "run.json", models.report_run, mutants=models.run_mutants,
            around=models.others_of_run, quick=10),
     Reader("history.csv", lambda: models.HISTORY, "history.csv", models.report_run, models.history_traps,
