@@ -1,7 +1,8 @@
-"""The kernels' other paths: for AVX2 and for plain x86-64, run on this processor by telling Numba to compile for those.
+"""The kernels give the same bits for AVX-512, AVX2, and 128-bit vectors with and without FMA. They run on this
+processor, because Numba is told to compile for the others.
 
-The ops here are those whose kernels are built on simd.py. No other kernel has a line that knows its target.
-ARM has no test of its own here: there the suite runs as it is, on the 128-bit path.
+The ordinary tests take the ops whose kernels are built on simd.py, because no other kernel has a line that knows its
+target; the soak tests take all ops. ARM has no test of its own: there the suite runs as it is, on the 128-bit path.
 """
 
 import os
@@ -27,9 +28,11 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 HASWELL = ("64bit avx avx2 bmi bmi2 cmov cx16 cx8 f16c fma fsgsbase fxsr invpcid lzcnt mmx movbe pclmul popcnt rdrnd "
            "sahf sse sse2 sse3 sse4.1 sse4.2 ssse3 xsave xsaveopt")
+NARROW = "64bit avx cmov cx16 cx8 fma fxsr mmx popcnt sahf sse sse2 sse3 sse4.1 sse4.2 ssse3 xsave"
 TARGETS = {  # Numba's name of it, its features, and the width of its vectors in bytes
     "avx2": ("haswell", ",".join(f"+{name}" for name in HASWELL.split()), 32),
-    "plain": ("x86-64", "", 16),
+    "narrow": ("x86-64-v2", ",".join(f"+{name}" for name in NARROW.split()), 16),
+    "plain": ("x86-64", "", 16),  # without FMA: the C library computes it
 }
 
 TILED = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense", "depthwise_conv2d", "avg_pool2d",
@@ -44,16 +47,17 @@ assert simd.VECTOR_BYTES == int(os.environ["WIDTH"]), f"the kernels use vectors 
 sys.path[:0] = ["tests/support", "tests/kernels"]
 import guard_pages
 import test_instruction_sets
-at, dtype, path = sys.argv[1:]
+at, dtype, ops, path = sys.argv[1:]
 guard_pages.guard_kernels(at)
-np.savez(path, *guard_pages.results(test_instruction_sets.tiled(), dtype, lambda array: guard_pages.copied(array, at)))
+rows = test_instruction_sets.rows(ops)
+np.savez(path, *guard_pages.results(rows, dtype, lambda array: guard_pages.copied(array, at)))
 """
 
 
-def tiled():
-    """The rows of the case table whose kernels are built on simd.py."""
-    found = [case for case in cases.CASES if case.op in TILED]
-    assert {case.op for case in found} == set(TILED)
+def rows(ops):
+    """The rows of the case table: all, or only those of ops whose kernels are built on simd.py."""
+    found = [case for case in cases.CASES if ops == "all" or case.op in TILED]
+    assert {case.op for case in found} >= set(TILED)
     return found
 
 
@@ -70,18 +74,19 @@ def target(request):
     return request.param
 
 
-@pytest.mark.parametrize(("target", "dtype"), [
-    ("avx2", "float32"), pytest.param("avx2", "float64", marks=pytest.mark.soak),
-    ("plain", "float64"), pytest.param("plain", "float32", marks=pytest.mark.soak)], indirect=["target"])
-def test_values_and_gradients_are_those_of_this_processor(target, dtype, tmp_path):
+@pytest.mark.parametrize(("target", "dtype", "ops"), [
+    ("avx2", "float32", "tiled"), ("plain", "float64", "tiled"),
+    *(pytest.param(target, dtype, "all", marks=pytest.mark.soak)
+      for target in TARGETS for dtype in ("float32", "float64"))], indirect=["target"])
+def test_values_and_gradients_have_the_bits_of_this_processor(target, dtype, ops, tmp_path):
     """Which the tests of ops compare with plain loops. Masked loads become branches where a processor has none: those
     too must stay inside the arrays, which end at a page that may not be touched.
     """
-    done = run(target, "-c", ON_IT, "end", dtype, str(tmp_path / "found.npz"))
+    done = run(target, "-c", ON_IT, "end", dtype, ops, str(tmp_path / "found.npz"))
     assert done.returncode == 0, done.stderr or f"killed by signal {-done.returncode}"
-    rounding = {"float32": 3e-5, "float64": 1e-11}[dtype]
     with np.load(tmp_path / "found.npz") as found:
-        expected = list(guard_pages.results(tiled(), dtype))
+        expected = list(guard_pages.results(rows(ops), dtype))
         assert len(found) == len(expected)
-        for name, wanted in zip(found, expected):
-            np.testing.assert_allclose(found[name], wanted, rounding, rounding * max(1.0, np.abs(wanted).max()))
+        pairs = zip((found[name] for name in found), expected)
+        differ = [i for i, (result, wanted) in enumerate(pairs) if result.tobytes() != wanted.tobytes()]
+        assert not differ, f"results {differ} of {len(expected)} differ"

@@ -1,5 +1,5 @@
-"""Convolutions with at most half as many filters as a vector has lanes. The lanes of a tile hold
-pixels, and its rows hold filters.
+"""Convolutions with at most half as many filters as the widest vectors have lanes. The lanes of a
+tile hold pixels, and its rows hold filters.
 
 An example is LeNet-5's first layer with six filters. A band of rows of an image is copied, with its
 border, into a separate plane for each channel. Output pixel q, counted along the rows of a plane,
@@ -23,8 +23,8 @@ LEAST, WASTE = 9, 1.5  # minimum number of taps; maximum ratio of computed to ne
 
 def pays(f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Returns whether to use this method for f filters, outputs of this size and this window."""
-    lanes, (rows, columns) = simd.lanes(dtype), size
-    tile, wide = N * lanes, columns + window.span_w - 1
+    lanes, (rows, columns) = simd.widest_lanes(dtype), size
+    tile, wide = simd.WIDEST_TILE * lanes, columns + window.span_w - 1
     return (f <= M and 2 * f <= lanes and groups == 1 and window[2:4] == (1, 1) and min(window[6:]) >= 0
             and window.kh * window.kw >= LEAST and -(-rows * wide // tile) * tile <= WASTE * rows * columns)
 
@@ -92,13 +92,14 @@ def _forward(x, w, scale, b, y, window, border, relu, pieces):
             total, rows = count * wide, count + span - 1
             step = total + columns
             planes = _copy_planes(x, s, first, rows, wide, top, left, step)
-            out = np.empty(lanes * step, x.dtype)
+            out = np.empty((filters + lanes) * step, x.dtype)
             _products(tile, planes, rows * wide, wide, c, window, weights, b, ones, filters, out, step, total,
                       relu)
             for i in range(count):
-                # elements beyond a pixel's filters are overwritten by the next pixels
+                # elements beyond a pixel's filters are overwritten by its first filters, or by the next pixels
                 for j in range(0, ow, lanes):
-                    vectors.turn(square, out, i * wide + j, step, line, j * filters, filters)
+                    for f in range((filters - 1) // lanes * lanes, -1, -lanes):
+                        vectors.turn(square, out, f * step + i * wide + j, step, line, j * filters + f, filters)
                 simd.copy(flat, (s * oh + first + i) * ow * filters, line, 0, ow * filters)
 
 

@@ -20,6 +20,7 @@ from .jit import allocating, inline
 S = simd.RUN_VECTORS
 SHORT = S // 2  # vectors per row for short runs, such as three pixels of 16 channels
 ROWS = 3  # number of runs per tile: all runs of a 3x3 kernel's window
+TILES = 6 * simd.WIDEST_BYTES // (S * simd.VECTOR_BYTES)  # number of tiles that are as wide as a tile of AVX-512
 
 
 @inline
@@ -92,9 +93,11 @@ def winners_lists(gradient, winner, winner_start, count, filters, length, places
 
 @inline
 def sparse_scatter(places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start):
-    """dx[windows[4q + r] + runs[m] + c] += sum over the list of pixel 4q + r of value * wt[m, f, c]."""
+    """dx[windows[4q + r] + runs[m] + c] += sum over the list of pixel 4q + r of value * wt[m, f, c].
+    Columns are divided in the same places on every processor, because windows overlap.
+    """
     wide, short = simd.zeros(dx, 1, S), simd.zeros(dx, ROWS, SHORT)
-    if length <= simd.width(short):
+    if length <= TILES * simd.width(short):
         _scatter(short, ROWS, places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start)
     else:
         _scatter(wide, 1, places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start)
@@ -103,22 +106,23 @@ def sparse_scatter(places, values, begin, windows, count, runs, length, wt, filt
 @inline
 def _scatter(tile, rows, places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start):
     """Computes `sparse_scatter` with tiles of the same shape as `tile`, which has `rows` rows."""
-    columns = simd.width(tile)
+    columns = TILES * simd.width(tile)
     for m in range(0, runs.size, rows):
         dst = simd.rows(runs, m, runs.size, tile)
         src = simd.steps(filters * length, 0, runs.size - m, tile)
         for c in range(0, length, columns):
-            part, block = min(columns, length - c), m * filters * length + c
             for q in range(count):
                 for r in range(4):
                     first, last = begin[r, q], begin[r, q + 1]
                     if first < last:
-                        j = dx_start + windows[4 * q + r] + c
-                        acc = simd.load(tile, dx, dst, j, part)
-                        if part == columns:
-                            for e in range(first, last):
-                                acc = simd.axpy(acc, values[r], e, wt, src, block + places[r, e])
-                        else:
-                            for e in range(first, last):
-                                acc = simd.axpy_part(acc, values[r], e, wt, src, block + places[r, e], part)
-                        simd.store(acc, dx, dst, j, part)
+                        for s in range(c, min(c + columns, length), simd.width(tile)):
+                            part, block = min(simd.width(tile), length - s), m * filters * length + s
+                            j = dx_start + windows[4 * q + r] + s
+                            acc = simd.load(tile, dx, dst, j, part)
+                            if part == simd.width(tile):
+                                for e in range(first, last):
+                                    acc = simd.axpy(acc, values[r], e, wt, src, block + places[r, e])
+                            else:
+                                for e in range(first, last):
+                                    acc = simd.axpy_part(acc, values[r], e, wt, src, block + places[r, e], part)
+                            simd.store(acc, dx, dst, j, part)

@@ -25,36 +25,38 @@ from .products import ones, zeros
 from .stencil import prefetch
 from .tasks import piece
 
-# Pairs of outputs in a tile, if the filters fill one vector and if they fill two; the maximum ratio
-# of computed to needed outputs; the minimum number of channels.
+# pairs of outputs in a tile, if its rows have one vector and if they have two
 ONE, TWO = (16, 8) if simd.VECTOR_BYTES == 64 else (8, 4)
-WASTE, LEAST = 1.15, 3
+PAIRS = (16, 8)  # pairs that are computed together, if the filters fill one of the widest vectors, or two
+WASTE, LEAST = 1.15, 3  # maximum ratio of computed to needed outputs; minimum number of channels
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Returns whether to use this method for a convolution from c channels to f filters with
     outputs of this size. This depends only on the shape, not on the batch size.
     """
-    lanes, pixels = simd.lanes(dtype), size[1]
-    pairs = {lanes: ONE, 2 * lanes: TWO}.get(f, 0)
+    lanes, outputs = simd.widest_lanes(dtype), size[1]
+    pairs = dict(zip((lanes, 2 * lanes), PAIRS)).get(f, 0)
     return (transforms.serve(window, groups) and c >= LEAST and pairs > 0
-            and -(-pixels // (2 * pairs)) * 2 * pairs <= WASTE * pixels)
+            and -(-outputs // (2 * pairs)) * 2 * pairs <= WASTE * outputs)
 
 
 @inline
-def _transform_weights(row, w, c, rotate, u):
-    """u (4, C, 3, F) = U of w (9,C,F). If `rotate`, w is rotated by 180 degrees first."""
-    filters = simd.width(row)
+def _transform_weights(row, w, f, c, filters, rotate, u, dst):
+    """u (4, C, 3, columns), from u[dst] on, = U of one row's columns of w (9,C,F), from filter f on.
+    If `rotate`, w is rotated by 180 degrees first.
+    """
+    columns = simd.width(row)
     first, step = (8 * c * filters, -c * filters) if rotate else (0, c * filters)
     for k in range(3 * c):
-        i, j = first + k % 3 * 3 * step + k // 3 * filters, k * filters
-        g0, g1 = rowwise.row(row, w, i, filters), rowwise.row(row, w, i + step, filters)
-        g2 = rowwise.row(row, w, i + 2 * step, filters)
+        i, j = first + k % 3 * 3 * step + k // 3 * filters + f, dst + k * columns
+        g0, g1 = rowwise.row(row, w, i, columns), rowwise.row(row, w, i + step, columns)
+        g2 = rowwise.row(row, w, i + 2 * step, columns)
         outer = rowwise.add(g0, g2)
-        rowwise.put(g0, u, j, filters)
-        rowwise.put(vectors.divide(rowwise.add(outer, g1), 2.0), u, j + 3 * c * filters, filters)
-        rowwise.put(vectors.divide(rowwise.subtract(outer, g1), 2.0), u, j + 6 * c * filters, filters)
-        rowwise.put(g2, u, j + 9 * c * filters, filters)
+        rowwise.put(g0, u, j, columns)
+        rowwise.put(vectors.divide(rowwise.add(outer, g1), 2.0), u, j + 3 * c * columns, columns)
+        rowwise.put(vectors.divide(rowwise.subtract(outer, g1), 2.0), u, j + 6 * c * columns, columns)
+        rowwise.put(g2, u, j + 9 * c * columns, columns)
 
 
 @inline
@@ -64,13 +66,13 @@ def _pixel(vec, x, start, c, p, wide, columns):
 
 
 @inline
-def transform_row(vec, x, start, c, wide, left, pairs, v, dst, step):
-    """v (4, blocks of channels, pairs, lanes) = V of the row of pixels at x[start], preceded by
-    `left` zeros. The four parts of v are `step` apart.
+def transform_row(vec, x, start, c, wide, left, pairs, block, v, dst, step):
+    """v (4, blocks of `block` channels, pairs, block) = V of the row of pixels at x[start], preceded
+    by `left` zeros. The four parts of v are `step` apart.
     """
     lanes = simd.width(vec)
     for k in range(0, c, lanes):
-        columns, p, j = min(lanes, c - k), -left, dst + k * pairs
+        columns, p, j = min(lanes, c - k), -left, dst + k // block * block * pairs + k % block
         d0 = _pixel(vec, x, start + k, c, p, wide, columns)
         d1 = _pixel(vec, x, start + k, c, p + 1, wide, columns)
         for _ in range(pairs):
@@ -81,28 +83,28 @@ def transform_row(vec, x, start, c, wide, left, pairs, v, dst, step):
             rowwise.put(rowwise.add(d1, d2), v, j + step, lanes)
             rowwise.put(rowwise.subtract(d2, d1), v, j + 2 * step, lanes)
             rowwise.put(rowwise.subtract(d1, d3), v, j + 3 * step, lanes)
-            d0, d1, j = d2, d3, j + lanes
+            d0, d1, j = d2, d3, j + block
 
 
 @inline
 def _open_row(vec, x, image, i, high, wide, c, left, pairs, v, dst, size):
     """v = V of row i of an image, or zeros if row i is outside the image."""
     if 0 <= i < high:
-        transform_row(vec, x, image + i * wide * c, c, wide, left, pairs, v, dst, size // 4)
+        transform_row(vec, x, image + i * wide * c, c, wide, left, pairs, simd.width(vec), v, dst, size // 4)
     else:
         for j in range(dst, dst + size):
             v[j] = 0
 
 
 @inline
-def _products(tile, height, v, rows, part, first, c, u, m, x, addend, y, ahead):
-    """m (4, height, F) = M of the pairs of one tile, from pair `first` on. The tile reads three
-    rows of pixels, whose transforms V begin in the array v at the positions `rows`. `ahead`
-    describes the stretches of x, y and `addend` that are needed next. Each of four steps prefetches
-    a quarter of these stretches.
+def _products(tile, height, v, rows, part, first, c, u, j, m, x, addend, y, ahead):
+    """m (4, height, columns) = M of the pairs of one tile, from pair `first` on. The tile reads three
+    rows of pixels, whose transforms V begin in the array v at the positions `rows`, and the
+    transformed weights at u[j]. `ahead` describes the stretches of x, y and `addend` that are needed
+    next. Each of four steps prefetches a quarter of these stretches.
     """
     lanes, filters = simd.width(simd.zeros(v, 1, 1)), simd.width(tile)
-    j, out, block = 0, simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
+    out, block = simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
     next_x, share_x, next_y, share_y = ahead
     for i in range(4):
         prefetch(x, next_x + i * share_x, share_x)
@@ -121,28 +123,28 @@ def _products(tile, height, v, rows, part, first, c, u, m, x, addend, y, ahead):
 
 
 @inline
-def _results(row, m, height, count, scale, b, addend, y, dst, pixels, relu):
-    """Stores the outputs of `count` pairs, but at most `pixels` outputs, from y[dst] on. Returns
-    whether all outputs were finite before `addend` was added.
+def _results(row, m, height, count, scale, b, f, addend, y, dst, pixels, relu):
+    """Stores one row's columns, from filter f on, of the outputs of `count` pairs, but at most
+    `pixels` outputs, from y[dst] on. Returns whether all were finite before `addend` was added.
     """
-    columns, finite = simd.width(row), True
+    columns, filters, finite = simd.width(row), b.size, True
     for t in range(count):
         j, step = t * columns, height * columns
         m0, m1 = rowwise.row(row, m, j, columns), rowwise.row(row, m, j + step, columns)
         m2 = rowwise.row(row, m, j + 2 * step, columns)
         m3 = rowwise.row(row, m, j + 3 * step, columns)
-        y0 = simd.scale_rows(rowwise.add(m0, rowwise.add(m1, m2)), scale, b, 0, columns)
-        y1 = simd.scale_rows(rowwise.subtract(rowwise.subtract(m1, m2), m3), scale, b, 0, columns)
+        y0 = simd.scale_rows(rowwise.add(m0, rowwise.add(m1, m2)), scale, b, f, columns)
+        y1 = simd.scale_rows(rowwise.subtract(rowwise.subtract(m1, m2), m3), scale, b, f, columns)
         finite = finite and transforms.finite(y0) and transforms.finite(y1)
         is_full = 2 * t + 1 < pixels
         if addend.size > 0:
             y0 = rowwise.add(y0, rowwise.row(row, addend, dst, columns))
-            y1 = rowwise.add(y1, rowwise.row(row, addend, dst + columns, columns if is_full else 0))
+            y1 = rowwise.add(y1, rowwise.row(row, addend, dst + filters, columns if is_full else 0))
         if relu:
             y0, y1 = simd.clip(y0, simd.RELU), simd.clip(y1, simd.RELU)
         rowwise.put(y0, y, dst, columns)
-        rowwise.put(y1, y, dst + columns, columns if is_full else 0)
-        dst += 2 * columns
+        rowwise.put(y1, y, dst + filters, columns if is_full else 0)
+        dst += 2 * filters
     return finite
 
 
@@ -169,52 +171,61 @@ def _recompute(x, image, high, wide, c, i, p, w, rotate, scale, b, addend, y, ds
 
 
 @allocating
-def _image(tile, height, row, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu):
-    """Computes the rows from `begin` to `end` of the output of image s."""
-    (_, high, wide, c), (_, oh, ow, _) = x.shape, y.shape
+def _image(tile, height, row, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu, group):
+    """Computes the rows from `begin` to `end` of the output of image s. If a result is not finite,
+    all results of its group of `group` pairs are computed again.
+    """
+    (_, high, wide, c), (_, oh, ow, filters) = x.shape, y.shape
     vec, columns, pairs = simd.zeros(x, 1, 1), simd.width(row), (ow + 1) // 2
     flat, out, image = flatten(x), flatten(y), s * (x.size // x.shape[0])
     part = (c + simd.width(vec) - 1) // simd.width(vec) * simd.width(vec) * pairs
     size = 4 * part  # number of elements in V of one row; v is a ring buffer of three rows
     v = np.empty(3 * size + height * simd.width(vec), x.dtype)
-    u = np.empty(12 * c * columns, x.dtype)
+    u = np.empty(12 * c * filters, x.dtype)
     m = np.empty(4 * height * columns, x.dtype)
-    _transform_weights(row, w, c, rotate, u)
+    for f in range(0, filters, columns):
+        _transform_weights(row, w, f, c, filters, rotate, u, 12 * c * f)
     for i in range(begin, begin + 2):
         _open_row(vec, flat, image, i - top, high, wide, c, left, pairs, v, i % 3 * size, size)
     for o in range(begin, end):
         _open_row(vec, flat, image, o + 2 - top, high, wide, c, left, pairs, v, (o + 2) % 3 * size, size)
         rows = (o % 3 * size, (o + 1) % 3 * size, (o + 2) % 3 * size)
-        y_start = (s * oh + o) * ow * columns
+        y_start = (s * oh + o) * ow * filters
         next_x = image + (o + 3 - top) * wide * c
         share_x = wide * c // (4 * ((pairs + height - 1) // height))
-        for first in range(0, pairs, height):
-            count = min(height, pairs - first)
-            start = y_start + 2 * first * columns
-            pixels = ow - 2 * first
-            ahead = (next_x + first // height * 4 * share_x, share_x, start, count * columns // 2)
-            _products(tile, height, v, rows, part, first, c, u, m, flat, addend, out, ahead)
-            if not _results(row, m, height, count, scale, b, addend, out, start, pixels, relu):
+        for first in range(0, pairs, group):
+            end_group, finite = min(first + group, pairs), True
+            for p in range(first, end_group, height):
+                count, start = min(height, end_group - p), y_start + 2 * p * filters
+                for f in range(0, filters, columns):
+                    ahead = (next_x + p // height * 4 * share_x, share_x, start + f, count * columns // 2)
+                    _products(tile, height, v, rows, part, p, c, u, 12 * c * f, m, flat, addend, out, ahead)
+                    finite = _results(row, m, height, count, scale, b, f, addend, out, start + f, ow - 2 * p,
+                                      relu) and finite
+            if not finite:
                 _recompute(flat, image, high, wide, c, o - top, 2 * first - left, w, rotate, scale, b, addend, out,
-                           start, min(2 * count, pixels), relu)
+                           y_start + 2 * first * filters, min(2 * (end_group - first), ow - 2 * first), relu)
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64, boolean, boolean, int64)",
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64, boolean, boolean, int64, int64)",
         parallel=True)
-def _forward(x, w, scale, b, addend, y, top, left, rotate, relu, pieces):
+def _forward(x, w, scale, b, addend, y, top, left, rotate, relu, group, pieces):
     vec, pair = simd.zeros(x, 1, 1), simd.zeros(x, 1, 2)
     for task in prange(x.shape[0] * pieces):
         s = task // pieces
         begin, end = piece(y.shape[1], task % pieces, pieces, 1)
         if y.shape[3] == simd.width(vec):
-            _image(simd.zeros(x, ONE, 1), ONE, vec, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu)
+            _image(simd.zeros(x, ONE, 1), ONE, vec, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu,
+                   group)
         else:
-            _image(simd.zeros(x, TWO, 2), TWO, pair, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu)
+            _image(simd.zeros(x, TWO, 2), TWO, pair, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu,
+                   group)
 
 
 def conv2d(x, w, b, y, window: Window, relu: bool = False, rotate: bool = False, scale=None, addend=None) -> None:
     """Computes y (N,OH,OW,F) from x (N,H,W,C), w (9*C*F) scale (F,) and b (F,); see conv.py."""
     scale = ones(x.dtype, b.size) if scale is None else scale
     addend = zeros(x.dtype, 0) if addend is None else addend.reshape(-1)
-    _forward(x, w.reshape(-1), scale, b, addend, y, window.top, window.left, rotate, relu,
+    group = PAIRS[b.size // simd.widest_lanes(x.dtype) - 1]
+    _forward(x, w.reshape(-1), scale, b, addend, y, window.top, window.left, rotate, relu, group,
              tasks.pieces(x.shape[0], y.shape[1]))

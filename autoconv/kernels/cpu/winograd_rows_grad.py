@@ -27,13 +27,13 @@ from .winograd_rows import transform_row
 # pairs form whole rows, at least two
 PAIRS = 64
 CHANNELS = 8 if simd.VECTOR_BYTES == 64 else 4  # rows of the tile; a row has three vectors
+MULTIPLE = 8  # the number of channels must be a multiple of this
 SMALLEST = 8  # minimum number of outputs in a row
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Returns whether to use this method for the weight gradient of a convolution."""
-    lanes = simd.lanes(dtype)
-    return (transforms.serve(window, groups) and c % CHANNELS == f % lanes == lanes % CHANNELS == 0
+    return (transforms.serve(window, groups) and c % MULTIPLE == f % simd.widest_lanes(dtype) == 0
             and size[1] >= SMALLEST)
 
 
@@ -66,7 +66,7 @@ def _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, 
     gradients, for channels `low` to `high`. Meanwhile, the next rows of x and dy are prefetched, a
     few cache lines at a time.
     """
-    lanes = simd.width(tile) // 3
+    lanes, group = simd.width(tile) // 3, max(simd.width(tile) // 3, CHANNELS)
     shares = 4 * count * (filters // lanes) * ((high - low) // CHANNELS)
     share_x, share_dy = 2 * count * pairs * c // shares, 2 * count * pairs * filters // shares
     for i in range(4):
@@ -79,11 +79,11 @@ def _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, 
                     prefetch(x, next_x, share_x)
                     prefetch(dy, next_dy, share_dy)
                     next_x, next_dy = next_x + share_x, next_dy + share_dy
-                    src = i * part_v + (r * block + k // lanes * pairs) * lanes + k % lanes
+                    src = i * part_v + (r * block + k // group * pairs) * group + k % group
                     row = i * part_d + r * pairs * filters + f
                     for _ in range(pairs):
                         acc = simd.fma_three(acc, v, src, d, row + 2 * pairs * filters, row + pairs * filters, row)
-                        src, row = src + lanes, row + filters
+                        src, row = src + group, row + filters
                 simd.store(acc, du, out, j, 3 * lanes)
 
 
@@ -95,10 +95,10 @@ def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
     """
     (n, high, wide, c), (_, oh, ow, filters), parts = x.shape, dy.shape, partial.shape[0]
     vec, tile, pairs = simd.zeros(x, 1, 1), simd.zeros(x, CHANNELS, 3), (ow + 1) // 2
-    lanes, flat, flat_dy, du = simd.width(vec), flatten(x), flatten(dy), flatten(partial)
-    block = (c + lanes - 1) // lanes * pairs
+    group, flat, flat_dy, du = max(simd.width(vec), CHANNELS), flatten(x), flatten(dy), flatten(partial)
+    block = (c + group - 1) // group * pairs
     rows = max(2, PAIRS // pairs)
-    part_v, part_d = rows * block * lanes, (rows + 2) * pairs * filters
+    part_v, part_d = rows * block * group, (rows + 2) * pairs * filters
     for task in prange(parts * pieces):
         part = task // pieces
         begin, end = n * part // parts, n * (part + 1) // parts
@@ -117,8 +117,8 @@ def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
                     measure(flat_dy, (s * oh + o) * ow * filters, filters, (oh * (r + count) // high - o) * ow, filters,
                             flatten(dy_ranges), lines * filters, fresh)
                 for i in range(count):
-                    transform_row(vec, flat, (s * high + r + i) * wide * c, c, wide, left, pairs, v, i * block * lanes,
-                                  part_v)
+                    transform_row(vec, flat, (s * high + r + i) * wide * c, c, wide, left, pairs, group, v,
+                                  i * block * group, part_v)
                 for i in range(count + 2):
                     o, dst = r + top - 2 + i, i * pairs * filters
                     if 0 <= o < oh:
