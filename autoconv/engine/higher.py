@@ -22,10 +22,12 @@ Rule = Callable[[TapeNode, Tensor, Tensor], Gradients]  # from a node, its resul
 def walk_back(root: Tensor, gradient: Tensor, only: AbstractSet[int] | None = None) -> None:
     """Adds the gradients of `root` to the leaves' `grad`, as tensors with a tape. Keeps the tape.
 
-    If `only` is given, computes no gradients for tensors whose ids it does not contain. Raises
+    If `only` is given, keeps no gradients of tensors whose ids it does not contain. Raises
     NotImplementedError for an op whose gradient has no gradient.
     """
     gradients = {id(root): gradient}
+    if only is not None and id(root) not in only:
+        return
     pending: list[tuple[int, int, Tensor]] = []  # a heap, newest tensors first
 
     def push(t: Tensor) -> None:

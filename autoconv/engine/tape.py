@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -148,24 +149,45 @@ class _Pending:
             yield t, self.gradients.pop(key), is_masked
 
 
-def find_paths(root: Tensor, inputs: Tensor | Sequence[Tensor]) -> set[int]:
-    """Returns the ids of the inputs, and of all tensors between an input and `root`. Makes the inputs
-    retain their gradients. Raises ValueError if there is no input, or one requires no gradient.
+@contextmanager
+def select_paths(root: Tensor, inputs: Tensor | Sequence[Tensor] | None) -> Iterator[set[int] | None]:
+    """Yields the ids of the inputs, and of all tensors between an input and `root`; None for the inputs
+    None. In the block, the inputs retain their gradients. Raises ValueError if there is no input or
+    one requires no gradient, RuntimeError if the tape was freed.
     """
+    if inputs is None:
+        yield None
+        return
     targets = inputs if isinstance(inputs, Sequence) else [inputs]
     if not targets or not all(getattr(t, "requires_grad", False) for t in targets):
         raise ValueError("backward(inputs=...) needs one or more tensors that require gradients. "
                          f"Received: {targets}. Leave out `inputs` for the gradients of all tensors.")
-    for t in targets:
-        t.retain_grad()
+    only = _find_paths(root, set(map(id, targets)))
+    nodes = [t._node for t in targets if t._node is not None and not t._node.retains_grad]
+    for node in nodes:
+        node.retains_grad = True
+    try:
+        yield only
+    finally:
+        for node in nodes:
+            node.retains_grad = False
+
+
+def _find_paths(root: Tensor, target_ids: set[int]) -> set[int]:
     nodes: dict[int, TapeNode] = {}
+    seen_ids: set[int] = set()
     pending = [root]
     while pending:
         t = pending.pop()
-        if t._node is not None and id(t) not in nodes:
-            nodes[id(t)] = t._node
-            pending.extend(i for i in t._node.inputs if i is not None and i.requires_grad)
-    ids = set(map(id, targets))
+        if id(t) not in seen_ids:
+            seen_ids.add(id(t))
+            if t._node is not None:
+                nodes[id(t)] = t._node
+                pending.extend(i for i in t._node.inputs if i is not None and i.requires_grad)
+    is_freed = any(node.backward is None and node.part is None for node in nodes.values())
+    if is_freed and not seen_ids >= target_ids:
+        raise RuntimeError(FREED)
+    ids = set(target_ids)
     for key, node in sorted(nodes.items(), key=lambda item: item[1].order):
         if any(id(i) in ids for i in node.inputs):
             ids.add(key)
@@ -185,7 +207,8 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
     """
     pending = _Pending(notify)
     for root, gradient in roots:
-        pending.add(root, gradient)
+        if only is None or id(root) in only:
+            pending.add(root, gradient)
     for t, gradient, is_masked in pending.take():
         node = t._node
         if node is None:
@@ -241,7 +264,7 @@ def _needs(node: TapeNode, pending: AbstractSet[int], only: AbstractSet[int] | N
     needs: list[Any] = []
     offered_ids = set(pending)
     for t in node.inputs:
-        needs.append(t is not None and t.requires_grad and (only is None or id(t) in only))
+        needs.append(bool(t is not None and t.requires_grad and (only is None or id(t) in only)))
         if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered_ids:
             needs[-1] = t._grad_buffer
             offered_ids.add(id(t))

@@ -20,7 +20,7 @@ from ..operators.registry import Op
 from . import array_functions
 from .array_functions import FUNCTIONS, ArrayMethods, broadcasting, comparison
 from .symbolic import call_symbolic, is_symbolic
-from .tape import TapeNode, check_recording, current_part, find_paths, walk_back
+from .tape import TapeNode, check_recording, current_part, select_paths, walk_back
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 inside_layer: ContextVar[str | None] = ContextVar("inside_layer", default=None)  # the name of the running layer
@@ -229,7 +229,7 @@ class Tensor(ArrayMethods):
     def backward(self, gradient: Any = None, create_graph: bool = False,
                  inputs: "Tensor | Sequence[Tensor] | None" = None) -> None:
         """Computes this tensor's gradients with respect to `inputs`, by default all leaves that
-        require gradients. Adds each to the tensor's `.grad`, and frees the tape.
+        require gradients. Adds each to the tensor's `.grad`, and frees the tape that it walks.
 
         Gradients add up: clear each `.grad` before the next pass, with `zero_grad()` of a layer or
         optimizer. `gradient`, of this tensor's shape, is needed unless the tensor has one element.
@@ -249,13 +249,13 @@ class Tensor(ArrayMethods):
             gradient = Tensor(self.device.asarray(gradient, self.dtype), device=self.device)
         if gradient.shape != self.shape:
             raise ValueError(f"The gradient must have shape {self.shape}. Received: one of shape {gradient.shape}.")
-        only = None if inputs is None else find_paths(self, inputs)
-        if create_graph:
-            from . import higher  # here, because it imports this module
+        with select_paths(self, inputs) as only:
+            if create_graph:
+                from . import higher  # here, because it imports this module
 
-            higher.walk_back(self, gradient, only)
-        else:
-            walk_back([(self, self.device.asarray(gradient.data))], only=only)
+                higher.walk_back(self, gradient, only)
+            else:
+                walk_back([(self, self.device.asarray(gradient.data))], only=only)
 
     def retain_grad(self) -> None:
         """Makes the next `backward()` also store the gradient of this tensor, the result of an op, in `.grad`.

@@ -1,5 +1,6 @@
 """Defines `Layer`. Its methods are in the order of a layer's life, from creation to weights and state."""
 
+import hashlib
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -493,6 +494,15 @@ class Layer(Stateful):
     def get_weights(self) -> list[np.ndarray]:
         """Returns copies of all weights, in the order of `weights`."""
         return [w.numpy() for w in self.weights]
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 of all weights' dtypes, shapes and bytes, in the order of `weights`, as
+        64 hexadecimal digits. Equal fingerprints mean that all weights have the same bits.
+        """
+        digest = hashlib.sha256()
+        for array in self.get_weights():
+            digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
 
     def set_weights(self, weights: list[Any]) -> None:
         """Sets the weights from a list like the one that `get_weights` returns. Raises ValueError if shapes differ."""

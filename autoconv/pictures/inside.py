@@ -50,7 +50,9 @@ def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
     without kernels.
     """
     _check_model(model)
-    layers = {each.name: each for each in model._walk()}
+    layers: dict[str, Any] = {}
+    for each in model._walk():
+        layers.setdefault(each.name, each)  # an outer layer's name comes before that of a nested one
     found = {name: _kernel(each) for name, each in layers.items() if np.ndim(getattr(each, "kernel", 0)) == 4}
     if layer is None:
         return found

@@ -118,8 +118,8 @@ def exciting_panels(model: Model, layer: str | None = None) -> list[Panel]:
     convolution outside nested models; or [] if it has no filters, if no input excites them, or if
     the input has no fixed size.
     """
-    names = [layer] if layer else [node.operation.name for node in select_nodes(model)]
-    candidates = [name for name in kernels(model) if name in names]
+    own = {node.operation.name for node in select_nodes(model)}
+    candidates = [name for name in kernels(model) if name in own and layer in (None, name)]
     if not candidates or None in model.input_shape[1:]:
         return []
     name = candidates[-1]

@@ -98,6 +98,7 @@ class TestTrain:
         assert [row.split(",")[0] for row in rows[1:]] == ["0", "1"]
         net = autoconv.models.load_model(trained / "run" / "model.safetensors")
         assert (net.input_shape, net.count_params()) == ((None, 28, 28, 1), 93322)
+        assert net.fingerprint() == read(trained / "results.json")["weights_sha256"]
 
     def test_what_is_no_regular_file_stays_what_it_is(self, trained, tmp_path):
         null = tmp_path / "null.safetensors"

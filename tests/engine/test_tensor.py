@@ -382,6 +382,29 @@ def test_backward_runs_no_kernels_for_other_weights(monkeypatch):
         assert len(runs) == expected
 
 
+def test_inputs_beyond_a_freed_part_of_the_tape_are_refused():
+    x, w = leaf([1.0]), leaf([2.0])
+    h = x * w
+    first, second = h.sum(), (h * h).sum()
+    first.backward(inputs=w)
+    with pytest.raises(RuntimeError, match="This graph was freed"):
+        second.backward(inputs=w)
+
+
+def test_inputs_retain_their_gradients_for_one_pass():
+    x = leaf([3.0])
+    middle = x * x
+    (middle * 2).sum().backward(create_graph=True, inputs=middle)
+    assert middle.grad.tolist() == [2]
+    (middle * 5).sum().backward()
+    assert middle.grad.tolist() == [2]
+    assert x.grad.tolist() == [30]
+    w = leaf([1.0])
+    x.backward(inputs=w)  # x does not depend on w
+    assert w.grad is None
+    assert x.grad.tolist() == [30]
+
+
 def test_backward_needs_inputs_that_require_gradients():
     for inputs in ([], [tensor([1.0])], [leaf([1.0]), np.ones(1)]):
         with pytest.raises(ValueError, match=r"tensors that require gradients\. Received: .*Leave out `inputs`"):

@@ -1,5 +1,7 @@
 """Layers: what they compute, what they hold, and what they say to arguments that cannot be."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -223,6 +225,17 @@ def test_set_weights_changes_nothing_when_one_does_not_fit():
     with pytest.raises(ValueError, match="Received: 1 arrays of shapes"):
         layer.set_weights([np.ones((3, 2))])
     assert all((a == b).all() for a, b in zip(before, layer.get_weights()))
+
+
+def test_equal_fingerprints_mean_equal_bits():
+    layer, other = layers.Dense(2), layers.Dense(2)
+    for each in (layer, other):
+        each.build((None, 3))
+    other.set_weights(layer.get_weights())
+    assert re.fullmatch("[0-9a-f]{64}", layer.fingerprint())
+    assert other.fingerprint() == layer.fingerprint()
+    other.bias.assign([-0.0, 0.0])  # one bit, although -0.0 == 0.0
+    assert other.fingerprint() != layer.fingerprint()
 
 
 def test_freezing_a_layer_stops_its_gradients():

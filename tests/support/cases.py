@@ -150,11 +150,12 @@ CONVOLUTIONS = [
     conv((2, 9, 10, 40), (1, 1, 40, 100)),  # a panel, a narrow tile and some left over
     conv((2, 32, 33, 3), (1, 1, 3, 70)),  # so many pixels that the weights are packed
     conv((2, 7, 11, 9), (1, 1, 9, 128)),  # whole panels, more rows than a weight gradient takes at a time
+    conv((3, 6, 6, 8), (1, 1, 8, 16)),  # partial sums over whole samples, whose number does not divide the samples
     conv((1, 8, 13, 66), (1, 2, 66, 130), bias=False),  # a weight gradient that copies dy
     conv((2, 4, 29, 16), (3, 3, 16, 16), padding="same"),  # by Winograd's products along rows, in float32 ...
     conv((1, 3, 14, 24), (3, 3, 24, 32), padding=((2, 0), (1, 1))),
-    conv((2, 5, 30, 8), (3, 3, 8, 8), padding=((1, 1), (2, 0))),  # ... in float64 ...
-    conv((1, 9, 15, 8), (3, 3, 8, 4), padding="same"),  # ... and in shorter vectors
+    conv((2, 5, 30, 8), (3, 3, 8, 8), padding=((1, 1), (2, 0))),  # ... and in float64
+    conv((1, 9, 15, 8), (3, 3, 8, 4), padding="same"),
     conv((2, 8, 9, 64), (3, 3, 64, 64), padding="same"),  # from here on by Winograd's products
     conv((1, 10, 10, 64), (3, 3, 64, 80), bias=False),
     conv((1, 9, 7, 48), (3, 3, 48, 96), padding=((0, 1), (2, 2))),

@@ -23,7 +23,7 @@ def multiply_add_all(typingctx, acc, x):
         scale, shift = (simd._splat(builder, builder.load(flat.ptr(simd.INDEX(i))), acc.lanes) for i in (0, 1))
         for i in range(acc.rows * acc.vectors):
             arguments = [builder.extract_value(total, i), scale, shift]
-            vector = simd._call(builder, f"llvm.fma.{simd._suffix(acc)}", arguments[0].type, arguments)
+            vector = simd._call(builder, f"llvm.fmuladd.{simd._suffix(acc)}", arguments[0].type, arguments)
             total = builder.insert_value(total, vector, i)
         return total
 

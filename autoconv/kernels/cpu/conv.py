@@ -336,7 +336,7 @@ def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:
     """Computes `conv2d_input_grad` by adding each output pixel's contribution to dx."""
     c = dx.shape[3]
     run = 1
-    if groups == window.dw == 1 and c < simd.WIDEST_TILE * simd.widest_lanes(dx.dtype):
+    if groups == window.dw == 1 and c < tasks.widest_tile(dx.dtype):
         run = window.kw  # a run is a row of taps, which fills more of a tile than a single tap
     wt = swap_axes(w.reshape(-1, run * w.shape[2], w.shape[3]), groups)
     p = plan(*dx.shape, w.shape[2], window)

@@ -40,7 +40,7 @@ def _fma(typingctx, a, b, c):
     """Returns a * b + c, as one instruction if the target has FMA."""
 
     def codegen(context, builder, signature, args):
-        return simd._call(builder, "llvm.fma.f32", args[0].type, args)
+        return simd._call(builder, "llvm.fmuladd.f32", args[0].type, args)
 
     return types.float32(types.float32, types.float32, types.float32), codegen
 

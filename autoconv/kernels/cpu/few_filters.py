@@ -23,10 +23,11 @@ LEAST, WASTE = 9, 1.5  # minimum number of taps; maximum ratio of computed to ne
 
 def pays(f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Returns whether to use this method for f filters, outputs of this size and this window."""
-    lanes, (rows, columns) = simd.widest_lanes(dtype), size
-    tile, wide = simd.WIDEST_TILE * lanes, columns + window.span_w - 1
-    return (f <= M and 2 * f <= lanes and groups == 1 and window[2:4] == (1, 1) and min(window[6:]) >= 0
-            and window.kh * window.kw >= LEAST and -(-rows * wide // tile) * tile <= WASTE * rows * columns)
+    (rows, columns), tile = size, tasks.widest_tile(dtype)
+    wide = columns + window.span_w - 1
+    return (f <= M and 2 * f <= tasks.widest_lanes(dtype) and groups == 1 and window[2:4] == (1, 1)
+            and min(window[6:]) >= 0 and window.kh * window.kw >= LEAST
+            and -(-rows * wide // tile) * tile <= WASTE * rows * columns)
 
 
 @allocating
@@ -92,14 +93,16 @@ def _forward(x, w, scale, b, y, window, border, relu, pieces):
             total, rows = count * wide, count + span - 1
             step = total + columns
             planes = _copy_planes(x, s, first, rows, wide, top, left, step)
-            out = np.empty((filters + lanes) * step, x.dtype)
+            out = np.empty((filters + lanes - 1) // lanes * lanes * step, x.dtype)
             _products(tile, planes, rows * wide, wide, c, window, weights, b, ones, filters, out, step, total,
                       relu)
             for i in range(count):
-                # elements beyond a pixel's filters are overwritten by its first filters, or by the next pixels
+                # elements beyond a pixel's filters are overwritten later, by its first filters or by
+                # the next pixels
                 for j in range(0, ow, lanes):
                     for f in range((filters - 1) // lanes * lanes, -1, -lanes):
-                        vectors.turn(square, out, f * step + i * wide + j, step, line, j * filters + f, filters)
+                        source, place = f * step + i * wide + j, j * filters + f
+                        vectors.turn(square, out, source, step, line, place, filters)
                 simd.copy(flat, (s * oh + first + i) * ow * filters, line, 0, ow * filters)
 
 

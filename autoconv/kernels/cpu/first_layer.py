@@ -36,7 +36,7 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dty
     outputs of this size.
     """
     return (c in CHANNELS and window[:6] == (3, 3, 1, 1, 1, 1) and min(window[6:]) >= 0 and groups == 1
-            and f % simd.widest_lanes(dtype) == 0 and size[0] > 1 and size[1] >= PIXELS)
+            and f % tasks.widest_lanes(dtype) == 0 and size[0] > 1 and size[1] >= PIXELS)
 
 
 def winners_fit(c: int, dtype: np.dtype) -> bool:

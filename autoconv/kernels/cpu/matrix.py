@@ -249,8 +249,8 @@ def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None, be
 
 
 def outer_pays(filters: int, dtype) -> bool:
-    """Returns whether `outer` supports this number of columns, which must fill complete panels."""
-    return filters % width(dtype) == 0
+    """Returns whether to use `outer` for this number of columns, which must fill complete panels."""
+    return filters % tasks.widest_tile(dtype) == 0
 
 
 def outer(x, dy, dw, db, samples: int) -> None:

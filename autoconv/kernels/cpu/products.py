@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numba import prange
 
-from . import simd, tile2x2
+from . import simd, tasks, tile2x2
 from .flat import flatten
 from .jit import allocating, inline, kernel
 from .stencil import prefetch
@@ -23,7 +23,7 @@ from .stencil import prefetch
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
 # number of tiles that are as wide as a tile of AVX-512
-TILES = simd.WIDEST_TILE * simd.WIDEST_BYTES // (N * simd.VECTOR_BYTES)
+TILES = tasks.WIDEST_TILE * tasks.WIDEST_BYTES // (N * simd.VECTOR_BYTES)
 ONE_RUN = np.zeros(1, np.int64)  # value of `runs` for ordinary matrices, whose rows are one run
 # For weight gradients with more columns than one tile: the minimum number of window elements for
 # copying dy, and the number of pixels that are copied at a time.
@@ -302,47 +302,51 @@ def scattered_product(
 
     f runs over the `group_f` filters from `first_f` on. wt begins at wt[j] and has rows of `row`
     elements. All pixels of a tile, at most NARROW_M, come from the same block of `block`
-    consecutive pixels. The elements that a tile adds to must not overlap. Columns are divided in the
-    same places on every processor, because a row of taps adds several columns to one element.
+    consecutive pixels. The elements that a tile adds to must not overlap. Columns are divided in
+    the same places on every processor, because a row of taps adds several columns to one element.
     """
     wide = simd.zeros(dy, M, N)
     narrow = simd.zeros(dy, NARROW_M, NARROW_N)
     single = simd.zeros(dy, NARROW_M, 1)
-    first, c_wide, c_narrow = dy_start + first_f, TILES * simd.width(wide), TILES * simd.width(narrow)
+    first, most, less = dy_start + first_f, TILES * simd.width(wide), TILES * simd.width(narrow)
     while c < end:
-        part = c_wide if end - c >= c_wide else min(c_narrow, end - c)
+        part = most if end - c >= most else min(less, end - c)
+        k, dst = j + c, dx_start + c
         if part > simd.width(narrow):
-            _scatter_part(wide, M, dy, first, sources, pixels, count, block, wt, j + c, dx, dx_start + c, group_f,
-                          row, part)
+            _scatter_part(wide, M, dy, first, sources, pixels, count, block, wt, k, dx, dst,
+                          group_f, row, part)
         elif part > simd.width(single):
-            _scatter_part(narrow, NARROW_M, dy, first, sources, pixels, count, block, wt, j + c, dx, dx_start + c,
+            _scatter_part(narrow, NARROW_M, dy, first, sources, pixels, count, block, wt, k, dx, dst,
                           group_f, row, part)
         else:
-            _scatter_part(single, NARROW_M, dy, first, sources, pixels, count, block, wt, j + c, dx, dx_start + c,
+            _scatter_part(single, NARROW_M, dy, first, sources, pixels, count, block, wt, k, dx, dst,
                           group_f, row, part)
         c += part
 
 
 @inline
-def _scatter_part(tile, high, dy, first, sources, pixels, count, block, wt, j, dx, dx_start, group_f, row, part):
+def _scatter_part(
+    tile, high, dy, first, sources, pixels, count, block, wt, j, dx, dx_start, group_f, row, part
+):
     """Computes `part` columns of `scattered_product`, from wt[j] and dx[dx_start] on, with tiles of
     `high` rows.
     """
+    whole = part - part % simd.width(tile)
     for end_p in range(block, count + 1, block):
         for p in range(end_p - block, end_p, high):
             src, dst = simd.rows(sources, p, end_p, tile), simd.rows(pixels, p, end_p, tile)
-            for s in range(0, part, simd.width(tile)):
-                columns, k = min(simd.width(tile), part - s), j + s
-                acc = simd.load(tile, dx, dst, dx_start + s, columns)
-                if columns == simd.width(tile):
-                    for f in range(first, first + group_f):
-                        acc = simd.fma(acc, dy, src, f, wt, k)
-                        k += row
-                else:
-                    for f in range(first, first + group_f):
-                        acc = simd.fma_part(acc, dy, src, f, wt, k, columns)
-                        k += row
-                simd.store(acc, dx, dst, dx_start + s, columns)
+            for s in range(0, whole, simd.width(tile)):  # this loop needs no masks
+                acc, k = simd.load(tile, dx, dst, dx_start + s, simd.width(tile)), j + s
+                for f in range(first, first + group_f):
+                    acc = simd.fma(acc, dy, src, f, wt, k)
+                    k += row
+                simd.store(acc, dx, dst, dx_start + s, simd.width(tile))
+            if whole < part:
+                acc, k = simd.load(tile, dx, dst, dx_start + whole, part - whole), j + whole
+                for f in range(first, first + group_f):
+                    acc = simd.fma_part(acc, dy, src, f, wt, k, part - whole)
+                    k += row
+                simd.store(acc, dx, dst, dx_start + whole, part - whole)
 
 
 @inline

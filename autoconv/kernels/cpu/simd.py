@@ -36,10 +36,6 @@ elif "avx2" in target()[1] and "fma" in target()[1]:
 else:
     VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 16, (6, 2), (9, 1), 4
 
-# Choices that change the order of a sum are made for vectors of this size on every processor, so that
-# results have the same bits everywhere. WIDEST_TILE is the number of vectors in the wide tile's rows.
-WIDEST_BYTES, WIDEST_TILE = 64, 4
-
 INDEX = ir.IntType(64)
 LINEAR, RELU, RELU6 = range(3)  # the activations of `clip`; see epilogue.py for all numbers of activations
 
@@ -47,11 +43,6 @@ LINEAR, RELU, RELU6 = range(3)  # the activations of `clip`; see epilogue.py for
 def lanes(dtype) -> int:
     """Returns the number of elements of this dtype in a vector."""
     return int(VECTOR_BYTES // np.dtype(dtype).itemsize)
-
-
-def widest_lanes(dtype) -> int:
-    """Returns the number of elements of this dtype in a vector of AVX-512."""
-    return int(WIDEST_BYTES // np.dtype(dtype).itemsize)
 
 
 class TileType(types.Type):
@@ -130,7 +121,7 @@ def _call(builder, name, result, arguments):
 
 def _multiply_add(builder, tile, a, b, c):
     """Returns a * b + c, as one instruction if the target has FMA."""
-    return _call(builder, f"llvm.fma.{_suffix(tile)}", c.type, [a, b, c])
+    return _call(builder, f"llvm.fmuladd.{_suffix(tile)}", c.type, [a, b, c])
 
 
 def _suffix(tile):

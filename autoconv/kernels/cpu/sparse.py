@@ -12,7 +12,7 @@ A window consists of `runs`, each of `length` elements.
 
 import numpy as np
 
-from . import rowwise, simd
+from . import rowwise, simd, tasks
 from .compress import append_nonzero
 from .flat import flatten
 from .jit import allocating, inline
@@ -20,7 +20,8 @@ from .jit import allocating, inline
 S = simd.RUN_VECTORS
 SHORT = S // 2  # vectors per row for short runs, such as three pixels of 16 channels
 ROWS = 3  # number of runs per tile: all runs of a 3x3 kernel's window
-TILES = 6 * simd.WIDEST_BYTES // (S * simd.VECTOR_BYTES)  # number of tiles that are as wide as a tile of AVX-512
+# number of tiles that are as wide as a tile of AVX-512, which has six vectors
+TILES = 6 * tasks.WIDEST_BYTES // (S * simd.VECTOR_BYTES)
 
 
 @inline
@@ -94,6 +95,7 @@ def winners_lists(gradient, winner, winner_start, count, filters, length, places
 @inline
 def sparse_scatter(places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start):
     """dx[windows[4q + r] + runs[m] + c] += sum over the list of pixel 4q + r of value * wt[m, f, c].
+
     Columns are divided in the same places on every processor, because windows overlap.
     """
     wide, short = simd.zeros(dx, 1, S), simd.zeros(dx, ROWS, SHORT)
@@ -113,16 +115,18 @@ def _scatter(tile, rows, places, values, begin, windows, count, runs, length, wt
         for c in range(0, length, columns):
             for q in range(count):
                 for r in range(4):
-                    first, last = begin[r, q], begin[r, q + 1]
-                    if first < last:
-                        for s in range(c, min(c + columns, length), simd.width(tile)):
-                            part, block = min(simd.width(tile), length - s), m * filters * length + s
-                            j = dx_start + windows[4 * q + r] + s
-                            acc = simd.load(tile, dx, dst, j, part)
-                            if part == simd.width(tile):
-                                for e in range(first, last):
-                                    acc = simd.axpy(acc, values[r], e, wt, src, block + places[r, e])
-                            else:
-                                for e in range(first, last):
-                                    acc = simd.axpy_part(acc, values[r], e, wt, src, block + places[r, e], part)
-                            simd.store(acc, dx, dst, j, part)
+                    first, last, j = begin[r, q], begin[r, q + 1], dx_start + windows[4 * q + r]
+                    if first == last:
+                        continue
+                    for s in range(c, min(c + columns, length), simd.width(tile)):
+                        part = min(simd.width(tile), length - s)
+                        block = m * filters * length + s
+                        acc = simd.load(tile, dx, dst, j + s, part)
+                        if part == simd.width(tile):
+                            for e in range(first, last):
+                                acc = simd.axpy(acc, values[r], e, wt, src, block + places[r, e])
+                        else:
+                            for e in range(first, last):
+                                place = block + places[r, e]
+                                acc = simd.axpy_part(acc, values[r], e, wt, src, place, part)
+                        simd.store(acc, dx, dst, j + s, part)

@@ -6,11 +6,16 @@ samples, which are added in order. The number of partial sums follows from shape
 have the same bits for any number of threads. A partial sum must be written, read and added up. That
 is worthwhile if the partial sum is long and if all partial sums stay in a core's cache.
 
+Choices that change the order of a sum are made as for AVX-512 on every processor, so that results
+have the same bits everywhere.
+
 If there are fewer partial sums than threads, each partial sum is split into blocks of elements. No
 sum depends on these blocks, so the number of blocks may depend on the number of threads.
 """
 
 from math import lcm
+
+import numpy as np
 
 from ..threads import get_num_threads
 from . import simd
@@ -24,7 +29,19 @@ ROOM = 1 << 17
 # number of multiply-adds that one thread computes in the time that a second thread needs to start
 SMALL = 3 << 17
 EVEN = 0.9  # minimum fraction of the threads' time spent on work; below it, tasks are split further
+WIDEST_BYTES = 64  # size of AVX-512's vectors
+WIDEST_TILE = 4  # number of vectors in a row of AVX-512's wide tile
 BLOCK = lcm(simd.TILE[0], simd.NARROW[0])  # rows of a weight gradient that fill both kinds of tiles
+
+
+def widest_lanes(dtype) -> int:
+    """Returns the number of elements of this dtype in a vector of AVX-512."""
+    return int(WIDEST_BYTES // np.dtype(dtype).itemsize)
+
+
+def widest_tile(dtype) -> int:
+    """Returns the number of columns of AVX-512's wide tile."""
+    return WIDEST_TILE * widest_lanes(dtype)
 
 
 def parts(samples: int, rows: int, size: int) -> int:

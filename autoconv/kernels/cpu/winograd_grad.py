@@ -12,7 +12,7 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from ..buffers import scratch
-from . import rowwise, simd, transforms, winograd_ranges
+from . import rowwise, simd, tasks, transforms, winograd_ranges
 from .flat import flatten
 from .jit import allocating, inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, add_rows
@@ -139,7 +139,7 @@ def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
     """Computes dw (9,C,F) from x (N,H,W,C) and dy (N,OH,OW,F)."""
     (n, h, width, c), (_, oh, ow, f) = x.shape, dy.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
-    blocks = -(-c // STRETCH) * -(-f // (simd.WIDEST_TILE * simd.widest_lanes(x.dtype)))
+    blocks = -(-c // STRETCH) * -(-f // tasks.widest_tile(x.dtype))
     shares = max(1, min(PARTS // blocks, n * t.size // LEAST_TILES))
     parts = scratch((shares, 16 * c * f), x.dtype)
     ranges = winograd_ranges.empty(shares, c, x.dtype), winograd_ranges.empty(shares, f, x.dtype)

@@ -27,7 +27,8 @@ from .tasks import piece
 
 # pairs of outputs in a tile, if its rows have one vector and if they have two
 ONE, TWO = (16, 8) if simd.VECTOR_BYTES == 64 else (8, 4)
-PAIRS = (16, 8)  # pairs that are computed together, if the filters fill one of the widest vectors, or two
+# pairs that are computed together, if the filters fill one vector of AVX-512, and if they fill two
+PAIRS = (16, 8)
 WASTE, LEAST = 1.15, 3  # maximum ratio of computed to needed outputs; minimum number of channels
 
 
@@ -35,7 +36,7 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dty
     """Returns whether to use this method for a convolution from c channels to f filters with
     outputs of this size. This depends only on the shape, not on the batch size.
     """
-    lanes, outputs = simd.widest_lanes(dtype), size[1]
+    lanes, outputs = tasks.widest_lanes(dtype), size[1]
     pairs = dict(zip((lanes, 2 * lanes), PAIRS)).get(f, 0)
     return (transforms.serve(window, groups) and c >= LEAST and pairs > 0
             and -(-outputs // (2 * pairs)) * 2 * pairs <= WASTE * outputs)
@@ -43,8 +44,8 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dty
 
 @inline
 def _transform_weights(row, w, f, c, filters, rotate, u, dst):
-    """u (4, C, 3, columns), from u[dst] on, = U of one row's columns of w (9,C,F), from filter f on.
-    If `rotate`, w is rotated by 180 degrees first.
+    """u (4, C, 3, columns), from u[dst] on, = U of the columns of w (9,C,F) that fill a row of the
+    tile, from filter f on. If `rotate`, w is rotated by 180 degrees first.
     """
     columns = simd.width(row)
     first, step = (8 * c * filters, -c * filters) if rotate else (0, c * filters)
@@ -67,8 +68,8 @@ def _pixel(vec, x, start, c, p, wide, columns):
 
 @inline
 def transform_row(vec, x, start, c, wide, left, pairs, block, v, dst, step):
-    """v (4, blocks of `block` channels, pairs, block) = V of the row of pixels at x[start], preceded
-    by `left` zeros. The four parts of v are `step` apart.
+    """v (4, blocks of `block` channels, pairs, block) = V of the row of pixels at x[start], after
+    `left` zeros. The four parts of v are `step` apart.
     """
     lanes = simd.width(vec)
     for k in range(0, c, lanes):
@@ -90,7 +91,8 @@ def transform_row(vec, x, start, c, wide, left, pairs, block, v, dst, step):
 def _open_row(vec, x, image, i, high, wide, c, left, pairs, v, dst, size):
     """v = V of row i of an image, or zeros if row i is outside the image."""
     if 0 <= i < high:
-        transform_row(vec, x, image + i * wide * c, c, wide, left, pairs, simd.width(vec), v, dst, size // 4)
+        transform_row(vec, x, image + i * wide * c, c, wide, left, pairs, simd.width(vec), v, dst,
+                      size // 4)
     else:
         for j in range(dst, dst + size):
             v[j] = 0
@@ -98,10 +100,10 @@ def _open_row(vec, x, image, i, high, wide, c, left, pairs, v, dst, size):
 
 @inline
 def _products(tile, height, v, rows, part, first, c, u, j, m, x, addend, y, ahead):
-    """m (4, height, columns) = M of the pairs of one tile, from pair `first` on. The tile reads three
-    rows of pixels, whose transforms V begin in the array v at the positions `rows`, and the
-    transformed weights at u[j]. `ahead` describes the stretches of x, y and `addend` that are needed
-    next. Each of four steps prefetches a quarter of these stretches.
+    """m (4, height, columns) = M of the pairs of one tile, from pair `first` on. The tile reads
+    three rows of pixels, whose transforms V begin in the array v at the positions `rows`, and the
+    transformed weights from u[j] on. `ahead` describes the stretches of x, y and `addend` that are
+    needed next. Each of four steps prefetches a quarter of these stretches.
     """
     lanes, filters = simd.width(simd.zeros(v, 1, 1)), simd.width(tile)
     out, block = simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
@@ -171,7 +173,9 @@ def _recompute(x, image, high, wide, c, i, p, w, rotate, scale, b, addend, y, ds
 
 
 @allocating
-def _image(tile, height, row, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu, group):
+def _image(
+    tile, height, row, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu, group
+):
     """Computes the rows from `begin` to `end` of the output of image s. If a result is not finite,
     all results of its group of `group` pairs are computed again.
     """
@@ -194,38 +198,43 @@ def _image(tile, height, row, x, s, w, scale, b, addend, y, begin, end, top, lef
         next_x = image + (o + 3 - top) * wide * c
         share_x = wide * c // (4 * ((pairs + height - 1) // height))
         for first in range(0, pairs, group):
-            end_group, finite = min(first + group, pairs), True
+            finite = True
+            end_group = min(first + group, pairs)
             for p in range(first, end_group, height):
-                count, start = min(height, end_group - p), y_start + 2 * p * filters
+                count, pixels = min(height, end_group - p), ow - 2 * p
+                pair_x = next_x + p // height * 4 * share_x
                 for f in range(0, filters, columns):
-                    ahead = (next_x + p // height * 4 * share_x, share_x, start + f, count * columns // 2)
-                    _products(tile, height, v, rows, part, p, c, u, 12 * c * f, m, flat, addend, out, ahead)
-                    finite = _results(row, m, height, count, scale, b, f, addend, out, start + f, ow - 2 * p,
+                    start = y_start + 2 * p * filters + f
+                    next_y = y_start + 2 * (p * filters + count * f)
+                    _products(tile, height, v, rows, part, p, c, u, 12 * c * f, m, flat, addend, out,
+                              (pair_x, share_x, next_y, count * columns // 2))
+                    finite = _results(row, m, height, count, scale, b, f, addend, out, start, pixels,
                                       relu) and finite
             if not finite:
-                _recompute(flat, image, high, wide, c, o - top, 2 * first - left, w, rotate, scale, b, addend, out,
-                           y_start + 2 * first * filters, min(2 * (end_group - first), ow - 2 * first), relu)
+                pixels = min(2 * (end_group - first), ow - 2 * first)
+                _recompute(flat, image, high, wide, c, o - top, 2 * first - left, w, rotate, scale, b,
+                           addend, out, y_start + 2 * first * filters, pixels, relu)
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64, boolean, boolean, int64, int64)",
-        parallel=True)
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64, boolean, boolean,"
+        " int64, int64)", parallel=True)
 def _forward(x, w, scale, b, addend, y, top, left, rotate, relu, group, pieces):
     vec, pair = simd.zeros(x, 1, 1), simd.zeros(x, 1, 2)
     for task in prange(x.shape[0] * pieces):
         s = task // pieces
         begin, end = piece(y.shape[1], task % pieces, pieces, 1)
         if y.shape[3] == simd.width(vec):
-            _image(simd.zeros(x, ONE, 1), ONE, vec, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu,
-                   group)
+            _image(simd.zeros(x, ONE, 1), ONE, vec, x, s, w, scale, b, addend, y, begin, end, top, left,
+                   rotate, relu, group)
         else:
-            _image(simd.zeros(x, TWO, 2), TWO, pair, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu,
-                   group)
+            _image(simd.zeros(x, TWO, 2), TWO, pair, x, s, w, scale, b, addend, y, begin, end, top, left,
+                   rotate, relu, group)
 
 
 def conv2d(x, w, b, y, window: Window, relu: bool = False, rotate: bool = False, scale=None, addend=None) -> None:
     """Computes y (N,OH,OW,F) from x (N,H,W,C), w (9*C*F) scale (F,) and b (F,); see conv.py."""
     scale = ones(x.dtype, b.size) if scale is None else scale
     addend = zeros(x.dtype, 0) if addend is None else addend.reshape(-1)
-    group = PAIRS[b.size // simd.widest_lanes(x.dtype) - 1]
+    group = PAIRS[b.size // tasks.widest_lanes(x.dtype) - 1]
     _forward(x, w.reshape(-1), scale, b, addend, y, window.top, window.left, rotate, relu, group,
              tasks.pieces(x.shape[0], y.shape[1]))

@@ -33,7 +33,7 @@ SMALLEST = 8  # minimum number of outputs in a row
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Returns whether to use this method for the weight gradient of a convolution."""
-    return (transforms.serve(window, groups) and c % MULTIPLE == f % simd.widest_lanes(dtype) == 0
+    return (transforms.serve(window, groups) and c % MULTIPLE == f % tasks.widest_lanes(dtype) == 0
             and size[1] >= SMALLEST)
 
 
@@ -95,7 +95,8 @@ def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
     """
     (n, high, wide, c), (_, oh, ow, filters), parts = x.shape, dy.shape, partial.shape[0]
     vec, tile, pairs = simd.zeros(x, 1, 1), simd.zeros(x, CHANNELS, 3), (ow + 1) // 2
-    group, flat, flat_dy, du = max(simd.width(vec), CHANNELS), flatten(x), flatten(dy), flatten(partial)
+    flat, flat_dy, du = flatten(x), flatten(dy), flatten(partial)
+    group = max(simd.width(vec), CHANNELS)
     block = (c + group - 1) // group * pairs
     rows = max(2, PAIRS // pairs)
     part_v, part_d = rows * block * group, (rows + 2) * pairs * filters
@@ -117,8 +118,8 @@ def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
                     measure(flat_dy, (s * oh + o) * ow * filters, filters, (oh * (r + count) // high - o) * ow, filters,
                             flatten(dy_ranges), lines * filters, fresh)
                 for i in range(count):
-                    transform_row(vec, flat, (s * high + r + i) * wide * c, c, wide, left, pairs, group, v,
-                                  i * block * group, part_v)
+                    start = (s * high + r + i) * wide * c
+                    transform_row(vec, flat, start, c, wide, left, pairs, group, v, i * block * group, part_v)
                 for i in range(count + 2):
                     o, dst = r + top - 2 + i, i * pairs * filters
                     if 0 <= o < oh:

@@ -10,8 +10,9 @@ from ...files.json_text import JsonObject
 from . import options, result_files, run_images, runs
 from .lines import echo
 
-OMITTED = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s", "ms_per_step",
-           "compile_s", "time_to_first_step_s", "total_s")  # entries of run.json left out of the table of settings
+# entries of run.json left out of the table of settings
+OMITTED = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s",
+           "ms_per_step", "compile_s", "time_to_first_step_s", "total_s", "weights_sha256")
 
 
 @click.command()

@@ -260,6 +260,7 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
         "epochs": epochs, "batch_size": batch_size,
         "optimizer": optimizer, "learning_rate": base * factor, "recipe": recipe, "schedule": schedule,
         "label_smoothing": label_smoothing, "model": model, "augment": augment, "params": net.count_params(),
+        "weights_sha256": net.fingerprint(),
         "classes": list(images.classes), "takes": runs.PIXELS,
         "device": device.name, "threads": devices.get_num_threads(), "ranks": ranks.size, "seed": seed,
         "train_images_per_s": train_images / epoch_s, "ms_per_step": 1e3 * epoch_s / steps,
