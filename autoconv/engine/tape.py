@@ -151,9 +151,9 @@ class _Pending:
 
 @contextmanager
 def select_paths(root: Tensor, inputs: Tensor | Sequence[Tensor] | None) -> Iterator[set[int] | None]:
-    """Yields the ids of the inputs, and of all tensors between an input and `root`; None for the inputs
-    None. In the block, the inputs retain their gradients. Raises ValueError if there is no input or
-    one requires no gradient, RuntimeError if the tape was freed.
+    """Yields the ids of the inputs, and of all tensors between an input and `root`; for the inputs
+    None, yields None. In the block, the inputs retain their gradients. Raises ValueError if there
+    is no input or one requires no gradient, RuntimeError if the tape was freed.
     """
     if inputs is None:
         yield None

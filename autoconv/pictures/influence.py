@@ -125,8 +125,8 @@ def input_gradient(model: Model, inputs: list[np.ndarray], score: Callable[[Tens
     x = Tensor(model.device.asarray(inputs[-1], model.dtype), requires_grad=True, device=model.device)
     score(model([*inputs[:-1], x] if inputs[1:] else x, training=False)).backward(inputs=x)
     if x.grad is None:
-        raise ValueError("The score must depend on the image through operations that have gradients. Received: a "
-                         "score that does not.")
+        raise ValueError("The score must depend on the image through operations that have "
+                         "gradients. Received: a score that does not.")
     return x.device.numpy(x.grad)
 
 

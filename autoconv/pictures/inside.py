@@ -10,7 +10,7 @@ import numpy as np
 from ..arguments import names
 from ..engine.symbolic import Node
 from ..engine.tensor import no_grad
-from ..layers import Conv2DTranspose, DepthwiseConv2D
+from ..layers import Conv2DTranspose, DepthwiseConv2D, Layer
 from ..layers.function import get_kind
 from ..models import Model
 from . import reading
@@ -50,9 +50,9 @@ def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
     without kernels.
     """
     _check_model(model)
-    layers: dict[str, Any] = {}
+    layers: dict[str, Layer] = {}
     for each in model._walk():
-        layers.setdefault(each.name, each)  # an outer layer's name comes before that of a nested one
+        layers.setdefault(each.name, each)  # of layers with equal names, the outer one
     found = {name: _kernel(each) for name, each in layers.items() if np.ndim(getattr(each, "kernel", 0)) == 4}
     if layer is None:
         return found

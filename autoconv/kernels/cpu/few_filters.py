@@ -97,8 +97,8 @@ def _forward(x, w, scale, b, y, window, border, relu, pieces):
             _products(tile, planes, rows * wide, wide, c, window, weights, b, ones, filters, out, step, total,
                       relu)
             for i in range(count):
-                # elements beyond a pixel's filters are overwritten later, by its first filters or by
-                # the next pixels
+                # elements beyond a pixel's filters are overwritten later, by its first filters or
+                # by the next pixels
                 for j in range(0, ow, lanes):
                     for f in range((filters - 1) // lanes * lanes, -1, -lanes):
                         source, place = f * step + i * wide + j, j * filters + f

@@ -342,7 +342,8 @@ def _scatter_part(
                     k += row
                 simd.store(acc, dx, dst, dx_start + s, simd.width(tile))
             if whole < part:
-                acc, k = simd.load(tile, dx, dst, dx_start + whole, part - whole), j + whole
+                acc = simd.load(tile, dx, dst, dx_start + whole, part - whole)
+                k = j + whole
                 for f in range(first, first + group_f):
                     acc = simd.fma_part(acc, dy, src, f, wt, k, part - whole)
                     k += row

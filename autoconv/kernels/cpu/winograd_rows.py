@@ -173,9 +173,8 @@ def _recompute(x, image, high, wide, c, i, p, w, rotate, scale, b, addend, y, ds
 
 
 @allocating
-def _image(
-    tile, height, row, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu, group
-):
+def _image(tile, height, row, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu,
+           group):
     """Computes the rows from `begin` to `end` of the output of image s. If a result is not finite,
     all results of its group of `group` pairs are computed again.
     """

@@ -11,8 +11,8 @@ from . import options, result_files, run_images, runs
 from .lines import echo
 
 # entries of run.json left out of the table of settings
-OMITTED = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s",
-           "ms_per_step", "compile_s", "time_to_first_step_s", "total_s", "weights_sha256")
+OMITTED = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "ms_per_step",
+           "train_images_per_s", "compile_s", "time_to_first_step_s", "total_s", "weights_sha256")
 
 
 @click.command()
