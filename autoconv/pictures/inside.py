@@ -52,7 +52,7 @@ def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
     _check_model(model)
     layers: dict[str, Layer] = {}
     for each in model._walk():
-        layers.setdefault(each.name, each)  # of layers with equal names, the outer one
+        layers.setdefault(each.name, each)  # an outer layer precedes a nested one
     found = {name: _kernel(each) for name, each in layers.items() if np.ndim(getattr(each, "kernel", 0)) == 4}
     if layer is None:
         return found
