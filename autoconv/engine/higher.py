@@ -25,9 +25,9 @@ def walk_back(root: Tensor, gradient: Tensor, only: AbstractSet[int] | None = No
     If `only` is given, keeps no gradients of tensors whose ids it does not contain. Raises
     NotImplementedError for an op whose gradient has no gradient.
     """
-    gradients = {id(root): gradient}
     if only is not None and id(root) not in only:
         return
+    gradients = {id(root): gradient}
     pending: list[tuple[int, int, Tensor]] = []  # a heap, newest tensors first
 
     def push(t: Tensor) -> None:

@@ -174,6 +174,7 @@ def select_paths(root: Tensor, inputs: Tensor | Sequence[Tensor] | None) -> Iter
 
 
 def _find_paths(root: Tensor, target_ids: set[int]) -> set[int]:
+    """Returns the ids of the targets, and of all tensors between a target and `root`."""
     nodes: dict[int, TapeNode] = {}
     seen_ids: set[int] = set()
     pending = [root]

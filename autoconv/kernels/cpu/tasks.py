@@ -6,11 +6,11 @@ samples, which are added in order. The number of partial sums follows from shape
 have the same bits for any number of threads. A partial sum must be written, read and added up. That
 is worthwhile if the partial sum is long and if all partial sums stay in a core's cache.
 
-Choices that change the order of a sum are made as for AVX-512 on every processor, so that results
-have the same bits everywhere.
-
 If there are fewer partial sums than threads, each partial sum is split into blocks of elements. No
 sum depends on these blocks, so the number of blocks may depend on the number of threads.
+
+Choices that change the order of a sum are made as for AVX-512 on every processor, so that results
+have the same bits everywhere.
 """
 
 from math import lcm
