@@ -15,6 +15,7 @@ import numpy as np
 from .fragments import COLUMNS, Layout, lines_of_a, lines_of_b, operands_of_a, operands_of_b
 from .kernels import block_kernel, cuda, inline
 from .ptx import (
+    add_to_bits,
     commit,
     copy4_async,
     copy_async,
@@ -22,7 +23,6 @@ from .ptx import (
     load4,
     load_word,
     mma_tf32,
-    round_tf32,
     store,
     store4,
     waiting,
@@ -81,6 +81,19 @@ def _exact(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
     return multiply
 
 
+@inline
+def round_eight(factors, first):
+    """Rounds factors[first : first + 8] to the ten bits of mantissa that a tensor core reads, ties away
+    from zero. If one of them is NaN, none is rounded, because an addition to NaN's bits could give zero's.
+    """
+    probe = factors[first] * factors[first + 1]
+    for i in range(2, 8, 2):
+        probe += factors[first + i] * factors[first + i + 1]
+    half_unit = np.int32(1 << 12 if probe == probe else 0)  # half of the last bit that the core reads
+    for i in range(8):
+        factors[first + i] = add_to_bits(factors[first + i], half_unit)
+
+
 def _tf32(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
     """Returns a function that adds a warp's products a b in a stage to `sums`, on tensor cores.
     Operands are rounded to 10 bits of mantissa. The sums stay float32.
@@ -96,10 +109,9 @@ def _tf32(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
         for k in range(0, share, 8):
             read_a(smem, a, lane, first + k, left)
             read_b(smem, b, lane, first + k, right)
-            for i in range(count):
-                left[i] = round_tf32(left[i])
-            for i in range(COLUMNS):
-                right[i] = round_tf32(right[i])
+            for i in range(0, count, 8):
+                round_eight(left, i)
+            round_eight(right, 0)
             for c in range(COLUMNS // 2):
                 for r in range(0, rows, 2):
                     sums[r, c], sums[r, c + 4], sums[r + 1, c], sums[r + 1, c + 4] = mma_tf32(

@@ -3,7 +3,7 @@
 
 Arrays are flat. An index is not checked and must not be negative: Numba's support for negative
 indices costs more than a load. Source: "Parallel Thread Execution ISA", cp.async, ldmatrix,
-mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.
+mma.sync.aligned.m16n8k8 (tf32).
 """
 
 from .internals import cgutils, intrinsic, ir, types
@@ -252,16 +252,13 @@ def waiting(groups):
 
 
 @intrinsic
-def round_tf32(typing, x):
-    """Returns x rounded to the ten bits of mantissa that a tensor core reads; ties are rounded away
-    from zero.
-    """
+def add_to_bits(typing, x, amount):
+    """Returns the float32 whose bits are x's bits plus the 32-bit integer `amount`."""
     def build(context, builder, signature, arguments):
-        function = ir.FunctionType(INT32, [ir.FloatType()])
-        bits = builder.call(ir.InlineAsm(function, "cvt.rna.tf32.f32 $0, $1;", "=r,f"), arguments)
+        bits = builder.add(builder.bitcast(arguments[0], INT32), _low_word(builder, arguments[1]))
         return builder.bitcast(bits, ir.FloatType())
 
-    return types.float32(types.float32), build
+    return types.float32(types.float32, amount), build
 
 
 @intrinsic
