@@ -66,8 +66,8 @@ class Diagnosis:
 
     def find_cause(self) -> str:
         """Returns the likeliest cause of a failure and its remedy, or "" if x, y and the learning rate show none."""
-        if nan := self._find_nan():
-            return nan
+        if self._nan:
+            return self._nan
         rate = self._find_rate()
         optimizer = type(self._trainer.optimizer).__name__
         argument = inspect.signature(type(self._trainer.optimizer).__init__).parameters.get("learning_rate")
@@ -76,7 +76,7 @@ class Diagnosis:
         if times > 20:
             return (f"The likeliest cause is the learning rate {rate:g}, which is {times:,.0f} times the default of "
                     f"{optimizer}. Try {usual:g}.")
-        largest = _find_largest(self._data.x)
+        largest = self._largest
         if largest > SCALED and not any(isinstance(layer, ADAPTING) for layer in self._model._walk()):
             remedy = ("Divide x by 255, or add layers.Rescaling(1 / 255) as the first layer." if largest == 255 else
                       "Scale x to values of about 1, for example with layers.Normalization.")
@@ -118,8 +118,10 @@ class Diagnosis:
         if not all(map(guess.is_as_good_as, values[-2:])) or (not is_class and len(values) < 3) or (
                 accuracy is not None and accuracy > guess.accuracy + 0.1 * (1 - guess.accuracy)):
             return ""
+        if may_learn and (accuracy is None or guess.accuracy > 0.8):
+            return ""
         cause = self.find_cause()
-        if may_learn and (accuracy is None or guess.accuracy > 0.8 or not cause):
+        if may_learn and not cause:
             return ""
         return (f"the net is no better than one that ignores x. Its loss is {last:.4g}, that of a constant prediction "
                 f"{guess.loss:.4g}. " + (cause or "x, y and the learning rate show no cause. Check that y[i] belongs "
@@ -147,8 +149,14 @@ class Diagnosis:
                 f"that no training sample has: {classes}. Shuffle x and y together before you split them. "
                 "(validation_split takes the last samples.)")
 
-    def _find_nan(self) -> str:
-        """Returns a message that names the first sample with a NaN or infinite number, or ""."""
+    @cached_property
+    def _largest(self) -> float:
+        """The largest absolute value in x."""
+        return _find_largest(self._data.x)
+
+    @cached_property
+    def _nan(self) -> str:
+        """A message that names the first sample with a NaN or infinite number, or ""."""
         for name, arrays in (("x", self._data.x), ("y", self._data.y), ("sample_weight", self._data.weights)):
             for array in arrays:
                 if not _is_array(array) or array.dtype.kind != "f":
