@@ -142,12 +142,9 @@ def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0,
 def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0,
            dtype: DTypeLike | None = None, seed: Seed = None, *,
            key: Key | None = None) -> np.ndarray:
-    """Returns normally distributed numbers, by the Box-Muller transform (1958): sqrt(-2 ln u)
-    cos(2 pi v). seed: as in `uniform`.
-    """
-    words = bits(2 * int(np.prod(shape)), key or _make_key(seed)).reshape(2, -1)
-    u, v = (words[0] + 1.0) * 2.0**-32, words[1] * 2.0**-32  # u in (0, 1]
-    z = np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)
+    """Returns normally distributed numbers. seed: as in `uniform`."""
+    z = np.empty(int(np.prod(shape)))
+    devices.get("cpu").kernels("random").normal(bits(2 * z.size, key or _make_key(seed)).reshape(2, -1), z)
     return (mean + stddev * z).astype(dtype or "float32").reshape(shape)
 
 

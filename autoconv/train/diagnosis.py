@@ -76,7 +76,7 @@ class Diagnosis:
         if times > 20:
             return (f"The likeliest cause is the learning rate {rate:g}, which is {times:,.0f} times the default of "
                     f"{optimizer}. Try {usual:g}.")
-        largest = self._largest
+        largest = _find_largest(self._data.x)
         if largest > SCALED and not any(isinstance(layer, ADAPTING) for layer in self._model._walk()):
             remedy = ("Divide x by 255, or add layers.Rescaling(1 / 255) as the first layer." if largest == 255 else
                       "Scale x to values of about 1, for example with layers.Normalization.")
@@ -148,11 +148,6 @@ class Diagnosis:
         return (f"val_accuracy is {tested:.4f}, because {unseen.mean():.0%} of the validation samples have classes "
                 f"that no training sample has: {classes}. Shuffle x and y together before you split them. "
                 "(validation_split takes the last samples.)")
-
-    @cached_property
-    def _largest(self) -> float:
-        """The largest absolute value in x."""
-        return _find_largest(self._data.x)
 
     @cached_property
     def _nan(self) -> str:

@@ -100,3 +100,14 @@ def test_a_processor_without_fma_gives_the_same_values(dtype, tmp_path):
     rounding = {"float32": 3e-5, "float64": 1e-11}[dtype]
     for found, expected in found_on("plain", dtype, "tiled", tmp_path / "found.npz"):
         np.testing.assert_allclose(found, expected, rounding, rounding * max(1.0, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize(("target", "code", "said"), [
+    ("narrow", 0, "All nets have the weights"),
+    pytest.param("avx2", 0, "All nets have the weights", marks=pytest.mark.soak),
+    pytest.param("plain", 1, "has no FMA instructions", marks=pytest.mark.soak)], indirect=["target"])
+def test_verify_trains_nets_to_the_same_weights(target, code, said, monkeypatch):
+    """NumPy's functions, too, use no other instructions than those of any x86-64 processor."""
+    monkeypatch.setenv("NPY_DISABLE_CPU_FEATURES", "X86_V4 X86_V3 AVX512_ICL AVX512_SPR")
+    done = run(target, "-m", "autoconv", "verify")
+    assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr

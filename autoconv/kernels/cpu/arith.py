@@ -1,9 +1,9 @@
 """Computes arithmetic, reductions and copies, mostly with NumPy, because memory bandwidth is the
 limit and compiled loops would be no faster. Compiled kernels on all threads add large arrays,
-compute erf, multiply channels, and compute sums that keep the last axis, as in global pooling.
+compute exp, log and erf, multiply channels, and compute sums that keep the last axis, as in global
+pooling.
 """
 
-import math
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -12,8 +12,10 @@ import numpy as np
 from numba import prange
 
 from ..formulas import elementwise
+from . import elementary
 from .flat import flatten
-from .jit import kernel, record_calls
+from .jit import CpuKernel, kernel, record_calls
+from .pointwise import compile_elementwise
 from .products import N, add_rows
 from .simd import lanes
 from .tasks import piece, pieces
@@ -90,15 +92,25 @@ def _spec(a: Array) -> tuple:
     return a.shape, a.dtype
 
 
-@kernel("(T[::1], T[::1])", parallel=True, grain=1 << 12)
-def _erf(a, out):
-    for i in prange(a.size):
-        out[i] = math.erf(a[i])
+# functions with the same bits on every processor, unlike NumPy's
+_FUNCTIONS = {name: compile_elementwise(name, getattr(elementary, name))
+              for name in ("exp", "log", "expm1", "log1p", "erf")}
 
 
-def erf(a: Array, out: Array) -> None:
-    """out = erf(a), element-wise, for C-contiguous arrays. NumPy has no erf."""
-    _erf(a.reshape(-1), out.reshape(-1))
+def _accept_views(compiled: CpuKernel) -> Callable[[Array, Array], None]:
+    """Returns a function that computes a contiguous `out` from `a`, which may be strided, by a
+    kernel for flat arrays.
+    """
+    def compute(a: Array, out: Array) -> None:
+        if not _is_plain(a) or _spec(a) != _spec(out):
+            copy(a, out)
+            a = out
+        compiled(a.reshape(-1), out.reshape(-1))
+
+    return compute
+
+
+globals().update({name: _accept_views(compiled) for name, compiled in _FUNCTIONS.items()})
 
 
 @record_calls

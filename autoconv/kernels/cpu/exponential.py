@@ -2,22 +2,20 @@
 loops that call them, and sigmoid of a row of vectors (rowwise.py) with the same polynomial.
 
 The polynomials are for float32; `math.exp` would need one function call per element. For all
-float32 numbers, the error is below 2.5 units in the last place. For float64, the C library's
-functions are used. NaN stays NaN. The algorithm for exp is expf from Moshier's Cephes library.
+float32 numbers, the error is below 2.5 units in the last place. For float64, the functions in
+elementary.py are used. NaN stays NaN. The algorithm for exp is expf from Moshier's Cephes library.
 """
 
-import math
-from typing import Any
+import sys
 
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload, register_jitable
 
-from . import rowwise, simd
-from .jit import FASTMATH
+from . import elementary, rowwise, simd
+from .elementary import OPTIONS
 
-OPTIONS: Any = {"fastmath": FASTMATH, "error_model": "numpy"}
 _inline = register_jitable(**OPTIONS)
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
@@ -25,8 +23,8 @@ PER_LN2 = np.float32(1.44269504088896341)
 # LN2_HIGH has 9 significant bits, so n * LN2_HIGH is exact
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 ROUNDING = np.float32(1.5 * 2**23)  # float32 numbers of this size have no fractional bits
-P0, P1, P2, P3, P4, P5 = (np.float32(p) for p in (
-    1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1))
+EXP_POLYNOMIAL = P0, P1, P2, P3, P4, P5 = tuple(map(np.float32, (
+    1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)))
 LEAST_EXP = np.float32(-104)  # exp(x) is 0 for this x and below
 MOST_TANH = np.float32(10)  # tanh(x) is 1 for this x and above
 ROUNDING_BITS = ROUNDING.view(np.int32)
@@ -79,7 +77,7 @@ def _sigmoid32(x):
 
 @_inline
 def _sigmoid64(x):
-    e = math.exp(x if x < 0 else -x)
+    e = elementary.exp(x if x < 0 else -x)
     return (e if x < 0 else 1.0) / (1.0 + e)
 
 
@@ -94,15 +92,10 @@ def _tanh32(x):
     return np.int32(np.float32(expm1 / (expm1 + TWO)).view(np.int32) | (bits & FIRST_BIT)).view(np.float32)
 
 
-@_inline
-def _tanh64(x):
-    return math.tanh(x)
-
-
 def _exp_vector(builder, row, x):
-    """Emits `_exp` for a vector of numbers x <= 0. For float64, calls the C library's exp per number."""
-    if row.item.bitwidth == 64:
-        return simd._call(builder, f"llvm.exp.{simd._suffix(row)}", x.type, [x])
+    """Emits `_exp` for a vector of float32 numbers x <= 0, or `elementary.exp` for float64."""
+    is_double = row.item.bitwidth == 64
+    source = elementary if is_double else sys.modules[__name__]
 
     def number(value):
         return ir.Constant(x.type, [float(value)] * row.lanes)
@@ -111,22 +104,24 @@ def _exp_vector(builder, row, x):
         return ir.Constant(integers, [int(value)] * row.lanes)
 
     def power_of_two(n):
-        return builder.bitcast(builder.shl(builder.add(n, whole(BIAS)), whole(MANTISSA)), x.type)
+        return builder.bitcast(builder.shl(builder.add(n, whole(source.BIAS)), whole(source.MANTISSA)), x.type)
 
-    def fma(a, b, c):
-        return simd._multiply_add(builder, row, a, b, c)
+    def multiply_add(a, b, c):
+        return builder.fadd(builder.fmul(a, b), c) if is_double else simd._multiply_add(builder, row, a, b, c)
 
-    integers = ir.VectorType(ir.IntType(32), row.lanes)
-    least = number(LEAST_EXP)
+    integers = ir.VectorType(ir.IntType(row.item.bitwidth), row.lanes)
+    least = number(source.LEAST_EXP)
+    rounding = number(source.ROUNDING)
     x = builder.select(builder.fcmp_ordered("<", x, least), least, x)
-    offset_n = fma(x, number(PER_LN2), number(ROUNDING))
-    minus_n = builder.fsub(number(ROUNDING), offset_n)
-    r = fma(minus_n, number(LN2_LOW), fma(minus_n, number(LN2_HIGH), x))
-    q = number(P0)
-    for p in (P1, P2, P3, P4, P5):
-        q = fma(q, r, number(p))
-    expm1 = fma(q, builder.fmul(r, r), r)
-    n = builder.sub(builder.bitcast(offset_n, integers), whole(ROUNDING_BITS))
+    offset_n = multiply_add(x, number(source.PER_LN2), rounding)
+    minus_n = builder.fsub(rounding, offset_n)
+    r = multiply_add(minus_n, number(source.LN2_LOW), multiply_add(minus_n, number(source.LN2_HIGH), x))
+    first, *others = source.EXP_POLYNOMIAL
+    q = number(first)
+    for p in others:
+        q = multiply_add(q, r, number(p))
+    expm1 = multiply_add(q, builder.fmul(r, r), r)
+    n = builder.sub(builder.bitcast(offset_n, integers), whole(source.ROUNDING_BITS))
     half = builder.ashr(n, whole(1))
     e = builder.fmul(builder.fadd(expm1, number(ONE)), power_of_two(half))
     return builder.fmul(e, power_of_two(builder.sub(n, half)))
@@ -165,7 +160,7 @@ def sigmoid(x):
 
 def tanh(x):
     """Returns tanh(x). Kernels can call this function."""
-    return _tanh64(x)
+    return elementary.tanh(x)
 
 
 @overload(sigmoid, jit_options=OPTIONS)
@@ -175,4 +170,4 @@ def _overload_sigmoid(x):
 
 @overload(tanh, jit_options=OPTIONS)
 def _overload_tanh(x):
-    return _tanh32 if x.bitwidth == 32 else _tanh64
+    return _tanh32 if x.bitwidth == 32 else elementary.tanh

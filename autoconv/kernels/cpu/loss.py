@@ -1,17 +1,15 @@
-"""Computes the losses of a batch, one number per sample, and their gradients. Categorical
-cross-entropy from logits, the most common loss, is compiled, because a chain of NumPy calls on such
-small arrays costs more than the arithmetic. The other losses use NumPy.
+"""Computes the losses of a batch, one number per sample, and their gradients. Losses with
+logarithms are compiled; the others use NumPy.
 
 All losses have the form forward(t, x, loss) and gradient(t, x, dy, dx). The targets t and the
 predictions x have shape (..., C); loss and dy have shape (...).
 """
 
-import math
-
 import numpy as np
 from numba import prange
 
-from .jit import kernel, record_calls
+from .elementary import exp, log, log1p
+from .jit import inline, kernel, record_calls
 from .pointwise import sigmoid, softmax
 
 FEW = 64  # number of rows of about ten classes that one thread completes while a second starts
@@ -31,12 +29,31 @@ def one_hot(labels, out):
     _one_hot(labels.reshape(-1), out.reshape(labels.size, out.shape[-1]))
 
 
-@record_calls
+@inline
+def _clip(p, x):
+    """Returns p in x's dtype, clipped to [EPSILON, 1 - EPSILON]; NaN stays NaN."""
+    least = x.dtype.type(EPSILON)
+    most = x.dtype.type(1 - EPSILON)
+    p = x.dtype.type(p)
+    return least if p < least else most if p > most else p
+
+
+@kernel("(T[:,::1], T[:,::1], T[::1])", parallel=True, grain=FEW)
+def _categorical(t, x, loss):
+    rows, classes = x.shape
+    for i in prange(rows):
+        total = 0.0
+        value = 0.0
+        for c in range(classes):
+            total += x[i, c]
+        for c in range(classes):
+            value -= t[i, c] * log(_clip(x[i, c] / total, x))
+        loss[i] = value
+
+
 def categorical(t, x, loss):
     """loss = -sum(t log p), where p is x / sum(x), clipped to [EPSILON, 1 - EPSILON]."""
-    p = np.clip(_shares(x)[0], EPSILON, 1 - EPSILON)
-    np.sum(t * np.log(p), axis=-1, out=loss)
-    np.negative(loss, out=loss)
+    _categorical(_rows(t), _rows(x), loss.reshape(-1))
 
 
 @record_calls
@@ -58,8 +75,8 @@ def _categorical_logits(t, x, loss):
             largest = x[i, c] if x[i, c] > largest else largest
         total, value = x.dtype.type(0), x.dtype.type(0)
         for c in range(classes):
-            total += math.exp(x[i, c] - largest)
-        logarithm = math.log(total)
+            total += x.dtype.type(exp(x[i, c] - largest))
+        logarithm = x.dtype.type(log(total))
         for c in range(classes):
             if t[i, c] != 0:
                 value -= t[i, c] * (x[i, c] - largest - logarithm)
@@ -88,11 +105,20 @@ def categorical_logits_grad(t, x, dy, dx):
     _minus_targets(_rows(t), dy.reshape(-1), _rows(dx))
 
 
-@record_calls
+@kernel("(T[:,::1], T[:,::1], T[::1])", parallel=True, grain=FEW)
+def _binary(t, x, loss):
+    rows, outputs = x.shape
+    for i in prange(rows):
+        total = 0.0
+        for c in range(outputs):
+            p = _clip(x[i, c], x)
+            total -= t[i, c] * log(p) + (1 - t[i, c]) * log(1 - p)
+        loss[i] = total / outputs
+
+
 def binary(t, x, loss):
     """loss = -mean(t log p + (1 - t) log(1 - p)); p is x, clipped to [EPSILON, 1 - EPSILON]."""
-    p = np.clip(x, EPSILON, 1 - EPSILON)
-    np.mean(-t * np.log(p) - (1 - t) * np.log(1 - p), axis=-1, out=loss)
+    _binary(_rows(t), _rows(x), loss.reshape(-1))
 
 
 @record_calls
@@ -103,11 +129,20 @@ def binary_grad(t, x, dy, dx):
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
 
 
-@record_calls
+@kernel("(T[:,::1], T[:,::1], T[::1])", parallel=True, grain=FEW)
+def _binary_logits(t, x, loss):
+    rows, outputs = x.shape
+    for i in prange(rows):
+        total = 0.0
+        for c in range(outputs):
+            logit = x[i, c]
+            total += (0.0 if logit < 0 else logit) - logit * t[i, c] + log1p(exp(-abs(logit)))
+        loss[i] = total / outputs
+
+
 def binary_logits(t, x, loss):
     """loss = mean(max(x, 0) - x t + log(1 + exp(-|x|))), a stable `binary` for logits x."""
-    with np.errstate(invalid="ignore"):
-        np.mean(np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x))), axis=-1, out=loss)
+    _binary_logits(_rows(t), _rows(x), loss.reshape(-1))
 
 
 @record_calls

@@ -1,25 +1,24 @@
 """Compiles element-wise functions and softmax. A chain of NumPy calls would pass over memory once
-per call, on one thread. log_softmax uses NumPy, whose vectorized exp is five times as fast as
-`math.exp` in a loop.
+per call, on one thread.
 """
 
 import inspect
 import math
 from collections.abc import Callable
 
-import numpy as np
 from numba import prange
 
 from ..formulas import elementwise
 from . import exponential
-from .jit import CpuKernel, inline, kernel, record_calls
+from .elementary import exp, log
+from .jit import CpuKernel, inline, kernel
 from .tasks import loops, piece
 
 # numbers of elements and of exp calls that one thread completes while a second thread starts
 FEW, FEW_CALLS = 1 << 13, 1 << 10
 
 
-def _elementwise(name: str, f: Callable) -> CpuKernel:
+def compile_elementwise(name: str, f: Callable, arguments: int = 1) -> CpuKernel:
     """Returns a kernel that computes y = f(x), f(a, b) or f(a, b, c) for flat arrays."""
 
     def apply_unary(x, y):
@@ -34,29 +33,35 @@ def _elementwise(name: str, f: Callable) -> CpuKernel:
         for i in prange(y.size):
             y[i] = f(a[i], b[i], c[i])
 
-    count = len(inspect.signature(_FORMULAS[name]).parameters)
-    signature = f"({', '.join(['T[::1]'] * (count + 1))})"
-    return kernel(signature, parallel=True, grain=FEW, name=name)((apply_unary, apply_binary, apply_ternary)[count - 1])
+    signature = f"({', '.join(['T[::1]'] * (arguments + 1))})"
+    apply = (apply_unary, apply_binary, apply_ternary)[arguments - 1]
+    return kernel(signature, parallel=True, grain=FEW, name=name)(apply)
 
 
 # The compiler vectorizes loops that call the polynomials of sigmoid and tanh.
 _FORMULAS = {**elementwise.ACTIVATIONS, **elementwise.with_sigmoid(exponential.sigmoid), "tanh": exponential.tanh}
 
-globals().update({name: _elementwise(name, f if f in (exponential.sigmoid, exponential.tanh) else inline(f))
-                  for name, f in _FORMULAS.items()})
+globals().update({
+    name: compile_elementwise(name, f if f in (exponential.sigmoid, exponential.tanh) else inline(f),
+                              len(inspect.signature(f).parameters))
+    for name, f in _FORMULAS.items()})
 
 
 @kernel("(T[::1], T[::1], float64, T[::1])", parallel=True, grain=FEW)
 def leaky_relu(x, a, negative_slope, y):
-    """y = a if x > 0, else negative_slope a. In the forward pass a is x, in the backward pass a is dy."""
+    """y = a if x > 0, else negative_slope a. In the forward pass a is x, in the backward pass a is
+    dy.
+    """
     slope = y.dtype.type(negative_slope)
     for i in prange(y.size):
         y[i] = a[i] if x[i] > 0 else slope * a[i]
 
 
-@kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
-def _softmax(x, y):
-    """y = softmax(x) on the middle axis. exp(x - max) never overflows; infinite maxima give NaN."""
+@kernel("(T[:,:,::1], T[:,:,::1], boolean)", parallel=True)
+def _softmax(x, y, is_log):
+    """y = softmax(x) on the middle axis, or its logarithm. exp(x - max) never overflows; infinite
+    maxima give NaN.
+    """
     rows, n, inner = x.shape
     count = loops(rows * inner, x.size, FEW_CALLS)
     for task in prange(count):
@@ -68,20 +73,29 @@ def _softmax(x, y):
                 largest = x[i, j, k] if x[i, j, k] > largest else largest
             total = y.dtype.type(0)
             for j in range(n):
-                y[i, j, k] = math.exp(x[i, j, k] - largest)
-                total += y[i, j, k]
+                shifted = x[i, j, k] - largest
+                power = y.dtype.type(exp(shifted))
+                y[i, j, k] = shifted if is_log else power
+                total += power
+            logarithm = y.dtype.type(log(total))
             for j in range(n):
-                y[i, j, k] /= total
+                y[i, j, k] = y[i, j, k] - logarithm if is_log else y[i, j, k] / total
 
 
 def softmax(x, axis, y):
     """y = exp(x) / sum(exp(x)) along `axis`."""
     shape = _merge_axes(x.shape, axis)
-    _softmax(x.reshape(shape), y.reshape(shape))
+    _softmax(x.reshape(shape), y.reshape(shape), False)
 
 
-@kernel("(T[:,:,::1], T[:,:,::1], T[:,:,::1])", parallel=True)
-def _softmax_grad(y, dy, dx):
+def log_softmax(x, axis, y):
+    """y = x - max - log(sum(exp(x - max))) along `axis`."""
+    shape = _merge_axes(x.shape, axis)
+    _softmax(x.reshape(shape), y.reshape(shape), True)
+
+
+@kernel("(T[:,:,::1], T[:,:,::1], T[:,:,::1], boolean)", parallel=True)
+def _softmax_grad(y, dy, dx, is_log):
     rows, n, inner = y.shape
     count = loops(rows * inner, y.size, FEW)
     for task in prange(count):
@@ -90,15 +104,18 @@ def _softmax_grad(y, dy, dx):
             i, k = row // inner, row % inner
             total = y.dtype.type(0)
             for j in range(n):
-                total += y[i, j, k] * dy[i, j, k]
+                total += dy[i, j, k] if is_log else y[i, j, k] * dy[i, j, k]
             for j in range(n):
-                dx[i, j, k] = y[i, j, k] * (dy[i, j, k] - total)
+                if is_log:
+                    dx[i, j, k] = dy[i, j, k] - y.dtype.type(exp(y[i, j, k])) * total
+                else:
+                    dx[i, j, k] = y[i, j, k] * (dy[i, j, k] - total)
 
 
 def softmax_grad(y, dy, axis, dx):
     """dx = y (dy - sum(y dy)), with the sum along `axis`."""
     shape = _merge_axes(y.shape, axis)
-    _softmax_grad(y.reshape(shape), dy.reshape(shape), dx.reshape(shape))
+    _softmax_grad(y.reshape(shape), dy.reshape(shape), dx.reshape(shape), False)
 
 
 def _merge_axes(shape, axis):
@@ -107,17 +124,7 @@ def _merge_axes(shape, axis):
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
-@record_calls
-def log_softmax(x, axis, y):
-    """y = x - max - log(sum(exp(x - max))) along `axis`."""
-    with np.errstate(invalid="ignore"):
-        np.subtract(x, x.max(axis, keepdims=True), out=y)
-    np.subtract(y, np.log(np.exp(y).sum(axis, keepdims=True)), out=y)
-
-
-@record_calls
 def log_softmax_grad(y, dy, axis, dx):
     """dx = dy - exp(y) sum(dy), with the sum along `axis`."""
-    np.exp(y, out=dx)
-    np.multiply(dx, dy.sum(axis, keepdims=True), out=dx)
-    np.subtract(dy, dx, out=dx)
+    shape = _merge_axes(y.shape, axis)
+    _softmax_grad(y.reshape(shape), dy.reshape(shape), dx.reshape(shape), True)

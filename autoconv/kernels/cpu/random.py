@@ -4,11 +4,14 @@ formulas/random_numbers.py converts these words to numbers. All arithmetic is in
 Numba converts a mixture of uint64 and int64 to float64.
 """
 
+import math
+
 import numpy as np
 from numba import prange
 
 from ..formulas import compile_formulas, random_numbers
 from ..formulas.random_numbers import HALF, ROUNDS
+from .elementary import cos_turns, log
 from .jit import inline, kernel
 
 M0, M1 = map(np.uint64, random_numbers.MULTIPLIERS)
@@ -38,6 +41,16 @@ def bits(memory, seed, stream, first):
     for b in prange(words.size // 4):
         i = 4 * b
         words[i], words[i + 1], words[i + 2], words[i + 3] = philox(first + np.uint64(b), stream, seed)
+
+
+@kernel("(uint32[:,::1], T[::1])", parallel=True, grain=1 << 10)
+def normal(words, out):
+    """out[i] = a normally distributed number, from words[0, i] and words[1, i] as random numbers u
+    and v, by the Box-Muller transform (1958): sqrt(-2 ln u) cos(2 pi v).
+    """
+    for i in prange(out.size):
+        u = (words[0, i] + 1.0) * 2.0**-32  # in (0, 1]
+        out[i] = math.sqrt(-2.0 * log(u)) * cos_turns(words[1, i] * 2.0**-32)
 
 
 @kernel("(T[:,::1], float64, uint64, uint64, uint64, uint64, T[:,::1])", parallel=True)

@@ -29,6 +29,7 @@ from .report import report
 from .signals import Termination
 from .summary import summary
 from .train import train
+from .verify import verify
 from .warmup import warmup
 
 INTERRUPTED = 130  # exit code after Ctrl-C; like TERMINATED, it is 128 + the signal's number
@@ -103,6 +104,6 @@ def main() -> None:
 
 for _command in (
     train, evaluate, predict, inspect, explain, report, export, filter_, summary, demo, exercise,
-    notebooks, info, bench, warmup,
+    notebooks, info, verify, bench, warmup,
 ):
     main.add_command(_command)

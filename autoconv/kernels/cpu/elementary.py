@@ -1,0 +1,174 @@
+"""Computes exp, log and related functions of one float64 from additions, multiplications and
+divisions alone, so that every processor and every operating system gets the same bits.
+
+NumPy's functions depend on the processor's vectors, and the C library's on the system. The loops
+that call these functions are vectorized, except those with erf. The error is below one unit in the
+last place for exp and log, and below four for the others; a result that is rounded to float32 is
+almost always the float32 closest to the exact value. The polynomials are Taylor's; the reduction of
+log's argument is from FreeBSD's e_log.c.
+"""
+
+from decimal import Decimal, localcontext
+from math import factorial
+from typing import Any
+
+import numpy as np
+from numba.extending import overload, register_jitable
+
+# no fused multiply-add, because not all processors have it
+OPTIONS: Any = {"fastmath": {"nsz"}, "error_model": "numpy"}
+_inline = register_jitable(**OPTIONS)
+
+BIAS = 1023  # exponent bias of a float64
+MANTISSA = 52  # its mantissa bits
+PER_LN2 = 1.4426950408889634
+# ln 2 = LN2_HIGH + LN2_LOW. LN2_HIGH has 33 significant bits, so n * LN2_HIGH is exact.
+LN2_HIGH = 6.93147180369123816490e-01
+LN2_LOW = 1.90821492927058770002e-10
+ROUNDING = 1.5 * 2.0**52  # numbers of this size have no fractional bits
+ROUNDING_BITS = int(np.float64(ROUNDING).view(np.int64))
+LEAST_EXP = -746.0  # exp is 0 below
+MOST_EXP = 710.0  # exp is infinite above
+SMALLEST = 2.0**-1022  # the smallest number with all mantissa bits
+SQRT_HALF_BITS = int(np.float64(0.5**0.5).view(np.int64))
+EXP_POLYNOMIAL = tuple(1 / factorial(k) for k in range(13, 1, -1))
+E13, E12, E11, E10, E9, E8, E7, E6, E5, E4, E3, E2 = EXP_POLYNOMIAL
+L1, L2, L3, L4, L5, L6, L7, L8, L9, L10 = (2 / (2 * k + 1) for k in range(1, 11))
+C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11 = ((-1) ** k / factorial(2 * k) for k in range(1, 12))
+TWO_PI = 6.283185307179586
+
+
+@_inline
+def exp(x):
+    """Returns e^x."""
+    x = float(x)
+    x = LEAST_EXP if x < LEAST_EXP else MOST_EXP if x > MOST_EXP else x
+    offset = np.float64(x * PER_LN2 + ROUNDING)
+    whole = offset - ROUNDING
+    r = (x - whole * LN2_HIGH) - whole * LN2_LOW  # at most ln(2) / 2
+    q = E9 + r * (E10 + r * (E11 + r * (E12 + r * E13)))
+    q = E2 + r * (E3 + r * (E4 + r * (E5 + r * (E6 + r * (E7 + r * (E8 + r * q))))))
+    n = np.int64(offset.view(np.int64) - ROUNDING_BITS)
+    half = n >> 1  # scaled in two steps, so that subnormal results are rounded only once
+    return (1.0 + (r + r * r * q)) * _power_of_two(half) * _power_of_two(n - half)
+
+
+@_inline
+def _power_of_two(n):
+    """Returns 2^n for n in -1022..1023."""
+    return np.int64((n + BIAS) << MANTISSA).view(np.float64)
+
+
+@_inline
+def log(x):
+    """Returns ln x: -inf for 0 and NaN for negative numbers."""
+    x = float(x)
+    is_subnormal = x < SMALLEST
+    bits = np.float64(x * 2.0**54 if is_subnormal else x).view(np.int64)
+    k = (bits - SQRT_HALF_BITS) >> MANTISSA
+    # x = 2^k (1 + f), with 1 + f near 1
+    f = np.int64(bits - (k << MANTISSA)).view(np.float64) - 1.0
+    n = float(k - 54 if is_subnormal else k)
+    s = f / (2.0 + f)  # ln(1 + f) = 2s + 2s^3 / 3 + 2s^5 / 5 + ...
+    z = s * s
+    r = L6 + z * (L7 + z * (L8 + z * (L9 + z * L10)))
+    r = z * (L1 + z * (L2 + z * (L3 + z * (L4 + z * (L5 + z * r)))))
+    h = 0.5 * f * f
+    y = n * LN2_HIGH + (f - (h - (s * (h + r) + n * LN2_LOW)))
+    return y if 0.0 < x < np.inf else -np.inf if x == 0.0 else x if x > 0.0 else np.nan
+
+
+@_inline
+def log1p(x):
+    """Returns ln(1 + x), accurate near 0 (Kahan's formula)."""
+    x = float(x)
+    u = 1.0 + x
+    y = log(u)
+    return x if u == 1.0 else y if u == np.inf else y * (x / (u - 1.0))
+
+
+@_inline
+def expm1(x):
+    """Returns e^x - 1, accurate near 0 (Kahan's formula)."""
+    x = float(x)
+    u = exp(x)
+    return x if u == 1.0 else u - 1.0 if u == np.inf or u < 2.0**-54 else (u - 1.0) * (x / log(u))
+
+
+@_inline
+def tanh(x):
+    """Returns tanh x, from expm1(2|x|), which avoids cancellation."""
+    x = float(x)
+    size = abs(x)
+    e = expm1(2.0 * (22.0 if size > 22.0 else size))
+    y = e / (e + 2.0)
+    return -y if x < 0.0 else y
+
+
+@_inline
+def cos_turns(v):
+    """Returns cos(2 pi v) for v in [0, 1]."""
+    a = abs(v - 0.5)  # cos(2 pi v) = -cos(2 pi a), with a from 0 to 1/2
+    z = TWO_PI * (0.5 - a if a > 0.25 else a)
+    z = z * z
+    y = C6 + z * (C7 + z * (C8 + z * (C9 + z * (C10 + z * C11))))
+    y = 1.0 + z * (C1 + z * (C2 + z * (C3 + z * (C4 + z * (C5 + z * y)))))
+    return y if a > 0.25 else -y
+
+
+PI = "3.14159265358979323846264338327950288419716939937511"
+PIECES_OF_ERF = 8  # polynomials per unit
+LAST_ERF = 6  # erf(x) is 1 from this x on
+DEGREE = 12
+
+
+def erf_polynomials() -> np.ndarray:
+    """Returns the coefficients of Taylor's polynomials of erf: row i for the numbers x with 8x
+    closest to i.
+
+    The derivative of erf is g(x) = 2 / sqrt(pi) exp(-x^2), and the k-th derivative of g is (-1)^k
+    H_k(x) g(x), with Hermite's polynomials H_k. erf(x) itself is g(x) (x + 2 x^3 / 3 + 4 x^5 / 15 +
+    ...).
+    """
+    rows = np.empty((PIECES_OF_ERF * LAST_ERF + 1, DEGREE + 1))
+    with localcontext() as context:
+        context.prec = 50
+        for i, row in enumerate(rows):
+            x = Decimal(i) / PIECES_OF_ERF
+            slope = 2 / Decimal(PI).sqrt() * (-x * x).exp()
+            term = total = x
+            k = 1
+            while term > Decimal("1e-40"):
+                term *= 2 * x * x / (2 * k + 1)
+                total += term
+                k += 1
+            row[0] = slope * total
+            before = Decimal(0)
+            hermite = Decimal(1)
+            for k in range(DEGREE):
+                row[k + 1] = (-1) ** k * hermite * slope / factorial(k + 1)
+                before, hermite = hermite, 2 * (x * hermite - k * before)
+    return rows
+
+
+def erf(x):
+    """Returns erf x = 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x. Only for kernels.
+    """
+    raise NotImplementedError
+
+
+@overload(erf, jit_options=OPTIONS)
+def _overload_erf(x):
+    table = erf_polynomials()
+
+    def erf_by_pieces(x):
+        x = float(x)
+        size = min(abs(x), float(LAST_ERF))
+        i = int(size * PIECES_OF_ERF + 0.5) if size == size else 0
+        h = size - i / PIECES_OF_ERF
+        y = table[i, DEGREE]
+        for k in range(DEGREE - 1, -1, -1):
+            y = table[i, k] + h * y
+        return -y if x < 0.0 else y
+
+    return erf_by_pieces

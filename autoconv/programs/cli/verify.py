@@ -1,0 +1,52 @@
+"""`autoconv verify`: checks that this machine computes the same bits as every other."""
+
+import time
+from pathlib import Path
+
+import click
+
+from ... import __version__
+from ...kernels import device as devices
+from .. import fingerprints
+from . import options, result_files
+from .lines import echo
+
+
+@click.command()
+@options.json_option
+def verify(json_file: Path | None) -> None:
+    """Check that this machine trains nets to the same weights, bit for bit, as every other.
+
+    Trains four small nets and compares the SHA-256 of all outputs, gradients and weights with a
+    table that comes with autoconv. Exits with code 1 if a hash differs, and names the first result
+    that differs.
+    """
+    result_files.check_writable(json_file)
+    is_silent = json_file == result_files.STDOUT
+    start = time.perf_counter()
+    table = fingerprints.read_table()
+    hashes = {}
+    different = []
+    for name, found in fingerprints.compute():
+        hashes[name] = found
+        expected = table[name]
+        result = fingerprints.find_difference(found, expected)
+        text = f"same       {len(found)} results"
+        if result is not None:
+            different.append(name)
+            text = (f"different  {result} is {found.get(result)} instead of {expected[result]}; "
+                    f"the same: {list(expected).index(result)} results before it")
+        if not is_silent:
+            echo(f"{name:<10} {text}")
+    if json_file is not None:
+        result_files.write_json(json_file, hashes)
+    if different:
+        has_fma = {"fma", "neon"} & set(devices.get("cpu").describe()["cpu_features"])
+        raise click.ClickException(
+            f"This machine computed other bits than autoconv {__version__} should, in the nets {', '.join(different)}. "
+            + ("If you have not changed autoconv's code, this is a bug: report it with the output of this command and "
+               "of autoconv info." if has_fma else
+               "Its processor has no FMA instructions, so it rounds each product before adding it."))
+    if not is_silent:
+        echo(f"All nets have the weights that autoconv {__version__} computes on every processor "
+             f"({time.perf_counter() - start:.1f} s).")

@@ -1,0 +1,143 @@
+"""Trains small nets and compares the SHA-256 of everything that they compute with a table, which
+has the same hashes for every processor.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import Tensor, losses, nets, random
+from .. import layers as L
+from ..kernels import device as devices
+from ..kernels import trace
+from ..models import Model, Sequential
+from ..utils import clear_session, set_random_seed
+
+TABLE = Path(__file__).with_suffix(".json")
+BATCH_SIZE = 32
+STEPS = 8
+CLASSES = 10
+SEED = 0
+
+
+class SmallNet(NamedTuple):
+    """A net to train, with the names of its loss and optimizer. Its output is (N, CLASSES) or an
+    image.
+    """
+
+    model: Model
+    loss: str
+    optimizer: str
+
+
+def lecture() -> SmallNet:
+    """Convolutions, pooling and dense layers."""
+    return SmallNet(nets.build("lecture", (28, 28, 1), CLASSES), "categorical_crossentropy", "rmsprop")
+
+
+def separable() -> SmallNet:
+    """Depthwise and 1x1 convolutions with strides, normalizations, and sums over images."""
+    return SmallNet(Sequential([
+        L.Input((32, 32, 3)),
+        L.Conv2D(16, 3, 2, "same", use_bias=False),
+        L.BatchNormalization(), L.Activation("hard_silu"),
+        L.DepthwiseConv2D(3, 2, "same", use_bias=False), L.BatchNormalization(), L.ReLU(6),
+        L.Conv2D(40, 1, use_bias=False), L.BatchNormalization(), L.Activation("silu"),
+        L.GlobalAveragePooling2D(), L.Dropout(0.2), L.Dense(CLASSES, activation="softmax"),
+    ]), "categorical_crossentropy", "sgd")
+
+
+def residual() -> SmallNet:
+    """Winograd's algorithm, forward and backward, along a shortcut."""
+    images = L.Input((16, 16, 3))
+    x = L.Conv2D(64, 3, padding="same", activation="relu")(images)
+    y = L.Conv2D(64, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
+    y = L.Conv2D(64, 3, padding="same")(y)
+    x = L.ReLU()(L.Add()([x, y]))
+    x = L.Dense(CLASSES)(L.Flatten()(L.AveragePooling2D(4)(x)))
+    return SmallNet(Model(images, L.Softmax()(x)), "categorical_crossentropy", "adam")
+
+
+def mask() -> SmallNet:
+    """A net whose output is an image: transposed convolution, concatenation, tanh and sigmoid."""
+    images = L.Input((24, 24, 3))
+    x = L.Conv2D(16, 3, padding="same", activation="tanh")(images)
+    y = L.Conv2D(24, 3, padding="same", activation="relu")(L.MaxPooling2D()(x))
+    y = L.Conv2DTranspose(16, 3, 2, "same", activation="relu")(y)
+    x = L.Concatenate()([x, y])
+    return SmallNet(Model(images, L.Conv2D(1, 1, activation="sigmoid")(x)), "binary_crossentropy", "adamw")
+
+
+NETS = {build.__name__: build for build in (lecture, separable, residual, mask)}
+
+
+def compute() -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields the name of each net with the hashes of its results, by their names, in the order in
+    which they are computed. Before, compiles the kernels of all nets together.
+    """
+    with (dry := trace.DryRun()).record():  # lists the kernels without running them
+        for name in NETS:
+            run_batch(*_build(name))
+    devices.get("cpu").prepare(list(dry.kernels), lambda done, total: None)
+    for name in NETS:
+        yield name, dict(name_results(*_build(name)))
+
+
+def _build(name: str) -> tuple[SmallNet, np.ndarray, np.ndarray]:
+    """Returns the net `name`, and images and targets for STEPS batches."""
+    clear_session()  # the results are named after the layers
+    set_random_seed(SEED)
+    net = NETS[name]()
+    count = BATCH_SIZE * STEPS
+    x = random.uniform((count, *net.model.input_shape[1:]), seed=1)
+    if len(net.model.output_shape) == 2:
+        return net, x, np.eye(CLASSES, dtype=np.float32)[random.randint((count,), 0, CLASSES, seed=2)]
+    return net, x, (random.uniform((count, *net.model.output_shape[1:]), seed=2) < 0.5).astype(np.float32)
+
+
+def run_batch(net: SmallNet, x: np.ndarray, y: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
+    """Returns the outputs of the layers for the first batch, and the loss. Each weight's grad is
+    set.
+    """
+    layers = [layer for layer in net.model.layers if not isinstance(layer, L.InputLayer)]
+    outputs = Model(net.model.inputs, [layer.output for layer in layers])(x[:BATCH_SIZE], training=True)
+    loss = losses.get(net.loss)(y[:BATCH_SIZE], outputs[-1]).mean()
+    loss.backward()
+    return {layer.name: output for layer, output in zip(layers, outputs)}, loss
+
+
+def name_results(net: SmallNet, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[str, str]]:
+    """Yields the name and the hash of each result of a net."""
+    yield "the initial weights", net.model.fingerprint()
+    outputs, loss = run_batch(net, x, y)
+    for name, output in outputs.items():
+        yield f"the output of the layer {name}", _hash(output.numpy())
+    yield "the loss", _hash(loss.numpy())
+    for weight in reversed(net.model.trainable_weights):
+        yield f"the gradient of {weight.path}", _hash(weight.grad)
+        weight.grad = None
+    net.model.compile(net.optimizer, net.loss)
+    net.model.fit(x, y, BATCH_SIZE, verbose=0)
+    yield f"the weights after {STEPS} steps", net.model.fingerprint()
+
+
+def _hash(array: np.ndarray) -> str:
+    """Returns the first 16 digits of an array's SHA-256, which suffice to recognize a difference.
+    """
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+def read_table() -> dict[str, dict[str, str]]:
+    """Returns the hashes that every processor should compute, by net and by result."""
+    return json.loads(TABLE.read_text(encoding="utf-8"))
+
+
+def find_difference(found: dict[str, str], expected: dict[str, str]) -> str | None:
+    """Returns the name of the first result whose hash is not the expected one; None if all are
+    equal.
+    """
+    return next((name for name in expected if found.get(name) != expected[name]), None)

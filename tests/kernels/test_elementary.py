@@ -1,0 +1,92 @@
+"""exp, log and their relatives (kernels/cpu/elementary.py): accurate, right at the edges, the same
+bits anywhere.
+"""
+
+import hashlib
+import math
+from decimal import Decimal, localcontext
+
+import numpy as np
+import pytest
+
+import autoconv as ac
+from autoconv import ops
+from autoconv.kernels.cpu import elementary
+
+RANDOM = np.random.default_rng(0)
+WIDE = RANDOM.uniform(-700, 700, 300)
+NEAR_ZERO = RANDOM.normal(size=500) * np.repeat([1, 1e-3, 1e-9], [300, 100, 100])
+POSITIVE = np.concatenate([
+    10.0 ** RANDOM.uniform(-300, 300, 300), 1 + 0.3 * RANDOM.random(200), [5e-324, 1e-310]])
+INF = np.inf
+NAN = np.nan
+
+
+def exact(name, x):
+    """The value to 60 digits."""
+    with localcontext() as context:
+        context.prec = 60
+        x = Decimal(float(x))
+        if name == "tanh":
+            return (2 * x).exp() - 1, (2 * x).exp() + 1
+        return {"exp": lambda: x.exp(), "expm1": lambda: x.exp() - 1, "log": lambda: x.ln(),
+                "log1p": lambda: (1 + x).ln()}[name](), Decimal(1)
+
+
+@pytest.mark.parametrize(("name", "xs", "limit"), [
+    ("exp", np.concatenate([WIDE, NEAR_ZERO]), 1), ("log", POSITIVE, 1), ("log1p", np.abs(NEAR_ZERO), 4),
+    ("expm1", np.concatenate([WIDE / 20, NEAR_ZERO]), 4), ("tanh", NEAR_ZERO, 4)])
+def test_errors_are_a_few_units_in_the_last_place(name, xs, limit):
+    f = getattr(elementary, name)
+    for x in xs:
+        above, below = exact(name, x)
+        with localcontext() as context:
+            context.prec = 60
+            value = above / below
+            error = abs(Decimal(float(f(x))) - value) / Decimal(float(np.spacing(abs(float(value)))))
+        assert error <= limit, x
+
+
+def test_erf_agrees_with_the_c_library():
+    xs = np.concatenate([NEAR_ZERO, np.linspace(-7, 7, 999)])
+    expected = np.array([math.erf(x) for x in xs])
+    np.testing.assert_array_max_ulp(ops.erf(xs).numpy(), expected, 4)
+
+
+@pytest.mark.parametrize(("name", "x", "expected"), [
+    ("exp", INF, INF), ("exp", -INF, 0), ("exp", 710, INF), ("exp", -746, 0), ("exp", -0.0, 1),
+    ("exp", NAN, NAN), ("exp", -745, 5e-324), ("log", 0, -INF), ("log", -1, NAN), ("log", INF, INF),
+    ("log", NAN, NAN), ("log", 1, 0), ("log1p", -1, -INF), ("log1p", -2, NAN), ("log1p", INF, INF),
+    ("log1p", 1e-30, 1e-30), ("expm1", INF, INF), ("expm1", -INF, -1), ("expm1", 1e-30, 1e-30),
+    ("expm1", NAN, NAN), ("erf", INF, 1), ("erf", -INF, -1), ("erf", NAN, NAN), ("erf", 0, 0),
+])
+def test_edges(name, x, expected):
+    given = getattr(ops, name)(np.array([x], np.float64)).numpy()
+    np.testing.assert_array_equal(given, [expected])
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "log1p", "expm1"])
+def test_the_compiler_fuses_nothing(name):
+    """Compiled for vectors, a function gives the bits that Python computes one operation at a time.
+    """
+    xs = {"exp": WIDE, "expm1": NEAR_ZERO, "log": POSITIVE, "log1p": np.abs(NEAR_ZERO)}[name]
+    by_python = [float(getattr(elementary, name)(x)) for x in xs]
+    np.testing.assert_array_equal(getattr(ops, name)(xs).numpy(), by_python)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_bits_are_the_same_everywhere(dtype):
+    """The digest is the same on every processor and system: a change of it is a change of
+    everybody's results.
+    """
+    xs = np.linspace(0.001, 20, 4000).astype(dtype)
+    digest = hashlib.sha256()
+    for name in ("exp", "log", "log1p", "expm1", "erf"):
+        digest.update(getattr(ops, name)(xs).numpy().tobytes())
+    digest.update(ac.random.normal((4000,), dtype=dtype, seed=1).tobytes())
+    assert digest.hexdigest()[:16] == {"float32": "035c21c02a53591a", "float64": "2295862a6643f5bf"}[dtype]
+
+
+def test_float32_is_rounded_once():
+    xs = np.linspace(-20, 20, 2001, dtype=np.float32)
+    np.testing.assert_array_equal(ops.exp(xs).numpy(), np.exp(xs.astype(np.float64)).astype(np.float32))
