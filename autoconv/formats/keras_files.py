@@ -35,10 +35,11 @@ def to_bytes(model: Model, suffix: str) -> bytes:
     if suffix != ".keras":
         return _legacy_bytes(model)
     config = _describe_model(model)
+    about = {"keras_version": KERAS_VERSION, "autoconv": __version__, "weights_sha256": model.fingerprint()}
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        for name, data in (("metadata.json", json.dumps({"keras_version": KERAS_VERSION, "autoconv": __version__})),
-                           ("config.json", json.dumps(config)), ("model.weights.h5", _weights_bytes(model, True))):
+        for name, data in (("metadata.json", json.dumps(about)), ("config.json", json.dumps(config)),
+                           ("model.weights.h5", _weights_bytes(model, True))):
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
     return out.getvalue()
 

@@ -52,8 +52,10 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
         builder.node("Identity", last(builder, values[id(source)]), names=[output])
         builder.outputs.append(_info(onnx, output, source.shape))
     proto = _model(onnx, builder, model.name, opset)
+    about = {"weights_sha256": model.fingerprint()}
     if model.class_names:  # as Ultralytics writes them
-        onnx.helper.set_model_props(proto, {"names": str(dict(enumerate(map(str, model.class_names))))})
+        about["names"] = str(dict(enumerate(map(str, model.class_names))))
+    onnx.helper.set_model_props(proto, about)
     if path is not None:
         atomic.write(Path(path), proto.SerializeToString(deterministic=True))
     return proto

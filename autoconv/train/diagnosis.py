@@ -118,14 +118,11 @@ class Diagnosis:
         if not all(map(guess.is_as_good_as, values[-2:])) or (not is_class and len(values) < 3) or (
                 accuracy is not None and accuracy > guess.accuracy + 0.1 * (1 - guess.accuracy)):
             return ""
-        if may_learn and (accuracy is None or guess.accuracy > 0.8):
-            return ""
-        cause = self.find_cause()
-        if may_learn and not cause:
+        if may_learn and (accuracy is None or guess.accuracy > 0.8 or not self.find_cause()):
             return ""
         return (f"the net is no better than one that ignores x. Its loss is {last:.4g}, that of a constant prediction "
-                f"{guess.loss:.4g}. " + (cause or "x, y and the learning rate show no cause. Check that y[i] belongs "
-                                         "to x[i], and try another learning rate."))
+                f"{guess.loss:.4g}. " + (self.find_cause() or "x, y and the learning rate show no cause. Check that "
+                                         "y[i] belongs to x[i], and try another learning rate."))
 
     def _find_odd_labels(self, history: Mapping[str, list[float]]) -> str:
         """Returns a message if all labels are equal, or if most validation labels do not occur in training."""

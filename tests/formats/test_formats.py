@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import autoconv as ac
-from autoconv import callbacks, initializers, layers, losses, metrics, models, optimizers, utils
+from autoconv import callbacks, formats, initializers, layers, losses, metrics, models, optimizers, utils
 from autoconv import functional as F
 
 
@@ -465,3 +466,14 @@ def test_arguments_of_older_versions_of_keras_are_answered(tmp_path):
     with pytest.raises(TypeError, match=r"load_model\(filepath, compile=False\) leaves the optimizer out"):
         model.save(tmp_path / "m.keras", include_optimizer=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_for_other_programs_name_the_hash_of_the_weights(tmp_path):
+    model = models.Sequential([layers.Input((4,)), layers.Dense(3)])
+    model.save(tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+        assert json.loads(archive.read("metadata.json"))["weights_sha256"] == model.fingerprint()
+    assert models.load_model(tmp_path / "net.keras").fingerprint() == model.fingerprint()
+    pytest.importorskip("onnx")
+    properties = {each.key: each.value for each in formats.to_onnx(model).metadata_props}
+    assert properties == {"weights_sha256": model.fingerprint()}
