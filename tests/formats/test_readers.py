@@ -79,7 +79,7 @@ def test_files_of_others_are_opened_in_one_place():
     own = {"files/regular.py", "files/atomic.py",  # and readers of what the package or the system itself wrote
            "kernels/caching.py", "programs/bench/machine.py", "programs/cli/clock.py", "datasets/known_sets.py",
            "programs/demo/serving.py",
-           "programs/jupyter.py", "programs/pages/document.py"}
+           "programs/fingerprints.py", "programs/jupyter.py", "programs/pages/document.py"}
     package = Path(autoconv.__file__).parent
     reads = re.compile(r"\bread_(bytes|text)\(|\bopen\([^)]*\"rb?\+?\"|"
                        r"(?<![.\w])open\([^,)]*(\)|, (newline|encoding)=)|"
