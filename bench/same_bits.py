@@ -2,8 +2,8 @@
 
 If a change to autoconv alters no result, all digests stay the same. Each net below trains for a few steps from fixed
 seeds. Together the nets use every layer family, loss, optimizer and way to train. The kernels compute the same bits on
-every processor, but some of NumPy's functions do not, so compare only files written on the same machine, for example with
-`PYTHONPATH` set to another checkout.
+every processor, but some of NumPy's functions do not, so compare only files written on the same machine, for example
+with `PYTHONPATH` set to another checkout.
 """
 
 import argparse

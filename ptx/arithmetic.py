@@ -112,13 +112,6 @@ def narrowed(a, dtype):
         np.minimum(a, a.dtype.type(limits.max)).astype(dtype)
 
 
-def tf32(a):
-    """Rounds to TF32 (10 mantissa bits), ties away from zero, as cvt.rna.tf32.f32 does."""
-    bits = a.view(U32)
-    rounded = (bits + U32(0x1000)) & U32(0xFFFFE000)
-    return np.where(np.isfinite(a), rounded, bits).view(F32)
-
-
 def extracted(a, position, length):
     """bfe: extracts `length` bits of `a` from `position`, sign-extended if `a` is signed."""
     width = a.dtype.itemsize * 8

@@ -350,8 +350,6 @@ class Translator:
 
     def _cvt(self, parts, d, a) -> None:
         types = [p for p in parts[1:] if p not in _MODIFIERS]
-        if types[0] == "tf32":
-            return self.assign(d, f"tf32({self.source(a, 'f32')})", "f32")
         to, source = types
         rounding = next((p for p in parts if re.fullmatch(r"r[nzmp]i?", p)), "rn")
         self.assign(d, self._converted(self.source(a, source), source, to, rounding, parts), to)

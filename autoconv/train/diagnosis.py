@@ -66,8 +66,8 @@ class Diagnosis:
 
     def find_cause(self) -> str:
         """Returns the likeliest cause of a failure and its remedy, or "" if x, y and the learning rate show none."""
-        if self._nan:
-            return self._nan
+        if self._nan_message:
+            return self._nan_message
         rate = self._find_rate()
         optimizer = type(self._trainer.optimizer).__name__
         argument = inspect.signature(type(self._trainer.optimizer).__init__).parameters.get("learning_rate")
@@ -76,7 +76,7 @@ class Diagnosis:
         if times > 20:
             return (f"The likeliest cause is the learning rate {rate:g}, which is {times:,.0f} times the default of "
                     f"{optimizer}. Try {usual:g}.")
-        largest = _find_largest(self._data.x)
+        largest = self._largest
         if largest > SCALED and not any(isinstance(layer, ADAPTING) for layer in self._model._walk()):
             remedy = ("Divide x by 255, or add layers.Rescaling(1 / 255) as the first layer." if largest == 255 else
                       "Scale x to values of about 1, for example with layers.Normalization.")
@@ -147,7 +147,11 @@ class Diagnosis:
                 "(validation_split takes the last samples.)")
 
     @cached_property
-    def _nan(self) -> str:
+    def _largest(self) -> float:
+        return _find_largest(self._data.x)
+
+    @cached_property
+    def _nan_message(self) -> str:
         """A message that names the first sample with a NaN or infinite number, or ""."""
         for name, arrays in (("x", self._data.x), ("y", self._data.y), ("sample_weight", self._data.weights)):
             for array in arrays:

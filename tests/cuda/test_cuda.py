@@ -874,24 +874,27 @@ def test_what_is_too_large_to_be_counted_is_refused_before_anything_is_written()
         k.conv2d_relu_pool_grad(images, w, pooled, None, pooled, None, w, None, shapes.Window(1, 1))
 
 
-@pytest.mark.parametrize("bits", [0x7FFFFFFF, 0xFFFFFFFF, 0x7FC00000, 0xFFC00000], ids=hex)
+@pytest.mark.parametrize("bits", [0x7FFFFFFF, 0xFFFFFFFF, 0x7FC00000, 0xFFC00000, 0x7F800000], ids=hex)
 @pytest.mark.parametrize("which", ["x", "w"])
-def test_tensor_cores_hand_on_nan(which, bits):
-    """Every NaN, also the one that GPUs compute, whose bits are all ones. Rounding must not carry into them."""
+def test_tensor_cores_hand_on_what_is_not_finite(which, bits):
+    """Also the NaN that GPUs compute, whose bits are all ones. Rounding must not carry into them."""
     ac.set_precision("tf32")
     x, w = np.ones((2, 64), "float32"), np.ones((64, 8), "float32")
     {"x": x[1:, 3], "w": w[3, 5:6]}[which].view("uint32")[:] = bits
     given = F.dense(tensor(x, device="cuda"), tensor(w, device="cuda")).numpy()
     expected = np.full((2, 8), 64, "float32")
-    expected[{"x": np.s_[1], "w": np.s_[:, 5]}[which]] = np.nan
+    expected[{"x": np.s_[1], "w": np.s_[:, 5]}[which]] = np.uint32(bits).view("float32")
     np.testing.assert_array_equal(given, expected)
 
 
-def test_tensor_cores_round_to_nearest():
+@pytest.mark.parametrize("is_left", [True, False])
+def test_tensor_cores_round_to_nearest(is_left):
     """Ten bits of mantissa are kept; ties are rounded away from zero."""
     ac.set_precision("tf32")
     unit = 2.0**-10
-    x = np.zeros((4, 32), "float32")
-    x[:, 0] = 1 + unit * np.array([0.49, 0.5, 1.5, 0.51])
-    given = F.dense(tensor(x, device="cuda"), tensor(np.eye(32, 8, dtype="float32"), device="cuda")).numpy()
-    np.testing.assert_array_equal(given[:, 0], [1, 1 + unit, 1 + 2 * unit, 1 + unit])
+    odd = np.zeros((32, 8), "float32")
+    odd[0, :4] = 1 + unit * np.array([0.49, 0.5, 1.5, 0.51])
+    ones = np.eye(8, 32, dtype="float32")
+    x, w = (odd.T.copy(), ones.T.copy()) if is_left else (ones, odd)
+    given = F.dense(tensor(x, device="cuda"), tensor(w, device="cuda")).numpy()
+    np.testing.assert_array_equal((given.T if is_left else given)[0, :4], [1, 1 + unit, 1 + 2 * unit, 1 + unit])

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 import autoconv
-from autoconv.kernels import device
+from autoconv import initializers
+from autoconv.kernels import device, trace
 from autoconv.kernels.cuda import device as device_cuda
 from autoconv.kernels.cuda import driver, libraries
 from autoconv.kernels.formulas import elementwise, updates
+from autoconv.kernels.kernel import find_kernels
 
 PACKAGE = Path(autoconv.__file__).parent
 NO_DEVICE = 100  # the driver's error code
@@ -268,6 +270,21 @@ def test_twins_have_the_same_functions_with_the_same_parameters(module):
                        for twin in (cpu, cuda))
     assert of_cpu
     assert of_cuda == of_cpu
+
+
+def test_every_kernel_is_found_in_the_file_that_its_name_says():
+    """A process that compiles a kernel knows only its name."""
+    files = {path.stem: importlib.import_module(f"autoconv.kernels.cpu.{path.stem}")
+             for path in (PACKAGE / "kernels" / "cpu").glob("*.py")}
+    for file in files.values():
+        for name, kernel in find_kernels(file).items():
+            assert find_kernels(files[name.partition(".")[0]])[name] is kernel
+
+
+def test_a_dry_run_draws_weights():
+    """Its kernels do not run, so nothing may wait for what they compute."""
+    with trace.DryRun().record():
+        assert initializers.HeNormal()((100, 10)).shape == (100, 10)
 
 
 def test_every_file_of_kernels_that_is_asked_for_has_a_twin():

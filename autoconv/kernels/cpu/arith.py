@@ -12,10 +12,9 @@ import numpy as np
 from numba import prange
 
 from ..formulas import elementwise
-from . import elementary
 from .flat import flatten
 from .jit import CpuKernel, kernel, record_calls
-from .pointwise import compile_elementwise
+from .pointwise import ELEMENTARY
 from .products import N, add_rows
 from .simd import lanes
 from .tasks import piece, pieces
@@ -35,7 +34,7 @@ def _wrap_ufunc(ufunc: Callable) -> Callable[..., None]:
     return compute
 
 
-globals().update({name: _wrap_ufunc(getattr(np, name)) for name in elementwise.ARITHMETIC if hasattr(np, name)})
+globals().update({name: _wrap_ufunc(getattr(np, name)) for name in elementwise.ARITHMETIC if name not in ELEMENTARY})
 
 
 @kernel("(T[::1], T[::1], T[::1])", parallel=True)
@@ -92,11 +91,6 @@ def _spec(a: Array) -> tuple:
     return a.shape, a.dtype
 
 
-# functions with the same bits on every processor, unlike NumPy's
-_FUNCTIONS = {name: compile_elementwise(name, getattr(elementary, name))
-              for name in ("exp", "log", "expm1", "log1p", "erf")}
-
-
 def _accept_views(compiled: CpuKernel) -> Callable[[Array, Array], None]:
     """Returns a function that computes a contiguous `out` from `a`, which may be strided, by a
     kernel for flat arrays.
@@ -105,12 +99,12 @@ def _accept_views(compiled: CpuKernel) -> Callable[[Array, Array], None]:
         if not _is_plain(a) or _spec(a) != _spec(out):
             copy(a, out)
             a = out
-        compiled(a.reshape(-1), out.reshape(-1))
+        compiled(a.reshape(-1), out.reshape(-1, copy=False))
 
     return compute
 
 
-globals().update({name: _accept_views(compiled) for name, compiled in _FUNCTIONS.items()})
+globals().update({name: _accept_views(compiled) for name, compiled in ELEMENTARY.items()})
 
 
 @record_calls

@@ -1,13 +1,14 @@
 """Computes exp, log and related functions of one float64 from additions, multiplications and
 divisions alone, so that every processor and every operating system gets the same bits.
 
-NumPy's functions depend on the processor's vectors, and the C library's on the system. The loops
-that call these functions are vectorized, except those with erf. The error is below one unit in the
-last place for exp and log, and below four for the others; a result that is rounded to float32 is
-almost always the float32 closest to the exact value. The polynomials are Taylor's; the reduction of
-log's argument is from FreeBSD's e_log.c.
+NumPy's functions depend on the processor's vectors, and the C library's on the system. Loops
+that only call one of these functions are vectorized, except for erf. The error is below one unit in
+the last place for exp and log, and below four for the others; a result that is rounded to float32
+is almost always the float32 closest to the exact value. The polynomials are Taylor's; the reduction
+of log's argument is from FreeBSD's e_log.c.
 """
 
+import math
 from decimal import Decimal, localcontext
 from math import factorial
 from typing import Any
@@ -22,7 +23,7 @@ _inline = register_jitable(**OPTIONS)
 BIAS = 1023  # exponent bias of a float64
 MANTISSA = 52  # its mantissa bits
 PER_LN2 = 1.4426950408889634
-# ln 2 = LN2_HIGH + LN2_LOW. LN2_HIGH has 33 significant bits, so n * LN2_HIGH is exact.
+# ln 2 = LN2_HIGH + LN2_LOW. LN2_HIGH has 32 significant bits, so n * LN2_HIGH is exact.
 LN2_HIGH = 6.93147180369123816490e-01
 LN2_LOW = 1.90821492927058770002e-10
 ROUNDING = 1.5 * 2.0**52  # numbers of this size have no fractional bits
@@ -101,8 +102,7 @@ def tanh(x):
     x = float(x)
     size = abs(x)
     e = expm1(2.0 * (22.0 if size > 22.0 else size))
-    y = e / (e + 2.0)
-    return -y if x < 0.0 else y
+    return math.copysign(e / (e + 2.0), x)
 
 
 @_inline
@@ -169,6 +169,6 @@ def _overload_erf(x):
         y = table[i, DEGREE]
         for k in range(DEGREE - 1, -1, -1):
             y = table[i, k] + h * y
-        return -y if x < 0.0 else y
+        return math.copysign(y, x)
 
     return erf_by_pieces

@@ -5,6 +5,8 @@ All losses have the form forward(t, x, loss) and gradient(t, x, dy, dx). The tar
 predictions x have shape (..., C); loss and dy have shape (...).
 """
 
+import math
+
 import numpy as np
 from numba import prange
 
@@ -181,7 +183,7 @@ def absolute_grad(t, x, dy, dx):
 
 def _rows(x):
     """Reshapes (..., C) to (M, C)."""
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _shares(x):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from numba import prange
 
 from ..formulas import elementwise
-from . import exponential
+from . import elementary, exponential
 from .elementary import exp, log
 from .jit import CpuKernel, inline, kernel
 from .tasks import loops, piece
@@ -18,7 +18,7 @@ from .tasks import loops, piece
 FEW, FEW_CALLS = 1 << 13, 1 << 10
 
 
-def compile_elementwise(name: str, f: Callable, arguments: int = 1) -> CpuKernel:
+def _elementwise(name: str, f: Callable, arguments: int, grain: int) -> CpuKernel:
     """Returns a kernel that computes y = f(x), f(a, b) or f(a, b, c) for flat arrays."""
 
     def apply_unary(x, y):
@@ -35,16 +35,20 @@ def compile_elementwise(name: str, f: Callable, arguments: int = 1) -> CpuKernel
 
     signature = f"({', '.join(['T[::1]'] * (arguments + 1))})"
     apply = (apply_unary, apply_binary, apply_ternary)[arguments - 1]
-    return kernel(signature, parallel=True, grain=FEW, name=name)(apply)
+    return kernel(signature, parallel=True, grain=grain, name=name)(apply)
 
 
 # The compiler vectorizes loops that call the polynomials of sigmoid and tanh.
 _FORMULAS = {**elementwise.ACTIVATIONS, **elementwise.with_sigmoid(exponential.sigmoid), "tanh": exponential.tanh}
 
 globals().update({
-    name: compile_elementwise(name, f if f in (exponential.sigmoid, exponential.tanh) else inline(f),
-                              len(inspect.signature(f).parameters))
+    name: _elementwise(name, f if f in (exponential.sigmoid, exponential.tanh) else inline(f),
+                       len(inspect.signature(f).parameters), FEW)
     for name, f in _FORMULAS.items()})
+
+# functions of arith.py, with the same bits on every processor, unlike NumPy's
+ELEMENTARY = {name: _elementwise(name, getattr(elementary, name), 1, FEW_CALLS)
+              for name in ("exp", "log", "expm1", "log1p", "erf")}
 
 
 @kernel("(T[::1], T[::1], float64, T[::1])", parallel=True, grain=FEW)
@@ -84,14 +88,18 @@ def _softmax(x, y, is_log):
 
 def softmax(x, axis, y):
     """y = exp(x) / sum(exp(x)) along `axis`."""
-    shape = _merge_axes(x.shape, axis)
-    _softmax(x.reshape(shape), y.reshape(shape), False)
+    _along(axis, x, y, False)
 
 
 def log_softmax(x, axis, y):
     """y = x - max - log(sum(exp(x - max))) along `axis`."""
+    _along(axis, x, y, True)
+
+
+def _along(axis, x, y, is_log):
     shape = _merge_axes(x.shape, axis)
-    _softmax(x.reshape(shape), y.reshape(shape), True)
+    if x.size:
+        _softmax(x.reshape(shape), y.reshape(shape), is_log)
 
 
 @kernel("(T[:,:,::1], T[:,:,::1], T[:,:,::1], boolean)", parallel=True)

@@ -18,7 +18,7 @@ M0, M1 = map(np.uint64, random_numbers.MULTIPLIERS)
 W0, W1 = map(np.uint64, random_numbers.WEYL)
 LOW = np.uint64(0xFFFFFFFF)
 
-_numbers = compile_formulas(random_numbers, inline)
+_numbers = compile_formulas(random_numbers, inline, log=log)
 uniform, add_noise = _numbers.uniform, _numbers.add_noise
 
 

@@ -84,7 +84,10 @@ def _exact(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
 @inline
 def round_eight(factors, first):
     """Rounds factors[first : first + 8] to the ten bits of mantissa that a tensor core reads, ties away
-    from zero. If one of them is NaN, none is rounded, because an addition to NaN's bits could give zero's.
+    from zero.
+
+    If one of them is NaN, none is rounded, because an addition to NaN's bits could give zero's. The same
+    applies if the sum of products that finds NaN is NaN because of infinite or huge factors.
     """
     probe = factors[first] * factors[first + 1]
     for i in range(2, 8, 2):

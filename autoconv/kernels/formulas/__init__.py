@@ -5,11 +5,11 @@ from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 
-def compile_formulas(formulas: ModuleType, inline: Callable) -> Any:
+def compile_formulas(formulas: ModuleType, inline: Callable, **replacements: Callable) -> Any:
     """Compiles each function of a module with `inline` and returns them as a namespace. A function
-    may call the functions that are defined above it.
+    may call the functions that are defined above it, and `replacements` of names in the module.
     """
-    names = dict(vars(formulas))
+    names = vars(formulas) | replacements
     for name, function in vars(formulas).items():
         if isinstance(function, FunctionType) and function.__module__ == formulas.__name__:
             names[name] = inline(FunctionType(function.__code__, names, name))

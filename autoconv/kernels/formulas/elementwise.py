@@ -1,6 +1,6 @@
 """Defines functions of one, two or three elements. Both devices have each one under its name.
 
-GPUs compile all formulas; the CPU compiles the activations and uses NumPy for almost all others.
+GPUs compile all formulas; the CPU compiles the activations and uses NumPy for most others.
 Constants in formulas have an argument's dtype, because 0.0 would be float64 on a GPU.
 """
 
@@ -72,7 +72,7 @@ COMPARISONS = {
     "less_equal": lambda a, b: a <= b,
 }
 
-ARITHMETIC = {**ONE, **WITH_NUMBERS, **TWO, **BITS, **COMPARISONS}  # computed by NumPy on the CPU
+ARITHMETIC = {**ONE, **WITH_NUMBERS, **TWO, **BITS, **COMPARISONS}  # most are computed by NumPy on the CPU
 
 def with_sigmoid(sigmoid: Callable) -> dict[str, Callable]:
     """Returns the formulas that contain a sigmoid, for a device's function `sigmoid`."""

@@ -6,7 +6,7 @@ the seed's two words. Its counter consists of the block number's two words and t
 words. Each block consists of four random words.
 """
 
-import math
+from math import log, sqrt
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def normal(word):
                      + 2.1213794301586595867e4) * r + 5.3941960214247511077e3) * r + 6.8718700749205790830e2) * r
                   + 4.2313330701600911252e1) * r + 1.0)
         return q * above / below
-    r = math.sqrt(-math.log(p if q < 0 else 1.0 - p))
+    r = sqrt(-log(p if q < 0 else 1.0 - p))
     # AS 241's third pair of polynomials, for r > 5, is never needed, as r < 5 for a 32-bit word
     r -= 1.6
     above = (((((((7.74545014278341407640e-4 * r + 2.27238449892691845833e-2) * r + 2.41780725177450611770e-1) * r
