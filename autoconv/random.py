@@ -143,7 +143,7 @@ def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0,
            dtype: DTypeLike | None = None, seed: Seed = None, *,
            key: Key | None = None) -> np.ndarray:
     """Returns normally distributed numbers. seed: as in `uniform`."""
-    z = np.zeros(int(np.prod(shape)))  # of a kernel that a dry run omits, the zeros remain
+    z = np.zeros(int(np.prod(shape)))  # not empty, because a dry run does not fill it
     devices.get("cpu").kernels("random").normal(bits(2 * z.size, key or _make_key(seed)).reshape(2, -1), z)
     return (mean + stddev * z).astype(dtype or "float32").reshape(shape)
 

@@ -67,7 +67,7 @@ def _softmax(x, y, is_log):
     maxima give NaN.
     """
     rows, n, inner = x.shape
-    count = loops(rows * inner, x.size, FEW_CALLS)
+    count = loops(rows * inner, x.size, FEW_CALLS) if n else 0
     for task in prange(count):
         first, end = piece(rows * inner, task, count, 1)
         for row in range(first, end):
@@ -88,18 +88,14 @@ def _softmax(x, y, is_log):
 
 def softmax(x, axis, y):
     """y = exp(x) / sum(exp(x)) along `axis`."""
-    _along(axis, x, y, False)
+    shape = _merge_axes(x.shape, axis)
+    _softmax(x.reshape(shape), y.reshape(shape), False)
 
 
 def log_softmax(x, axis, y):
     """y = x - max - log(sum(exp(x - max))) along `axis`."""
-    _along(axis, x, y, True)
-
-
-def _along(axis, x, y, is_log):
     shape = _merge_axes(x.shape, axis)
-    if x.size:
-        _softmax(x.reshape(shape), y.reshape(shape), is_log)
+    _softmax(x.reshape(shape), y.reshape(shape), True)
 
 
 @kernel("(T[:,:,::1], T[:,:,::1], T[:,:,::1], boolean)", parallel=True)
