@@ -1,5 +1,6 @@
-"""Computes sigmoid and tanh of one number with branch-free polynomials, so that LLVM vectorizes the
-loops that call them, and sigmoid of a row of vectors (rowwise.py) with the same polynomial.
+"""Computes sigmoid, tanh and exp (for softmax) of one number with branch-free polynomials, so that
+LLVM vectorizes the loops that call them, and sigmoid of a row of vectors (rowwise.py) with the same
+polynomial.
 
 The polynomials are for float32; `math.exp` would need one function call per element. For all
 float32 numbers, the error is below 2.5 units in the last place. For float64, the functions in
@@ -153,6 +154,11 @@ def silu_slope(typingctx, a):
     return rowwise._item_by_item(combine, a)
 
 
+def exp(x):
+    """Returns e^x for x <= 0. Kernels can call this function."""
+    return elementary.exp(x)
+
+
 def sigmoid(x):
     """Returns 1 / (1 + exp(-x)). Kernels can call this function."""
     return _sigmoid64(x)
@@ -161,6 +167,11 @@ def sigmoid(x):
 def tanh(x):
     """Returns tanh(x). Kernels can call this function."""
     return elementary.tanh(x)
+
+
+@overload(exp, jit_options=OPTIONS)
+def _overload_exp(x):
+    return _exp if x.bitwidth == 32 else elementary.exp
 
 
 @overload(sigmoid, jit_options=OPTIONS)

@@ -10,7 +10,8 @@ import math
 import numpy as np
 from numba import prange
 
-from .elementary import exp, log, log1p
+from .elementary import log, log1p
+from .exponential import exp
 from .jit import inline, kernel, record_calls
 from .pointwise import sigmoid, softmax
 
@@ -77,7 +78,7 @@ def _categorical_logits(t, x, loss):
             largest = x[i, c] if x[i, c] > largest else largest
         total, value = x.dtype.type(0), x.dtype.type(0)
         for c in range(classes):
-            total += x.dtype.type(exp(x[i, c] - largest))
+            total += exp(x[i, c] - largest)
         logarithm = x.dtype.type(log(total))
         for c in range(classes):
             if t[i, c] != 0:

@@ -10,7 +10,8 @@ from numba import prange
 
 from ..formulas import elementwise
 from . import elementary, exponential
-from .elementary import exp, log
+from .elementary import log
+from .exponential import exp
 from .jit import CpuKernel, inline, kernel
 from .tasks import loops, piece
 
@@ -78,7 +79,7 @@ def _softmax(x, y, is_log):
             total = y.dtype.type(0)
             for j in range(n):
                 shifted = x[i, j, k] - largest
-                power = y.dtype.type(exp(shifted))
+                power = exp(shifted)
                 y[i, j, k] = shifted if is_log else power
                 total += power
             logarithm = y.dtype.type(log(total))
@@ -111,7 +112,7 @@ def _softmax_grad(y, dy, dx, is_log):
                 total += dy[i, j, k] if is_log else y[i, j, k] * dy[i, j, k]
             for j in range(n):
                 if is_log:
-                    dx[i, j, k] = dy[i, j, k] - y.dtype.type(exp(y[i, j, k])) * total
+                    dx[i, j, k] = dy[i, j, k] - exp(y[i, j, k]) * total
                 else:
                     dx[i, j, k] = y[i, j, k] * (dy[i, j, k] - total)
 
