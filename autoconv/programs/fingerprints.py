@@ -101,13 +101,15 @@ def _build(name: str) -> tuple[SmallNet, np.ndarray, np.ndarray]:
 
 
 def run_batch(net: SmallNet, x: np.ndarray, y: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
-    """Returns the outputs of the layers for the first batch, and the loss. Each weight's grad is
+    """Returns the outputs of the layers for the first batch, and the losses. Each weight's grad is
     set.
     """
     layers = [layer for layer in net.model.layers if not isinstance(layer, L.InputLayer)]
     outputs = Model(net.model.inputs, [layer.output for layer in layers])(x[:BATCH_SIZE], training=True)
-    loss = losses.get(net.loss)(y[:BATCH_SIZE], outputs[-1]).mean()
-    loss.backward()
+    function = losses.get(net.loss)
+    function.reduction = "none"  # versions of NumPy compute other means
+    loss = function(y[:BATCH_SIZE], outputs[-1])
+    loss.mean().backward()
     return {layer.name: output for layer, output in zip(layers, outputs)}, loss
 
 
@@ -117,7 +119,7 @@ def name_results(net: SmallNet, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[
     outputs, loss = run_batch(net, x, y)
     for name, output in outputs.items():
         yield f"the output of the layer {name}", _hash(output.numpy())
-    yield "the loss", _hash(loss.numpy())
+    yield "the losses", _hash(loss.numpy())
     for weight in reversed(net.model.trainable_weights):
         yield f"the gradient of {weight.path}", _hash(weight.grad)
         weight.grad = None

@@ -36,7 +36,7 @@ def verify(json_file: Path | None) -> None:
         if result is not None:
             different.append(name)
             text = (f"different  {result} is {found.get(result)} instead of {expected.get(result)}; "
-                    f"the {list(found).index(result)} results before it are the same")
+                    f"the {list(expected | found).index(result)} results before it are the same")
         if not is_silent:
             echo(f"{name:<10} {text}")
     if json_file is not None:
