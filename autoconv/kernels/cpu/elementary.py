@@ -9,7 +9,6 @@ of log's argument is from FreeBSD's e_log.c.
 """
 
 import math
-from decimal import Decimal, localcontext
 from math import factorial
 from typing import Any
 
@@ -130,6 +129,8 @@ def erf_polynomials() -> np.ndarray:
     H_k(x) g(x), with Hermite's polynomials H_k. erf(x) itself is g(x) (x + 2 x^3 / 3 + 4 x^5 / 15 +
     ...).
     """
+    from decimal import Decimal, localcontext  # imported here, because only compiling needs it
+
     rows = np.empty((PIECES_OF_ERF * LAST_ERF + 1, DEGREE + 1))
     with localcontext() as context:
         context.prec = 50

@@ -8,7 +8,6 @@ import click
 
 from ... import __version__
 from ...kernels import device as devices
-from .. import fingerprints
 from . import options, result_files
 from .lines import echo
 
@@ -22,6 +21,8 @@ def verify(json_file: Path | None) -> None:
     table that comes with autoconv. Exits with code 1 if a hash differs, and names the first result
     that differs.
     """
+    from .. import fingerprints  # imported here, because no other command needs its nets
+
     result_files.check_writable(json_file)
     is_silent = json_file == result_files.STDOUT
     start = time.perf_counter()
