@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.skipif(
 HOW = ("--limit", "320", "--seed", "3", "--optimizer", "sgd", "--lr", "0.01", "--epochs")
 TRAINS = ("train", "digits", "--checkpoint-every", "4steps", *HOW)
 EPOCHS, LONG, NEAR = 12, 60, 1e-3
+KILLED = 9  # code of MPICH's mpiexec if it kills the rank that ended all, before that rank exits with its own code
 SOON = 60  # seconds in which all must have ended, beside other tests; it takes less than 10
 
 
@@ -219,14 +220,16 @@ def test_what_cannot_be_shared_is_refused_and_says_why(tmp_path):
     assert code == 2
     assert "mpiexec -n 4 python -m mpi4py -m autoconv" in text
     code, text = run(2, "train", "digits", "--batch-size", "1")
-    assert (code, text.count("--batch-size 1 with 2 processes")) == (2, 1)
+    assert code in (2, KILLED)
+    assert text.count("--batch-size 1 with 2 processes") == 1
     code, text = run(2, "train", "digits", *HOW, 1, others=("train", "digits", "--limit", "300", *HOW[2:], 1))
-    assert code == 2
+    assert code in (2, KILLED)
     assert "Rank 0 has limit=320, but rank 1 has 300." in text
     code, text = run(2, "train", "digits", "--epochs", "some")
-    assert (code, text.count("Invalid value for '--epochs'")) == (2, 1)
+    assert code in (2, KILLED)
+    assert text.count("Invalid value for '--epochs'") == 1
     code, text = run(2, "train", "digits", *HOW, 1, others=("train", "digits", "--epochs", "some"))
-    assert code == 2
+    assert code in (2, KILLED)
     assert "Invalid value for '--epochs'" in text
     other = tmp_path / "other"
     other.mkdir()
@@ -238,11 +241,11 @@ def test_what_cannot_be_shared_is_refused_and_says_why(tmp_path):
             (other / path.name).write_bytes(gzip.compress(data) if path.suffix == ".gz" else bytes(data))
     code, text = run(2, "train", "mnist", *HOW, 1, "--data-dir", DIGITS,
                      others=("train", "mnist", *HOW, 1, "--data-dir", other))
-    assert code == 1
+    assert code in (1, KILLED)
     assert "Rank 0 has data.checksum" in text
     code, text = run(2, "train", "mnist", *HOW, 1, "--data-dir", DIGITS,
                      others=("train", "mnist", *HOW, 1, "--data-dir", tmp_path / "nowhere"))
-    assert code == 1
+    assert code in (1, KILLED)
     assert "Rank 1 failed: " in text
     assert "does not exist" in text
 
