@@ -23,6 +23,9 @@ from . import few_filters, first_layer, matrix, winograd, winograd_rows, winogra
 # minimum value of channels * filters for which Winograd's algorithm is faster than sparse.py, which
 # multiplies only the gradients of the pixels that won in 2x2 max pooling
 SPARSE = 64 * 128
+# minimum number of pixels times channels of one image for which that holds for fewer channels, too,
+# because sparse.py visits the pixels of an image in no order that fits into the L2 cache
+LARGE_IMAGE = 128 * 128 * 32
 # minimum value of channels * filters for which Winograd's algorithm saves much time in the forward
 # pass of a pooled layer in training
 LIGHT = 64 * 64
@@ -106,7 +109,8 @@ def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype
     """
     if not needs_dx and first_layer.pays(c, f, size, window, 1, dtype) and first_layer.winners_fit(c, dtype):
         return Way.FIRST
-    return Way.SQUARES if winograd.pays(c, f, size, window) and c * f >= SPARSE else Way.WINDOWS
+    pays = c * f >= SPARSE or size[0] * size[1] * c >= LARGE_IMAGE
+    return Way.SQUARES if pays and winograd.pays(c, f, size, window) else Way.WINDOWS
 
 
 def _product(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype, side: int,

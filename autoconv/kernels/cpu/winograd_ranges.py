@@ -35,10 +35,10 @@ PIXELS = 4  # number of pixels that `measure` reads at a time
 LINES = 3 * PIXELS  # rows of a result: maximum, sum and sum of squares, each of every fourth pixel
 # minimum number of channels in a task of `_replace`, and maximum number of tasks if that allows;
 # adjacent channels share cache lines
-CHANNELS, TASKS = 4, 8
-GROUP = 512  # pixels that are read for all channels of a task before the next ones are read
+CHANNELS, TASKS = 16, 8
+GROUP = 2048  # maximum number of pixels that are read for all channels of a task before the next ones
 CHAIN = 64  # number of products in a partial sum
-VECTORS = 4  # number of vectors of sums that `_add_products` keeps in registers
+ROWS, VECTORS = 4, 4  # channels of `a`, and vectors of channels of b, of which `_recompute` adds products together
 
 
 @inline
@@ -128,48 +128,65 @@ def _list_pixels(a, image, end, k, edges, zeros_too, values, places):
 
 
 @inline
-def _add_products(tile, values, places, count, down, right, b, j, columns, sums, dst):
-    """sums[dst : + columns] += values[e] times the pixel of b that is `down` and `right` of
-    places[e], for all e below `count` and channels j : + columns. A partial sum has `CHAIN` terms.
+def _add_products(tile, values, src, places, count, down, right, b, j, columns, sums, dst, place):
+    """sums[dst[m] + place : + columns] += values[src[m] + e] times the pixel of b that is `down` and
+    `right` of places[e], for all e below `count`, channels j : + columns and rows m of the tile. A
+    partial sum has `CHAIN` terms.
     """
-    (_, h, w, c), offset = b.shape, simd.steps(0, 0, 1, tile)
-    total = simd.load(tile, sums, offset, dst, columns)
+    _, h, w, c = b.shape
+    total = simd.load(tile, sums, dst, place, columns)
     for first in range(0, count, CHAIN):
         acc = tile
         for e in range(first, min(first + CHAIN, count)):
             row = places[e, 1] + down
             column = places[e, 2] + right
             if 0 <= row < h and 0 <= column < w:
-                pixel = (places[e, 0] * h + row) * w + column
-                acc = simd.axpy_part(acc, values, e, flatten(b), offset, pixel * c + j, columns)
+                k = ((places[e, 0] * h + row) * w + column) * c + j
+                if columns == simd.width(tile):
+                    acc = simd.fma(acc, values, src, e, flatten(b), k)
+                else:
+                    acc = simd.fma_part(acc, values, src, e, flatten(b), k, columns)
         total = rowwise.add(total, acc)
-    simd.store(total, sums, offset, dst, columns)
+    simd.store(total, sums, dst, place, columns)
 
 
 @allocating
 def _recompute(dw, a, b, first, marks, is_x, top, left):
     """Computes dw for each channel first + i of `a` and each channel j of b with marks[i, j] > 0. If
     `is_x`, a is x and b is dy. Otherwise a is dy and b is x. A mark of 2 means that zeros are
-    multiplied too, because zero times infinity is NaN.
+    multiplied too, because zero times infinity is NaN. Channels of `a` without a 0 share the loads of b.
     """
-    (n, h, w, others), tile, sign = b.shape, simd.zeros(dw, 1, VECTORS), -1 if is_x else 1
+    (n, h, w, others), sign = b.shape, -1 if is_x else 1
+    tile, row_tile = simd.zeros(dw, ROWS, VECTORS), simd.zeros(dw, 1, VECTORS)
     edges = (-top, h + 2 - top, -left, w + 2 - left) if is_x else (0, a.shape[1], 0, a.shape[2])
-    pixels = (edges[1] - edges[0]) * (edges[3] - edges[2])
-    group = max(1, GROUP // pixels)
-    values = np.empty(group * pixels, a.dtype)
-    places = np.empty((group * pixels, 3), np.int64)
+    width = edges[3] - edges[2]
+    rows = min(edges[1] - edges[0], max(1, GROUP // width))
+    group = max(1, GROUP // (rows * width)) if rows == edges[1] - edges[0] else 1
+    size, counts = group * rows * width, np.zeros(ROWS, np.int64)
+    values, places = np.empty((ROWS, size), a.dtype), np.empty((ROWS, size, 3), np.int64)
     channels = np.array([i for i in range(len(marks)) if marks[i].max() > 0])
     sums = np.zeros((channels.size, 9, others), dw.dtype)
-    for image in range(0, n, group):
-        for m in range(channels.size):
-            row = marks[channels[m]]
-            count = _list_pixels(a, image, min(image + group, n), first + channels[m], edges, row.max() == 2, values,
-                                 places)
-            for j in range(0, others if count else 0, simd.width(tile)):
-                if row[j : j + simd.width(tile)].max() > 0:
-                    for tap in range(9):
-                        _add_products(tile, values, places, count, sign * (tap // 3 - top), sign * (tap % 3 - left), b,
-                                      j, min(simd.width(tile), others - j), flatten(sums), (m * 9 + tap) * others + j)
+    for image, row in [(image, row) for image in range(0, n, group) for row in range(edges[0], edges[1], rows)]:
+        part, stop = (row, min(row + rows, edges[1]), edges[2], edges[3]), min(image + group, n)
+        for m in range(0, channels.size, ROWS):
+            for r in range(min(ROWS, channels.size - m)):
+                mark = marks[channels[m + r]]
+                counts[r] = _list_pixels(a, image, stop, first + channels[m + r], part, mark.max() == 2, values[r],
+                                         places[r])
+            full = channels.size - m >= ROWS and counts.min() == (stop - image) * (part[1] - part[0]) * width
+            for j in range(0, others, simd.width(tile)):
+                columns, stretch = min(simd.width(tile), others - j), slice(j, j + simd.width(tile))
+                for tap in range(9):
+                    down, right, place = sign * (tap // 3 - top), sign * (tap % 3 - left), tap * others + j
+                    for r in range(0, min(ROWS, channels.size - m), ROWS if full else 1):
+                        if full:
+                            _add_products(tile, flatten(values), simd.steps(size, 0, ROWS, tile), places[0], counts[0],
+                                          down, right, b, j, columns, flatten(sums),
+                                          simd.steps(9 * others, m, m + ROWS, tile), place)
+                        elif counts[r] > 0 and marks[channels[m + r], stretch].max() > 0:
+                            _add_products(row_tile, flatten(values), simd.steps(size, r, r + 1, row_tile), places[r],
+                                          counts[r], down, right, b, j, columns, flatten(sums),
+                                          simd.steps(9 * others, m + r, m + r + 1, row_tile), place)
     for tap in range(9):
         for j in range(others):
             for m in range(channels.size):
