@@ -272,7 +272,7 @@ def pad(k, x, widths, value=0):
     return y, lambda dy, needs: (_map(k, k.copy, dy[inner]),)
 
 
-@op(kernels="arith")
+@op(kernels="arith", takes_two=True)
 def concatenate(k, *arrays, axis):
     """y = the arrays joined along `axis`, which counts from 0. Each array receives its part of the
     gradient.
@@ -289,7 +289,9 @@ def concatenate(k, *arrays, axis):
         gradients = []
         for a, part, need in zip(arrays, parts, needs):
             gradients.append(None if need is False else gradient_buffer(k, need, a.shape, a.dtype))
-            if need is not False:
+            if need is not False and isinstance(dy, tuple):
+                k.add(dy[0][part], dy[1][part], gradients[-1])
+            elif need is not False:
                 k.copy(dy[part], gradients[-1])
         return tuple(gradients)
 

@@ -277,6 +277,19 @@ def test_the_first_maximum_gets_the_gradient():
     assert y.grad.tolist() == [[0, 1, 0], [1, 0, 0]]
 
 
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_parts_of_a_large_concatenation_get_the_sum_of_its_gradients(axis):
+    rng = np.random.default_rng(0)
+    shapes = [(30, 40, 150), (30, 40, 10)] if axis == -1 else [(30, 30, 170), (30, 10, 170)]
+    parts = [tensor(rng.standard_normal(shape, np.float32), requires_grad=True) for shape in shapes]
+    whole = F.concatenate(parts, axis=axis)
+    np.testing.assert_array_equal(whole.numpy(), np.concatenate([part.numpy() for part in parts], axis))
+    a, b = (rng.standard_normal(whole.shape, np.float32) for _ in range(2))
+    ((whole * a).sum() + (whole * b).sum()).backward()
+    for part, gradient in zip(parts, np.split(a + b, [shapes[0][axis]], axis)):
+        np.testing.assert_array_equal(part.grad, gradient)
+
+
 def test_numbers_and_nothing_at_all():
     x = tensor([-1.0, 2.0], requires_grad=True)
     (F.maximum(x, 0.5) + F.minimum(3, x)).sum().backward()

@@ -149,6 +149,8 @@ CONVOLUTIONS = [
     conv((1, 12, 10, 64), (1, 1, 64, 32)),  # a narrow tile
     conv((2, 9, 10, 40), (1, 1, 40, 100)),  # a panel, a narrow tile and some left over
     conv((2, 32, 33, 3), (1, 1, 3, 70)),  # so many pixels that the weights are packed
+    conv((2, 25, 27, 2), (3, 3, 2, 130), strides=2, padding="same"),  # the same, with windows
+    conv((2, 25, 27, 130), (1, 1, 130, 2), strides=2),  # the same in the input gradient
     conv((2, 7, 11, 9), (1, 1, 9, 128)),  # whole panels, more rows than a weight gradient takes at a time
     conv((3, 6, 6, 8), (1, 1, 8, 16)),  # partial sums over whole samples, whose number does not divide the samples
     conv((1, 8, 13, 66), (1, 2, 66, 130), bias=False),  # a weight gradient that copies dy

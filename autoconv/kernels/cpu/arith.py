@@ -1,7 +1,7 @@
 """Computes arithmetic, reductions and copies, mostly with NumPy, because memory bandwidth is the
-limit and compiled loops would be no faster. Compiled kernels on all threads add large arrays,
-compute exp, log and erf, multiply channels, and compute sums that keep the last axis, as in global
-pooling.
+limit and compiled loops would be no faster. Compiled kernels on all threads add and copy large
+arrays, compute exp, log and erf, multiply channels, and compute sums that keep the last axis, as in
+global pooling.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,20 @@ import numpy as np
 from numba import prange
 
 from ..formulas import elementwise
+from . import rowwise, simd
 from .flat import flatten
 from .jit import CpuKernel, kernel, record_calls
 from .pointwise import ELEMENTARY
 from .products import N, add_rows
+from .rowwise import VECTORS
 from .simd import lanes
 from .tasks import piece, pieces
 
 Array = np.ndarray
 FEW = 1 << 14  # number of elements that one thread sums while a second thread starts
+MANY = 1 << 17  # number of elements whose rows two threads copy faster than one
 LARGE = 1 << 20  # number of elements beyond a core's caches, which two cores add faster than one
+SHARE = 1 << 13  # number of elements per task of `_copy_rows`
 
 
 def _wrap_ufunc(ufunc: Callable) -> Callable[..., None]:
@@ -46,10 +50,40 @@ def _add(a, b, out):
 _add_by_numpy = _wrap_ufunc(np.add)
 
 
+@kernel("(T[:,:], T[:,:], boolean, T[:,:])", parallel=True)
+def _copy_rows(a, b, adds, out):
+    """out (M,C) = a, plus b if `adds`. Each row is contiguous, but rows may be apart."""
+    (rows, columns), zero = out.shape, simd.zeros(out, 1, VECTORS)
+    steps = a.strides[0] // a.itemsize, b.strides[0] // b.itemsize, out.strides[0] // out.itemsize
+    block = (SHARE + columns - 1) // columns
+    for task in prange((rows + block - 1) // block):
+        for i in range(task * block, min((task + 1) * block, rows)):
+            for j in range(0, columns, simd.width(zero)):
+                count = min(simd.width(zero), columns - j)
+                value = rowwise.row(zero, flatten(a), i * steps[0] + j, count)
+                if adds:
+                    value = rowwise.add(value, rowwise.row(zero, flatten(b), i * steps[1] + j, count))
+                rowwise.put(value, flatten(out), i * steps[2] + j, count)
+
+
+def _as_rows(*arrays: Array) -> list[Array] | None:
+    """Returns the arrays as (M,C) for `_copy_rows`, or None if it cannot compute them or would not be faster."""
+    out = arrays[-1]
+    if out.size < MANY or out.ndim < 2 or out.shape[-1] < lanes(out.dtype) or out.dtype.char not in "fd":
+        return None
+    for x in arrays:
+        outer = tuple(size * step for size, step in zip(x.shape[1:-1], x.strides[1:-1]))
+        if _spec(x) != _spec(out) or (*outer, x.itemsize) != (*x.strides[:-2], x.strides[-1]):
+            return None
+    return [x.reshape(-1, x.shape[-1]) for x in arrays]
+
+
 def add(a: Array, b: Array, out: Array) -> None:
-    """out = a + b."""
+    """out = a + b. `a` and b may be strided."""
     if out.size >= LARGE and _is_plain(out) and all(_is_plain(x) and _spec(x) == _spec(out) for x in (a, b)):
         _add(a.reshape(-1), b.reshape(-1), out.reshape(-1))
+    elif isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and (rows := _as_rows(a, b, out)):
+        _copy_rows(rows[0], rows[1], True, rows[2])
     else:
         _add_by_numpy(a, b, out)
 
@@ -119,9 +153,16 @@ def fill(out: Array, value: float) -> None:
 
 
 @record_calls
+def _copy_by_numpy(a: Array, out: Array) -> None:
+    out[...] = a
+
+
 def copy(a: Array, out: Array) -> None:
     """out = a; `a` may be strided, have another dtype, or be broadcast to the shape of `out`."""
-    out[...] = a
+    if isinstance(a, np.ndarray) and (rows := _as_rows(a, out)):
+        _copy_rows(rows[0], rows[0], False, rows[1])
+    else:
+        _copy_by_numpy(a, out)
 
 
 @kernel("(T[:,:,::1], T[:,::1], int64, float64)", parallel=True)

@@ -43,6 +43,8 @@ from .matrix import transpose
 from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient with relu)
 from .products import (
     NARROW_M,
+    M,
+    N,
     add_parts,
     add_rows,
     bias,
@@ -152,12 +154,14 @@ def count_pieces(n: int, samples: int, pixels: int, w: np.ndarray, filters: int,
     return tasks.pieces(-(-n // samples), -(-pixels // (pool_size * simd.TILE[0])))
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], "
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], "
         "int64, int64, UniTuple(int64, 4), T[::1], int64, int64)", parallel=True)
-def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, border, addend, activation, pieces):
+def _forward(x, w, panels, scale, b, y, pixels, samples, runs, run_length, groups, border, addend, activation, pieces):
+    """Computes `_gather`. The complete panels of w (items, F) are read from `panels`, unless `panels` is empty."""
     n, _, _, c = x.shape
     map_size, filters = y.shape[1] * y.shape[2], b.size
-    group_f = filters // groups
+    group_f, items, columns = filters // groups, runs.size * run_length, simd.width(simd.zeros(x, M, N))
+    packed = panels.size // items  # number of filters in complete panels
     chunks = (n + samples - 1) // samples
     early = tile_activation(addend, activation)
     for task in prange(chunks * pieces):
@@ -167,8 +171,15 @@ def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, borde
         source, start = read_chunk(x, first, count, border)
         y_start = (first * map_size + begin) * filters
         for g in range(groups):
-            gathered_product(source, start + g * (c // groups), pixels[begin:end], end - begin, runs, run_length, w, 0,
-                             scale, b, flatten(y), y_start, filters, g * group_f, (g + 1) * group_f, True, early)
+            f = g * group_f
+            while f < (g + 1) * group_f:
+                is_panel = f < packed
+                stop = f + columns if is_panel else (g + 1) * group_f
+                gathered_product(source, start + g * (c // groups), pixels[begin:end], end - begin, runs, run_length,
+                                 panels if is_panel else w, f * items - f if is_panel else 0,
+                                 columns if is_panel else filters, scale, b, flatten(y), y_start, filters, f, stop,
+                                 True, early)
+                f = stop
         finish(flatten(y), addend, y_start, (end - begin) * filters, activation)
 
 
@@ -190,17 +201,19 @@ def _order_pixels(pixels, rows, columns, filters, column_major):
     return sources, targets
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
         " UniTuple(int64, 4))", parallel=True)
-def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, border):
+def _input_gradient(dy, wt, panels, b, dx, pixels, samples, points, run_length, groups, border):
     """dx = b plus the contribution of every output pixel. At each of the `points`, an output pixel
     contributes to a run of elements of dx, which are the channels of one pixel or of a row of taps.
     Rows of taps of adjacent output pixels overlap, so for such runs, tiles process output pixels in
-    column-major order. wt has shape (points, F/groups, run).
+    column-major order. wt has shape (points, F/groups, run). For a single point,
+    its complete panels are read from `panels`, unless `panels` is empty.
     """
     n, _, _, c = dx.shape
     (_, oh, ow, filters), map_size = dy.shape, dy.shape[1] * dy.shape[2]
-    group_c, group_f = run_length // groups, filters // groups
+    group_c, group_f, columns = run_length // groups, filters // groups, simd.width(simd.zeros(dx, M, N))
+    packed = panels.size // filters  # number of columns in complete panels
     for chunk in prange((n + samples - 1) // samples):
         first = chunk * samples
         count = min(samples, n - first)
@@ -212,9 +225,16 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, 
         block = count * oh if column_major and count * oh < NARROW_M else total
         for g in range(groups):
             for t in range(points.size):
-                scattered_product(flatten(dy), first * map_size * filters, sources, targets, total, block,
-                                  wt, t * group_f * run_length, target, start + points[t], g * group_f, group_f,
-                                  run_length, g * group_c, (g + 1) * group_c)
+                k = g * group_c
+                while k < (g + 1) * group_c:
+                    is_panel = k < packed
+                    stop = k + columns if is_panel else (g + 1) * group_c
+                    scattered_product(flatten(dy), first * map_size * filters, sources, targets, total, block,
+                                      panels if is_panel else wt,
+                                      k * filters - k if is_panel else t * group_f * run_length, target,
+                                      start + points[t], g * group_f, group_f, columns if is_panel else run_length, k,
+                                      stop)
+                    k = stop
         close_chunk(dx, first, count, border, target)
 
 
@@ -296,8 +316,10 @@ def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int,
     """Computes `conv2d` with `gathered_product` of products.py."""
     nothing = zeros(x.dtype, 0)
     p = plan(*x.shape, group_channels, window)
-    _forward(x, w.reshape(-1), nothing if scale is None else scale, b, y, p.pixels, p.samples, p.runs, p.run_length,
-             groups, p.border, nothing if addend is None else addend.reshape(-1), CODES[activation],
+    rows, filters = y.size // y.shape[3], y.shape[3]
+    panels = matrix.pack(w.reshape(-1, filters), rows) if groups == 1 else nothing
+    _forward(x, w.reshape(-1), panels, nothing if scale is None else scale, b, y, p.pixels, p.samples, p.runs,
+             p.run_length, groups, p.border, nothing if addend is None else addend.reshape(-1), CODES[activation],
              count_pieces(x.shape[0], p.samples, p.pixels.size, w, y.shape[3]))
 
 
@@ -341,7 +363,9 @@ def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:
     wt = swap_axes(w.reshape(-1, run * w.shape[2], w.shape[3]), groups)
     p = plan(*dx.shape, w.shape[2], window)
     samples = tasks.choose_chunk_size(dx.shape[0], p.samples)
-    _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points[::run].copy(), run * c, groups, p.border)
+    is_matrix = groups == p.points.size == 1
+    panels = matrix.pack(wt.reshape(-1, c), dy.size // dy.shape[3]) if is_matrix else zeros(dx.dtype, 0)
+    _input_gradient(dy, wt, panels, b, dx, p.pixels, samples, p.points[::run].copy(), run * c, groups, p.border)
 
 
 @kernel("(T[:,::1], T[:,::1])", parallel=True)

@@ -51,7 +51,7 @@ def _multiply(x, w, b, y, starts, zero, rows, activation):
 def _block(x, c, first, count, starts, zero, w, b, y, filters, f, end, activation):
     """Computes columns f to `end` of `count` rows of y, from row `first` on."""
     for k in range(0, c, DEPTH):
-        gathered_product(x, first * c + k, starts, count, zero, min(DEPTH, c - k), w, k * filters, b[:0], b, y,
+        gathered_product(x, first * c + k, starts, count, zero, min(DEPTH, c - k), w, k * filters, filters, b[:0], b, y,
                          first * filters, filters, f, end, k == 0, activation if k + DEPTH >= c else simd.LINEAR)
 
 

@@ -23,8 +23,9 @@ from .stencil import prefetch
 from .tasks import piece
 
 ROWS = 96  # maximum number of rows in a task
-# minimum number of rows for packing the weights; packing costs the time of a few rows and a call
-PACKED = 2048
+# minimum number of rows for packing the weights, which costs the time of many rows; and for packing
+# weights of `LARGE` elements or more, which touch more pages than the processor's page table cache has
+PACKED, PACKED_LARGE, LARGE = 256, 64, 1 << 19
 SQUARE = 16  # minimum number of rows and columns for transposing a matrix in registers
 AHEAD = 2  # distance of the prefetched rows, in tiles
 WEIGHTS_AHEAD = 12  # distance of the prefetched rows of weights, which the first tile of a task reads
@@ -141,7 +142,7 @@ def _multiply(x, w, panels, scale, b, y, addend, starts, runs, tasks, pieces, ac
             _panel(narrow, NARROW_M, high - f, rows, source, first, end - first, starts, c, flat_w, f, filters, scale,
                    b, flat_y, filters, f, early)
         elif f < high:
-            gathered_product(rows, source * c, starts, end - first, runs, c, flat_w, 0, scale, b, flat_y,
+            gathered_product(rows, source * c, starts, end - first, runs, c, flat_w, 0, filters, scale, b, flat_y,
                              first * filters, filters, f, high, True, early)
         if pieces == 1:
             finish(flat_y, addend, first * filters, (end - first) * filters, activation)
@@ -232,12 +233,7 @@ def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None, be
     """
     (n, c), filters = x.shape, y.shape[1]
     columns, threads = width(w.dtype), get_num_threads()
-    panels = zeros(w.dtype, 0)
-    if filters == columns:
-        panels = w.reshape(-1)
-    elif n >= PACKED and filters > columns:
-        panels = scratch((filters // columns * columns * c,), w.dtype)
-        _pack(w, panels)
+    panels = w.reshape(-1) if filters == columns else pack(w, n)
     tasks = max(1, -(-n // (ROWS * threads))) * threads
     # with more columns than rows, tasks that divide the columns read less memory
     pieces = tasks if tasks == threads and filters > max(n, 2 * columns) and not panels.size else 1
@@ -246,6 +242,18 @@ def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None, be
     _multiply(x, w, panels, scale, b, y, addend, row_offsets(-(-n // (tasks // pieces)) + M, c), ONE_RUN, tasks,
               pieces, CODES[activation], before[:3] if before else (zeros(x.dtype, 0),) * 3,
               CODES[before[3]] if before else CODES["linear"])
+
+
+def pack(w, rows: int) -> np.ndarray:
+    """Returns the complete panels of w (C,F), one after the other, for a product with so many rows. Returns an
+    empty array if packing would cost more time than it saves.
+    """
+    (c, filters), columns = w.shape, width(w.dtype)
+    if rows < (PACKED_LARGE if w.size >= LARGE else PACKED) or filters <= columns:
+        return zeros(w.dtype, 0)
+    panels = scratch((filters // columns * columns * c,), w.dtype)
+    _pack(w, panels)
+    return panels
 
 
 def outer_pays(filters: int, dtype) -> bool:

@@ -86,14 +86,15 @@ def run_taps_part(acc, x, src, start, runs, run_length, w, j, filters, columns):
 
 @inline
 def gathered_product(
-    x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, end, fresh, activation
+    x, start, pixels, count, runs, run_length, w, w_start, w_step, scale, b, y, y_start, filters, f, end, fresh,
+    activation
 ):
     """y[p, f:end] (+)= sum over q of x[start + pixels[p] + taps[q]] * w[q, f:end], for p below
     `count`.
 
     If `fresh`, the sum starts from b[f:end], otherwise from y. `activation`, see simd.clip, is applied to the sums.
-    w and y have rows of `filters` elements. `scale`, unless it is empty, multiplies the sum before
-    b is added, and requires `fresh`.
+    y has rows of `filters` elements, and the rows of w are `w_step` elements apart. `scale`, unless
+    it is empty, multiplies the sum before b is added, and requires `fresh`.
     """
     wide = simd.zeros(x, M, N)
     narrow = simd.zeros(x, NARROW_M, NARROW_N)
@@ -107,7 +108,7 @@ def gathered_product(
             if scale.size == 0:
                 acc = simd.add_row(wide, b, f, columns) if fresh else simd.load(wide, y, dst, y_start + f, columns)
             src = simd.rows(pixels, p, count, wide)
-            acc = run_taps(acc, x, src, start, runs, run_length, w, w_start + f, filters)
+            acc = run_taps(acc, x, src, start, runs, run_length, w, w_start + f, w_step)
             if scale.size > 0:
                 acc = simd.scale_rows(acc, scale, b, f, columns)
             simd.store(simd.clip(acc, activation), y, dst, y_start + f, columns)
@@ -115,18 +116,18 @@ def gathered_product(
     while f < end:
         part = min(simd.width(narrow), end - f)
         if part > simd.width(single):
-            _product_part(narrow, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start,
+            _product_part(narrow, x, start, pixels, count, runs, run_length, w, w_start, w_step, scale, b, y, y_start,
                           filters, f, part, fresh, activation)
         else:
-            _product_part(single, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start,
+            _product_part(single, x, start, pixels, count, runs, run_length, w, w_start, w_step, scale, b, y, y_start,
                           filters, f, part, fresh, activation)
         f += part
 
 
 @inline
 def _product_part(
-    tile, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, part, fresh,
-    activation
+    tile, x, start, pixels, count, runs, run_length, w, w_start, w_step, scale, b, y, y_start, filters, f, part,
+    fresh, activation
 ):
     """Computes columns f to f + `part` of `gathered_product` with a tile that is wide enough."""
     for p in range(0, count, NARROW_M):
@@ -136,9 +137,9 @@ def _product_part(
             acc = simd.add_row(tile, b, f, part) if fresh else simd.load(tile, y, dst, y_start + f, part)
         src = simd.rows(pixels, p, count, tile)
         if part == simd.width(tile):
-            acc = run_taps(acc, x, src, start, runs, run_length, w, w_start + f, filters)
+            acc = run_taps(acc, x, src, start, runs, run_length, w, w_start + f, w_step)
         else:
-            acc = run_taps_part(acc, x, src, start, runs, run_length, w, w_start + f, filters, part)
+            acc = run_taps_part(acc, x, src, start, runs, run_length, w, w_start + f, w_step, part)
         if scale.size > 0:
             acc = simd.scale_rows(acc, scale, b, f, part)
         simd.store(simd.clip(acc, activation), y, dst, y_start + f, part)
