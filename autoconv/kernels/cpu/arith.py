@@ -5,6 +5,7 @@ global pooling.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -53,8 +54,9 @@ _add_by_numpy = _wrap_ufunc(np.add)
 @kernel("(T[:,:], T[:,:], boolean, T[:,:])", parallel=True)
 def _copy_rows(a, b, adds, out):
     """out (M,C) = a, plus b if `adds`. Each row is contiguous, but rows may be apart."""
-    (rows, columns), zero = out.shape, simd.zeros(out, 1, VECTORS)
-    steps = a.strides[0] // a.itemsize, b.strides[0] // b.itemsize, out.strides[0] // out.itemsize
+    rows, columns = out.shape
+    zero = simd.zeros(out, 1, VECTORS)
+    steps = (a.strides[0] // a.itemsize, b.strides[0] // b.itemsize, out.strides[0] // out.itemsize)
     block = (SHARE + columns - 1) // columns
     for task in prange((rows + block - 1) // block):
         for i in range(task * block, min((task + 1) * block, rows)):
@@ -62,14 +64,15 @@ def _copy_rows(a, b, adds, out):
                 count = min(simd.width(zero), columns - j)
                 value = rowwise.row(zero, flatten(a), i * steps[0] + j, count)
                 if adds:
-                    value = rowwise.add(value, rowwise.row(zero, flatten(b), i * steps[1] + j, count))
+                    other = rowwise.row(zero, flatten(b), i * steps[1] + j, count)
+                    value = rowwise.add(value, other)
                 rowwise.put(value, flatten(out), i * steps[2] + j, count)
 
 
 def _as_rows(*arrays: Array) -> list[Array] | None:
-    """Returns the arrays as (M,C) for `_copy_rows`, or None if it cannot compute them or would not be faster."""
+    """Returns the arrays as (M,C) for `_copy_rows`, or None if it cannot read them or saves no time."""
     out = arrays[-1]
-    if out.size < MANY or out.ndim < 2 or out.shape[-1] < lanes(out.dtype) or out.dtype.char not in "fd":
+    if out.size < MANY or out.ndim < 2 or out.dtype.char not in "fd" or out.shape[-1] < lanes(out.dtype):
         return None
     for x in arrays:
         outer = tuple(size * step for size, step in zip(x.shape[1:-1], x.strides[1:-1]))
@@ -152,9 +155,7 @@ def fill(out: Array, value: float) -> None:
     out[...] = value
 
 
-@record_calls
-def _copy_by_numpy(a: Array, out: Array) -> None:
-    out[...] = a
+_copy_by_numpy = record_calls(partial(np.copyto, casting="unsafe"))
 
 
 def copy(a: Array, out: Array) -> None:
@@ -162,7 +163,7 @@ def copy(a: Array, out: Array) -> None:
     if isinstance(a, np.ndarray) and (rows := _as_rows(a, out)):
         _copy_rows(rows[0], rows[0], False, rows[1])
     else:
-        _copy_by_numpy(a, out)
+        _copy_by_numpy(out, a)
 
 
 @kernel("(T[:,:,::1], T[:,::1], int64, float64)", parallel=True)

@@ -156,11 +156,15 @@ def count_pieces(n: int, samples: int, pixels: int, w: np.ndarray, filters: int,
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], "
         "int64, int64, UniTuple(int64, 4), T[::1], int64, int64)", parallel=True)
-def _forward(x, w, panels, scale, b, y, pixels, samples, runs, run_length, groups, border, addend, activation, pieces):
-    """Computes `_gather`. The complete panels of w (items, F) are read from `panels`, unless `panels` is empty."""
+def _forward(
+    x, w, panels, scale, b, y, pixels, samples, runs, run_length, groups, border, addend, activation, pieces
+):
+    """Computes `_gather`. Complete panels of w (items,F) are read from `panels`, if it is not empty."""
     n, _, _, c = x.shape
     map_size, filters = y.shape[1] * y.shape[2], b.size
-    group_f, items, columns = filters // groups, runs.size * run_length, simd.width(simd.zeros(x, M, N))
+    group_f = filters // groups
+    items = runs.size * run_length
+    columns = simd.width(simd.zeros(x, M, N))
     packed = panels.size // items  # number of filters in complete panels
     chunks = (n + samples - 1) // samples
     early = tile_activation(addend, activation)
@@ -175,10 +179,11 @@ def _forward(x, w, panels, scale, b, y, pixels, samples, runs, run_length, group
             while f < (g + 1) * group_f:
                 is_panel = f < packed
                 stop = f + columns if is_panel else (g + 1) * group_f
-                gathered_product(source, start + g * (c // groups), pixels[begin:end], end - begin, runs, run_length,
-                                 panels if is_panel else w, f * items - f if is_panel else 0,
-                                 columns if is_panel else filters, scale, b, flatten(y), y_start, filters, f, stop,
-                                 True, early)
+                gathered_product(
+                    source, start + g * (c // groups), pixels[begin:end], end - begin, runs,
+                    run_length, panels if is_panel else w, f * items - f if is_panel else 0,
+                    columns if is_panel else filters, scale, b, flatten(y), y_start, filters, f,
+                    stop, True, early)
                 f = stop
         finish(flatten(y), addend, y_start, (end - begin) * filters, activation)
 
@@ -212,7 +217,9 @@ def _input_gradient(dy, wt, panels, b, dx, pixels, samples, points, run_length, 
     """
     n, _, _, c = dx.shape
     (_, oh, ow, filters), map_size = dy.shape, dy.shape[1] * dy.shape[2]
-    group_c, group_f, columns = run_length // groups, filters // groups, simd.width(simd.zeros(dx, M, N))
+    group_c = run_length // groups
+    group_f = filters // groups
+    columns = simd.width(simd.zeros(dx, M, N))
     packed = panels.size // filters  # number of columns in complete panels
     for chunk in prange((n + samples - 1) // samples):
         first = chunk * samples
@@ -229,11 +236,12 @@ def _input_gradient(dy, wt, panels, b, dx, pixels, samples, points, run_length, 
                 while k < (g + 1) * group_c:
                     is_panel = k < packed
                     stop = k + columns if is_panel else (g + 1) * group_c
-                    scattered_product(flatten(dy), first * map_size * filters, sources, targets, total, block,
-                                      panels if is_panel else wt,
-                                      k * filters - k if is_panel else t * group_f * run_length, target,
-                                      start + points[t], g * group_f, group_f, columns if is_panel else run_length, k,
-                                      stop)
+                    scattered_product(
+                        flatten(dy), first * map_size * filters, sources, targets, total, block,
+                        panels if is_panel else wt,
+                        k * filters - k if is_panel else t * group_f * run_length, target,
+                        start + points[t], g * group_f, group_f,
+                        columns if is_panel else run_length, k, stop)
                     k = stop
         close_chunk(dx, first, count, border, target)
 
@@ -316,11 +324,11 @@ def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int,
     """Computes `conv2d` with `gathered_product` of products.py."""
     nothing = zeros(x.dtype, 0)
     p = plan(*x.shape, group_channels, window)
-    rows, filters = y.size // y.shape[3], y.shape[3]
-    panels = matrix.pack(w.reshape(-1, filters), rows) if groups == 1 else nothing
+    filters = y.shape[3]
+    panels = matrix.pack(w.reshape(-1, filters), y.size // filters) if groups == 1 else nothing
     _forward(x, w.reshape(-1), panels, nothing if scale is None else scale, b, y, p.pixels, p.samples, p.runs,
              p.run_length, groups, p.border, nothing if addend is None else addend.reshape(-1), CODES[activation],
-             count_pieces(x.shape[0], p.samples, p.pixels.size, w, y.shape[3]))
+             count_pieces(x.shape[0], p.samples, p.pixels.size, w, filters))
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
@@ -364,8 +372,10 @@ def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:
     p = plan(*dx.shape, w.shape[2], window)
     samples = tasks.choose_chunk_size(dx.shape[0], p.samples)
     is_matrix = groups == p.points.size == 1
-    panels = matrix.pack(wt.reshape(-1, c), dy.size // dy.shape[3]) if is_matrix else zeros(dx.dtype, 0)
-    _input_gradient(dy, wt, panels, b, dx, p.pixels, samples, p.points[::run].copy(), run * c, groups, p.border)
+    rows = dy.size // dy.shape[3]
+    panels = matrix.pack(wt.reshape(-1, c), rows) if is_matrix else zeros(dx.dtype, 0)
+    _input_gradient(dy, wt, panels, b, dx, p.pixels, samples, p.points[::run].copy(), run * c, groups,
+                    p.border)
 
 
 @kernel("(T[:,::1], T[:,::1])", parallel=True)

@@ -23,8 +23,8 @@ from .stencil import prefetch
 from .tasks import piece
 
 ROWS = 96  # maximum number of rows in a task
-# minimum number of rows for packing the weights, which costs the time of many rows; and for packing
-# weights of `LARGE` elements or more, which touch more pages than the processor's page table cache has
+# minimum number of rows for packing the weights, which costs the time of many rows; and the number
+# for weights of `LARGE` elements or more, which touch more pages than the processor keeps track of
 PACKED, PACKED_LARGE, LARGE = 256, 64, 1 << 19
 SQUARE = 16  # minimum number of rows and columns for transposing a matrix in registers
 AHEAD = 2  # distance of the prefetched rows, in tiles
@@ -245,10 +245,11 @@ def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None, be
 
 
 def pack(w, rows: int) -> np.ndarray:
-    """Returns the complete panels of w (C,F), one after the other, for a product with so many rows. Returns an
-    empty array if packing would cost more time than it saves.
+    """Returns the complete panels of w (C,F), one after the other, for a product with so many rows.
+    Returns an empty array if packing would cost more time than it saves.
     """
-    (c, filters), columns = w.shape, width(w.dtype)
+    c, filters = w.shape
+    columns = width(w.dtype)
     if rows < (PACKED_LARGE if w.size >= LARGE else PACKED) or filters <= columns:
         return zeros(w.dtype, 0)
     panels = scratch((filters // columns * columns * c,), w.dtype)

@@ -19,9 +19,11 @@ from .pointwise import relu_grad  # noqa: F401 (re-exported)
 from .products import bias, ones
 from .rowwise import VECTORS
 from .simd import LINEAR
+from .stencil import prefetch
 
 WIDE = 64  # adjacent short rows are merged into rows of a multiple of this length, to fill vectors
 DEPTH = 32  # number of merged rows that are summed in the dtype of x; longer sums are in float64
+LARGE = 1 << 20  # minimum number of elements of arrays that a core's caches do not hold
 
 
 @allocating
@@ -39,6 +41,15 @@ def count_repeats(channels):
     """Returns the number of rows to merge to fill vectors, or fewer to limit the merged length."""
     times = WIDE // math.gcd(channels, WIDE)
     return times if times * channels <= 8 * WIDE else max(1, WIDE // channels)
+
+
+@inline
+def prefetch_block(x, k, wide, columns):
+    """Prefetches the `columns` elements that are `DEPTH` rows of length `wide` after x[k], if x is
+    large. The processor does not, because a block's rows are read a few columns at a time.
+    """
+    if x.size >= LARGE:
+        prefetch(x, k + DEPTH * wide, columns)
 
 
 @inline
@@ -66,6 +77,7 @@ def deviations(x, i, stop, center, sums, squares):
             if pos + columns > stop:
                 columns = stop - pos
                 mid = rowwise.row(zero, center, j, columns)
+            prefetch_block(x, pos, wide, columns)
             diff = rowwise.subtract(rowwise.row(zero, x, pos, columns), mid)
             total, square = rowwise.add(total, diff), rowwise.multiply_add(diff, diff, square)
             pos += wide
@@ -130,6 +142,8 @@ def normalize_rows(x, first, stop, addend, has_addend, center, scale, shift, act
         level = rowwise.row(zero, shift, j, columns)
         while pos < stop:
             count = min(columns, stop - pos)
+            prefetch_block(x, pos, wide, count)
+            prefetch_block(y, pos - first + target, wide, count)
             value = rowwise.subtract(rowwise.row(zero, x, pos, count), mid)
             value = rowwise.add(rowwise.multiply(value, slope), level)
             if has_addend:
@@ -166,6 +180,8 @@ def gradient_sums(x, dy, i, stop, center, scale, shift, activation, sums, produc
         level = rowwise.row(zero, shift, j, columns)
         while pos < stop:
             count = min(columns, stop - pos)
+            prefetch_block(x, pos, wide, count)
+            prefetch_block(dy, pos, wide, count)
             diff = rowwise.subtract(rowwise.row(zero, x, pos, count), mid)
             gradient = rowwise.row(zero, dy, pos, count)
             if activation > LINEAR:
@@ -229,6 +245,9 @@ def _input_grad(x, dy, mean, inverse, scale, shift, activation, dgamma, dbeta, d
             slope = rowwise.row(zero, slopes, j, columns)
             while pos < stop:
                 count = min(columns, stop - pos)
+                prefetch_block(pixels, pos, wide, count)
+                prefetch_block(gradients, pos, wide, count)
+                prefetch_block(target, pos, wide, count)
                 diff = rowwise.subtract(rowwise.row(zero, pixels, pos, count), mid)
                 gradient = rowwise.row(zero, gradients, pos, count)
                 if activation > LINEAR:

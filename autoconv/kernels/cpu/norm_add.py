@@ -28,6 +28,8 @@ def masked_sums(x, y, dy, second_dy, has_second_dy, i, stop, center, masked_dy, 
         mid = rowwise.row(zero, center, j, columns)
         while pos < stop:
             count = min(columns, stop - pos)
+            for array in (x, y, dy, masked_dy):
+                norm.prefetch_block(array, pos, wide, count)
             gradient = rowwise.row(zero, dy, pos, count)
             if has_second_dy:
                 gradient = rowwise.add(gradient, rowwise.row(zero, second_dy, pos, count))

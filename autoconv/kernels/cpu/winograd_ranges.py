@@ -36,9 +36,10 @@ LINES = 3 * PIXELS  # rows of a result: maximum, sum and sum of squares, each of
 # minimum number of channels in a task of `_replace`, and maximum number of tasks if that allows;
 # adjacent channels share cache lines
 CHANNELS, TASKS = 16, 8
-GROUP = 2048  # maximum number of pixels that are read for all channels of a task before the next ones
+GROUP = 2048  # number of pixels that are read for all channels of a task before the next ones
 CHAIN = 64  # number of products in a partial sum
-ROWS, VECTORS = 4, 4  # channels of `a`, and vectors of channels of b, of which `_recompute` adds products together
+# channels of `a` without a 0, and vectors of channels of b, whose products are added together
+ROWS, VECTORS = 4, 4
 
 
 @inline
@@ -128,71 +129,75 @@ def _list_pixels(a, image, end, k, edges, zeros_too, values, places):
 
 
 @inline
-def _add_products(tile, values, src, places, count, down, right, b, j, columns, sums, dst, place):
-    """sums[dst[m] + place : + columns] += values[src[m] + e] times the pixel of b that is `down` and
-    `right` of places[e], for all e below `count`, channels j : + columns and rows m of the tile. A
-    partial sum has `CHAIN` terms.
+def _add_products(tile, rows, first, values, places, count, shift, b, j, sums, m):
+    """sums[m + r, tap, j:] += values[first + r, e] times the pixel of b at places[e], moved by the
+    tap, for all taps, all e below `count`, and each row r of the tile, whose columns are channels
+    of b from j on. `shift` = (sign, top, left) tells how a tap moves. A partial sum has `CHAIN`
+    terms.
     """
     _, h, w, c = b.shape
-    total = simd.load(tile, sums, dst, place, columns)
-    for first in range(0, count, CHAIN):
-        acc = tile
-        for e in range(first, min(first + CHAIN, count)):
-            row = places[e, 1] + down
-            column = places[e, 2] + right
-            if 0 <= row < h and 0 <= column < w:
-                k = ((places[e, 0] * h + row) * w + column) * c + j
-                if columns == simd.width(tile):
-                    acc = simd.fma(acc, values, src, e, flatten(b), k)
-                else:
-                    acc = simd.fma_part(acc, values, src, e, flatten(b), k, columns)
-        total = rowwise.add(total, acc)
-    simd.store(total, sums, dst, place, columns)
+    sign, top, left = shift
+    columns = min(simd.width(tile), c - j)
+    src = simd.steps(values.shape[1], first, first + rows, tile)
+    dst = simd.steps(9 * c, m, m + rows, tile)
+    for tap in range(9):
+        total = simd.load(tile, flatten(sums), dst, tap * c + j, columns)
+        for start in range(0, count, CHAIN):
+            acc = tile
+            for e in range(start, min(start + CHAIN, count)):
+                row = places[e, 1] + sign * (tap // 3 - top)
+                column = places[e, 2] + sign * (tap % 3 - left)
+                if 0 <= row < h and 0 <= column < w:
+                    k = ((places[e, 0] * h + row) * w + column) * c + j
+                    if columns == simd.width(tile):
+                        acc = simd.fma(acc, flatten(values), src, e, flatten(b), k)
+                    else:
+                        acc = simd.fma_part(acc, flatten(values), src, e, flatten(b), k, columns)
+            total = rowwise.add(total, acc)
+        simd.store(total, flatten(sums), dst, tap * c + j, columns)
 
 
 @allocating
 def _recompute(dw, a, b, first, marks, is_x, top, left):
     """Computes dw for each channel first + i of `a` and each channel j of b with marks[i, j] > 0. If
     `is_x`, a is x and b is dy. Otherwise a is dy and b is x. A mark of 2 means that zeros are
-    multiplied too, because zero times infinity is NaN. Channels of `a` without a 0 share the loads of b.
+    multiplied too, because zero times infinity is NaN. Channels of `a` without a 0 share b's loads.
     """
-    (n, h, w, others), sign = b.shape, -1 if is_x else 1
-    tile, row_tile = simd.zeros(dw, ROWS, VECTORS), simd.zeros(dw, 1, VECTORS)
+    n, h, w, others = b.shape
+    shift = -1 if is_x else 1, top, left
     edges = (-top, h + 2 - top, -left, w + 2 - left) if is_x else (0, a.shape[1], 0, a.shape[2])
     width = edges[3] - edges[2]
     rows = min(edges[1] - edges[0], max(1, GROUP // width))
     group = max(1, GROUP // (rows * width)) if rows == edges[1] - edges[0] else 1
-    size, counts = group * rows * width, np.zeros(ROWS, np.int64)
-    values, places = np.empty((ROWS, size), a.dtype), np.empty((ROWS, size, 3), np.int64)
+    values = np.empty((ROWS, group * rows * width), a.dtype)
+    places, counts = np.empty((*values.shape, 3), np.int64), np.zeros(ROWS, np.int64)
     channels = np.array([i for i in range(len(marks)) if marks[i].max() > 0])
     sums = np.zeros((channels.size, 9, others), dw.dtype)
-    for image, row in [(image, row) for image in range(0, n, group) for row in range(edges[0], edges[1], rows)]:
-        part, stop = (row, min(row + rows, edges[1]), edges[2], edges[3]), min(image + group, n)
+    tile = simd.zeros(dw, ROWS, VECTORS)
+    single = simd.zeros(dw, 1, VECTORS)
+    for image, row in [(i, k) for i in range(0, n, group) for k in range(edges[0], edges[1], rows)]:
+        stop = min(image + group, n)
+        part = (row, min(row + rows, edges[1]), edges[2], edges[3])
         for m in range(0, channels.size, ROWS):
-            for r in range(min(ROWS, channels.size - m)):
-                mark = marks[channels[m + r]]
-                counts[r] = _list_pixels(a, image, stop, first + channels[m + r], part, mark.max() == 2, values[r],
-                                         places[r])
-            full = channels.size - m >= ROWS and counts.min() == (stop - image) * (part[1] - part[0]) * width
+            high = min(ROWS, channels.size - m)
+            for r in range(high):
+                i = channels[m + r]
+                counts[r] = _list_pixels(a, image, stop, first + i, part, marks[i].max() == 2,
+                                         values[r], places[r])
+            is_full = high == ROWS and counts.min() == (stop - image) * (part[1] - row) * width
             for j in range(0, others, simd.width(tile)):
-                columns, stretch = min(simd.width(tile), others - j), slice(j, j + simd.width(tile))
-                for tap in range(9):
-                    down, right, place = sign * (tap // 3 - top), sign * (tap % 3 - left), tap * others + j
-                    for r in range(0, min(ROWS, channels.size - m), ROWS if full else 1):
-                        if full:
-                            _add_products(tile, flatten(values), simd.steps(size, 0, ROWS, tile), places[0], counts[0],
-                                          down, right, b, j, columns, flatten(sums),
-                                          simd.steps(9 * others, m, m + ROWS, tile), place)
-                        elif counts[r] > 0 and marks[channels[m + r], stretch].max() > 0:
-                            _add_products(row_tile, flatten(values), simd.steps(size, r, r + 1, row_tile), places[r],
-                                          counts[r], down, right, b, j, columns, flatten(sums),
-                                          simd.steps(9 * others, m + r, m + r + 1, row_tile), place)
-    for tap in range(9):
-        for j in range(others):
-            for m in range(channels.size):
+                if is_full:
+                    _add_products(tile, ROWS, 0, values, places[0], counts[0], shift, b, j, sums, m)
+                for r in range(0 if is_full else high):
+                    mark = marks[channels[m + r], j : j + simd.width(tile)].max()
+                    if counts[r] > 0 and mark > 0:
+                        _add_products(single, 1, r, values, places[r], counts[r], shift, b, j, sums,
+                                      m + r)
+    for tap, j in np.ndindex(9, others):
+        for m in range(channels.size):
+            if marks[channels[m], j] > 0:
                 k = first + channels[m]
-                if marks[channels[m], j] > 0:
-                    dw[tap, k if is_x else j, j if is_x else k] = sums[m, tap, j]
+                dw[tap, k if is_x else j, j if is_x else k] = sums[m, tap, j]
 
 
 @kernel("(T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], boolean, int64, int64)", parallel=True)
