@@ -36,7 +36,9 @@ LINES = 3 * PIXELS  # rows of a result: maximum, sum and sum of squares, each of
 # minimum number of channels in a task of `_replace`, and maximum number of tasks if that allows;
 # adjacent channels share cache lines
 CHANNELS, TASKS = 16, 8
-GROUP = 2048  # number of pixels that are read for all channels of a task before the next ones
+# numbers of pixels that are read for all channels of a task before the next ones: of small images
+# together, and of a part of a large image
+GROUP, PART = 512, 2048
 CHAIN = 64  # number of products in a partial sum
 # channels of `a` without a 0, and vectors of channels of b, whose products are added together
 ROWS, VECTORS = 4, 4
@@ -167,8 +169,8 @@ def _recompute(dw, a, b, first, marks, is_x, top, left):
     shift = -1 if is_x else 1, top, left
     edges = (-top, h + 2 - top, -left, w + 2 - left) if is_x else (0, a.shape[1], 0, a.shape[2])
     width = edges[3] - edges[2]
-    rows = min(edges[1] - edges[0], max(1, GROUP // width))
-    group = max(1, GROUP // (rows * width)) if rows == edges[1] - edges[0] else 1
+    rows = min(edges[1] - edges[0], max(1, PART // width))
+    group = max(1, GROUP // (rows * width))
     values = np.empty((ROWS, group * rows * width), a.dtype)
     places, counts = np.empty((*values.shape, 3), np.int64), np.zeros(ROWS, np.int64)
     channels = np.array([i for i in range(len(marks)) if marks[i].max() > 0])
