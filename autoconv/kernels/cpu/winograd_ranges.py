@@ -40,8 +40,8 @@ CHANNELS, TASKS = 16, 8
 # together, and of a part of a large image
 GROUP, PART = 512, 2048
 CHAIN = 64  # number of products in a partial sum
-# channels of `a` without a 0, and vectors of channels of b, whose products are added together
-ROWS, VECTORS = 4, 4
+ROWS = 4  # number of channels of `a` without a 0 whose products are added together
+VECTORS = 4  # number of vectors of channels of b whose products are added together
 
 
 @inline
