@@ -290,6 +290,18 @@ def test_parts_of_a_large_concatenation_get_the_sum_of_its_gradients(axis):
         np.testing.assert_array_equal(part.grad, gradient)
 
 
+@pytest.mark.parametrize("view", [
+    lambda x: x[::-1], lambda x: x[:, ::-1], lambda x: x[..., ::-1], lambda x: x[..., 20:], lambda x: x[3:]])
+def test_parts_of_a_large_tensor_and_their_gradients(view):
+    values = np.random.default_rng(0).standard_normal((40, 50, 128), np.float32)
+    x = tensor(values, requires_grad=True)
+    (view(x) * view(values)).sum().backward()
+    np.testing.assert_array_equal(view(x).numpy(), view(values))
+    expected = np.zeros_like(values)
+    view(expected)[...] = view(values)
+    np.testing.assert_array_equal(x.grad, expected)
+
+
 def test_numbers_and_nothing_at_all():
     x = tensor([-1.0, 2.0], requires_grad=True)
     (F.maximum(x, 0.5) + F.minimum(3, x)).sum().backward()

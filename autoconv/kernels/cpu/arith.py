@@ -76,9 +76,10 @@ def _as_rows(*arrays: Array) -> list[Array] | None:
         return None
     for x in arrays:
         outer = tuple(size * step for size, step in zip(x.shape[1:-1], x.strides[1:-1]))
-        if _spec(x) != _spec(out) or (*outer, x.itemsize) != (*x.strides[:-2], x.strides[-1]):
+        is_accepted = x.flags.writeable and _spec(x) == _spec(out)  # kernels refuse read-only x
+        if not is_accepted or (*outer, x.itemsize) != (*x.strides[:-2], x.strides[-1]):
             return None
-    return [x.reshape(-1, x.shape[-1]) for x in arrays]
+    return [x.reshape(-1, x.shape[-1], copy=False) for x in arrays]
 
 
 def add(a: Array, b: Array, out: Array) -> None:
@@ -120,8 +121,8 @@ def multiply(a: Array, b: Array, out: Array) -> None:
 
 
 def _is_plain(a: Any) -> bool:
-    """Returns whether `a` is a C-contiguous float32 or float64 array, as kernels require."""
-    return isinstance(a, np.ndarray) and a.dtype.char in "fd" and a.flags.c_contiguous
+    """Returns whether `a` is a C-contiguous, writable array of floats, as kernels require."""
+    return isinstance(a, np.ndarray) and a.dtype.char in "fd" and a.flags.carray
 
 
 def _spec(a: Array) -> tuple:

@@ -24,7 +24,7 @@ from . import few_filters, first_layer, matrix, winograd, winograd_rows, winogra
 # multiplies only the gradients of the pixels that won in 2x2 max pooling
 SPARSE = 64 * 128
 # minimum number of pixels times channels of one image for which that holds for fewer channels, too,
-# because sparse.py visits the pixels of an image in no order that fits into the L2 cache
+# probably because x and dx of the image do not fit into the L2 cache
 LARGE_IMAGE = 128 * 128 * 32
 # minimum value of channels * filters for which Winograd's algorithm saves much time in the forward
 # pass of a pooled layer in training
