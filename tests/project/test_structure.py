@@ -7,12 +7,12 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 59_642,
+    "lines": 59_719,
     "lines without kernels, commands and ONNX": 28_786,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 51,
-    "lines over 100 columns": 3_856,
+    "lines over 100 columns": 3_855,
     "assignments of a tuple to a tuple": 925,
     "Any": 2_217,
     "classes that override __setattr__": 2,

@@ -36,7 +36,7 @@ from . import (
     winograd_rows_grad,
 )
 from .arith import copy
-from .epilogue import CODES, complete, finish, tile_activation
+from .epilogue import CODES, complete, finish_columns, tile_activation
 from .flat import flatten
 from .jit import allocating, inline, kernel
 from .matrix import transpose
@@ -155,37 +155,45 @@ def count_pieces(n: int, samples: int, pixels: int, w: np.ndarray, filters: int,
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], "
-        "int64, int64, UniTuple(int64, 4), T[::1], int64, int64)", parallel=True)
+        "int64, int64, UniTuple(int64, 4), T[::1], int64, int64, int64, int64, int64)", parallel=True)
 def _forward(
-    x, w, panels, scale, b, y, pixels, samples, runs, run_length, groups, border, addend, activation, pieces
+    x, w, panels, scale, b, y, pixels, samples, runs, run_length, groups, border, addend, activation,
+    down, along, together, deep
 ):
-    """Computes `_gather`. Complete panels of w (items,F) are read from `panels`, if it is not empty."""
+    """Computes `_gather`. Complete panels of w (items,F) are read from `panels`, if it is not
+    empty. A task computes one of `down` pieces of a chunk's pixels, and one of `along` pieces of
+    the filters. All its sums receive `deep` elements of `together` runs before the next.
+    """
     n, _, _, c = x.shape
     map_size, filters = y.shape[1] * y.shape[2], b.size
     group_f = filters // groups
     items = runs.size * run_length
     columns = simd.width(simd.zeros(x, M, N))
     packed = panels.size // items  # number of filters in complete panels
-    chunks = (n + samples - 1) // samples
     early = tile_activation(addend, activation)
-    for task in prange(chunks * pieces):
-        first = task // pieces * samples
+    for task in prange((n + samples - 1) // samples * down * along):
+        first = task // (down * along) * samples
         count = min(samples, n - first)
-        begin, end = piece(count * map_size, task % pieces, pieces, simd.TILE[0])
+        begin, end = piece(count * map_size, task // along % down, down, simd.TILE[0])
+        low, high = piece(group_f, task % along, along, columns)
         source, start = read_chunk(x, first, count, border)
         y_start = (first * map_size + begin) * filters
-        for g in range(groups):
-            f = g * group_f
-            while f < (g + 1) * group_f:
-                is_panel = f < packed
-                stop = f + columns if is_panel else (g + 1) * group_f
-                gathered_product(
-                    source, start + g * (c // groups), pixels[begin:end], end - begin, runs,
-                    run_length, panels if is_panel else w, f * items - f if is_panel else 0,
-                    columns if is_panel else filters, scale, b, flatten(y), y_start, filters, f,
-                    stop, True, early)
-                f = stop
-        finish(flatten(y), addend, y_start, (end - begin) * filters, activation)
+        for t in range(0, runs.size, together):
+            for k in range(0, run_length, deep):
+                is_last = t + together >= runs.size and k + deep >= run_length
+                for g in range(groups):
+                    f = g * group_f + low
+                    while f < g * group_f + high:
+                        is_panel = f < packed
+                        stop = f + columns if is_panel else g * group_f + high
+                        step = columns if is_panel else filters
+                        gathered_product(
+                            source, start + g * (c // groups) + k, pixels[begin:end], end - begin,
+                            runs[t:t + together], min(deep, run_length - k), panels if is_panel else w,
+                            (f * items - f if is_panel else 0) + (t * run_length + k) * step, step, scale, b,
+                            flatten(y), y_start, filters, f, stop, t + k == 0, is_last, early)
+                        f = stop
+        finish_columns(flatten(y), addend, y_start, end - begin, filters, low * groups, high * groups, activation)
 
 
 @allocating
@@ -325,10 +333,17 @@ def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int,
     nothing = zeros(x.dtype, 0)
     p = plan(*x.shape, group_channels, window)
     filters = y.shape[3]
-    panels = matrix.pack(w.reshape(-1, filters), y.size // filters) if groups == 1 else nothing
+    rows = y.size // filters
+    panels = matrix.pack(w.reshape(-1, filters), rows) if groups == 1 else nothing
+    if groups == 1 and matrix.reads_parts(w.reshape(-1, filters), rows):
+        pieces = 1, tasks.pieces(-(-x.shape[0] // p.samples), filters // tasks.widest_tile(w.dtype))
+        depth = 1, matrix.PART
+    else:
+        pieces = count_pieces(x.shape[0], p.samples, p.pixels.size, w, filters), 1
+        depth = p.runs.size, p.run_length
     _forward(x, w.reshape(-1), panels, nothing if scale is None else scale, b, y, p.pixels, p.samples, p.runs,
              p.run_length, groups, p.border, nothing if addend is None else addend.reshape(-1), CODES[activation],
-             count_pieces(x.shape[0], p.samples, p.pixels.size, w, filters))
+             *pieces, *depth)
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:

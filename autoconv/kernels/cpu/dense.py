@@ -23,7 +23,9 @@ ROWS = 2 * simd.NARROW[0]  # rows of the result per task, unless weights have LA
 # weights with at least this many elements do not fit in a core's cache, so each task then has as
 # many rows as possible
 LARGE = 1 << 18
-DEEP = 2048  # maximum number of rows of large weights for which a panel of matrix.py fits in a core's cache
+# the loops of matrix.py are faster for large weights of at most `DEEP` rows or at least `WIDE` columns
+DEEP = 2048
+WIDE = 512
 # number of weights that one thread reads, for a single row of x, in the time that a second thread
 # needs to start
 FEW = 1 << 16
@@ -52,7 +54,7 @@ def _block(x, c, first, count, starts, zero, w, b, y, filters, f, end, activatio
     """Computes columns f to `end` of `count` rows of y, from row `first` on."""
     for k in range(0, c, DEPTH):
         gathered_product(x, first * c + k, starts, count, zero, min(DEPTH, c - k), w, k * filters, filters, b[:0], b, y,
-                         first * filters, filters, f, end, k == 0, activation if k + DEPTH >= c else simd.LINEAR)
+                         first * filters, filters, f, end, k == 0, k + DEPTH >= c, activation)
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64, int64)", parallel=True)
@@ -112,7 +114,7 @@ def dense(x, w, b, y, activation: str = "linear") -> None:
         _multiply_row(x, w, bias(b, x.dtype, filters), y, ONE_RUN, columns, CODES[activation])
         _complete(y, activation)
         return
-    if w.size > LARGE and c <= DEEP and matrix.pays(filters, w.dtype):
+    if w.size > LARGE and (c <= DEEP or filters >= WIDE) and matrix.pays(filters, w.dtype):
         matrix.multiply(x, w, bias(b, x.dtype, filters), y, activation)
         return
     rows = _large_rows(n, filters, w.dtype) if w.size >= LARGE else ROWS if n * w.size > tasks.SMALL else n

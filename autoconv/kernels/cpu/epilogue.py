@@ -64,6 +64,16 @@ def finish(y, addend, first, count, activation):
 
 
 @inline
+def finish_columns(y, addend, first, rows, filters, low, high, activation):
+    """Applies `finish` to columns low to `high` of rows of `filters` elements, which begin at y[first]."""
+    if high - low == filters:
+        finish(y, addend, first, rows * filters, activation)
+    else:
+        for p in range(rows):
+            finish(y, addend, first + p * filters + low, high - low, activation)
+
+
+@inline
 def tile_activation(addend, activation):
     """Returns the activation that kernels apply to tiles in registers before `finish`."""
     return LINEAR if addend.size > 0 else activation

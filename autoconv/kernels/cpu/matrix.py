@@ -14,20 +14,36 @@ from ..buffers import scratch
 from ..threads import get_num_threads
 from . import rowwise, simd, tasks, vectors
 from .arith import copy
-from .epilogue import CODES, finish, tile_activation
+from .epilogue import CODES, finish_columns, tile_activation
 from .flat import flatten
 from .jit import allocating, inline, kernel
 from .norm import normalize_rows
-from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, add_parts, gathered_product, row_offsets, zeros
+from .products import (
+    NARROW_M,
+    NARROW_N,
+    ONE_RUN,
+    M,
+    N,
+    add_parts,
+    first_sum,
+    gathered_product,
+    last_sum,
+    row_offsets,
+    zeros,
+)
 from .stencil import prefetch
 from .tasks import piece
 
 ROWS = 96  # maximum number of rows in a task
 # minimum number of rows for packing the weights, which costs the time of many rows; and the number
 # for weights of `LARGE` elements or more, which touch more pages than the processor keeps track of
-PACKED, PACKED_LARGE, LARGE = 256, 64, 1 << 19
+PACKED, PACKED_LARGE, LARGE = 256, 192, 1 << 19
+# for fewer rows, large weights are read once: all rows are multiplied by `PART` rows of weights,
+# which touch few pages and stay in a core's cache, before the next
+PART = 128
 SQUARE = 16  # minimum number of rows and columns for transposing a matrix in registers
 AHEAD = 2  # distance of the prefetched rows, in tiles
+PANEL = 2048  # maximum number of rows of a panel that stay in a core's cache
 WEIGHTS_AHEAD = 12  # distance of the prefetched rows of weights, which the first tile of a task reads
 # rows that a weight gradient processes at a time, and number of rows between two prefetches
 STRETCH, FEW = 96, 12
@@ -65,34 +81,38 @@ def _pack(w, panels):
 
 
 @inline
-def _panel(tile, high, columns, x, source, first, count, starts, c, w, j, step, scale, b, y, filters, f, activation):
-    """Computes `columns` columns of y, from column f on, for `count` rows, which begin at row
-    `source` of x and at row `first` of y. The tile has `high` rows and at least as many columns.
-    Rows of w are `step` elements apart.
+def _panel(
+    tile, high, columns, x, source, first, count, starts, c, part, w, j, step, ahead, scale, b, y,
+    filters, f, activation
+):
+    """Adds the products of elements part[0] to part[1] of a row's c elements to `columns` columns
+    of y, from column f on, for `count` rows, which begin at row `source` of x and at row `first` of
+    y. The tile has `high` rows and at least as many columns. Rows of w are `step` elements apart;
+    the first tile prefetches those that are `ahead` rows ahead.
 
     The rows of the tile after next are prefetched one by one. Prefetched all at once, they would
     fill the processor's miss queue, and the loads of this tile would wait for them.
     """
     for p in range(0, count, high):
         src, dst = simd.rows(starts, p, count, tile), simd.steps(filters, p, count, tile)
-        acc = tile if scale.size > 0 else simd.add_row(tile, b, f, columns)
-        row, k, k_w = p + AHEAD * high, source * c, j
+        acc = first_sum(tile, scale, b, y, dst, first * filters, f, columns, part[0] == 0)
+        row, k, k_w = p + AHEAD * high, source * c + part[0], j + part[0] * step
+        length = part[1] - part[0]
         for m in range(high):
-            if f == 0:
+            if f == 0 and part[0] == 0:
                 prefetch(x, (source + row) * c, c)
             prefetch(y, (first + row) * filters + f, columns)
             row += 1
-            for _ in range(c * (m + 1) // high - c * m // high):
+            for _ in range(length * (m + 1) // high - length * m // high):
                 if p == 0:
-                    prefetch(w, k_w + WEIGHTS_AHEAD * step, columns)
+                    prefetch(w, k_w + ahead * step, columns)
                 if columns == simd.width(tile):
                     acc = simd.fma(acc, x, src, k, w, k_w)
                 else:
                     acc = simd.fma_part(acc, x, src, k, w, k_w, columns)
                 k, k_w = k + 1, k_w + step
-        if scale.size > 0:
-            acc = simd.scale_rows(acc, scale, b, f, columns)
-        simd.store(simd.clip(acc, activation), y, dst, first * filters + f, columns)
+        acc = last_sum(acc, scale, b, f, columns, part[1] == c, activation)
+        simd.store(acc, y, dst, first * filters + f, columns)
 
 
 @allocating
@@ -109,46 +129,45 @@ def _find_rows(x, first, end, c, norm, activation):
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1], T[::1], int64[::1], int64[::1], int64, int64,"
-        " int64, UniTuple(T[::1], 3), int64)", parallel=True)
-def _multiply(x, w, panels, scale, b, y, addend, starts, runs, tasks, pieces, activation, norm, earlier):
+        " int64, int64, UniTuple(T[::1], 3), int64)", parallel=True)
+def _multiply(x, w, panels, scale, b, y, addend, starts, runs, tasks, pieces, deep, activation, norm, earlier):
     """y (N,F) = activation(x (N,C) @ w (C,F) scale + b + addend). The complete panels of w are read from
     `panels`, unless `panels` is empty. Each of `tasks` tasks has a stretch of rows, and one of `pieces` pieces of
-    the columns. If `norm` = (center, scale, shift) is not empty, each task first normalizes its
-    rows of x, with the activation `earlier`.
+    the columns. All rows of a task are multiplied by `deep` rows of w before the next. If `norm` =
+    (center, scale, shift) is not empty, each task first normalizes its rows of x, with the
+    activation `earlier`.
     """
     (n, c), filters = x.shape, b.size
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
     columns = simd.width(wide)
     flat_x, flat_w, flat_y = flatten(x), flatten(w), flatten(y)
     early = tile_activation(addend, activation)
+    is_packed = panels.size > 0
+    weights = panels if is_packed else flat_w
+    ahead = deep if deep == PART else WEIGHTS_AHEAD
     for task in prange(tasks):
         first, end = piece(n, task // pieces, tasks // pieces, M)
         rows, source = _find_rows(flat_x, first, end, c, norm, earlier)
         low, high = piece(filters, task % pieces, pieces, simd.width(narrow))
         whole = high - (high - low) % columns
-        for f in range(low, whole, columns):
-            if panels.size > 0:
-                _panel(wide, M, simd.width(wide), rows, source, first, end - first, starts, c, panels, f * c, columns,
-                       scale, b, flat_y, filters, f, early)
-            else:
-                _panel(wide, M, simd.width(wide), rows, source, first, end - first, starts, c, flat_w, f, filters,
-                       scale, b, flat_y, filters, f, early)
+        for k in range(0, c, deep):
+            part = k, min(k + deep, c)
+            for f in range(low, whole, columns):
+                _panel(wide, M, simd.width(wide), rows, source, first, end - first, starts, c, part, weights,
+                       f * c if is_packed else f, columns if is_packed else filters, ahead, scale, b,
+                       flat_y, filters, f, early)
         f = whole
         if high - f >= simd.width(narrow):
-            _panel(narrow, NARROW_M, simd.width(narrow), rows, source, first, end - first, starts, c, flat_w, f,
-                   filters, scale, b, flat_y, filters, f, early)
+            _panel(narrow, NARROW_M, simd.width(narrow), rows, source, first, end - first, starts, c,
+                   (0, c), flat_w, f, filters, WEIGHTS_AHEAD, scale, b, flat_y, filters, f, early)
             f += simd.width(narrow)
         if high - f > simd.width(narrow) // NARROW_N:
-            _panel(narrow, NARROW_M, high - f, rows, source, first, end - first, starts, c, flat_w, f, filters, scale,
-                   b, flat_y, filters, f, early)
+            _panel(narrow, NARROW_M, high - f, rows, source, first, end - first, starts, c, (0, c),
+                   flat_w, f, filters, WEIGHTS_AHEAD, scale, b, flat_y, filters, f, early)
         elif f < high:
             gathered_product(rows, source * c, starts, end - first, runs, c, flat_w, 0, filters, scale, b, flat_y,
-                             first * filters, filters, f, high, True, early)
-        if pieces == 1:
-            finish(flat_y, addend, first * filters, (end - first) * filters, activation)
-        else:
-            for p in range(first, end):
-                finish(flat_y, addend, p * filters + low, high - low, activation)
+                             first * filters, filters, f, high, True, True, early)
+        finish_columns(flat_y, addend, first * filters, end - first, filters, low, high, activation)
 
 
 @inline
@@ -240,8 +259,13 @@ def multiply(x, w, b, y, activation: str = "linear", scale=None, addend=None, be
     scale = zeros(x.dtype, 0) if scale is None else scale
     addend = zeros(x.dtype, 0) if addend is None else addend.reshape(-1)
     _multiply(x, w, panels, scale, b, y, addend, row_offsets(-(-n // (tasks // pieces)) + M, c), ONE_RUN, tasks,
-              pieces, CODES[activation], before[:3] if before else (zeros(x.dtype, 0),) * 3,
-              CODES[before[3]] if before else CODES["linear"])
+              pieces, PART if reads_parts(w, n) else PANEL, CODES[activation],
+              before[:3] if before else (zeros(x.dtype, 0),) * 3, CODES[before[3]] if before else CODES["linear"])
+
+
+def reads_parts(w, rows: int) -> bool:
+    """Returns whether a product of w (C,F) with so many rows reads w in parts of `PART` rows."""
+    return bool(w.size >= LARGE and rows < PACKED_LARGE and w.shape[1] > width(w.dtype))
 
 
 def pack(w, rows: int) -> np.ndarray:

@@ -73,6 +73,19 @@ def run_taps(acc, x, src, start, runs, run_length, w, j, filters):
 
 
 @inline
+def run_taps_ahead(acc, x, src, start, runs, run_length, w, j, filters):
+    """Runs `run_taps`, and prefetches the rows of w that follow these."""
+    for t in range(runs.size):
+        k = start + runs[t]
+        for _ in range(run_length):
+            prefetch(w, j + run_length * filters, simd.width(acc))
+            acc = simd.fma(acc, x, src, k, w, j)
+            k += 1
+            j += filters
+    return acc
+
+
+@inline
 def run_taps_part(acc, x, src, start, runs, run_length, w, j, filters, columns):
     """Runs `run_taps` for a tile of which only the first `columns` columns exist."""
     for t in range(runs.size):
@@ -85,16 +98,32 @@ def run_taps_part(acc, x, src, start, runs, run_length, w, j, filters, columns):
 
 
 @inline
+def first_sum(tile, scale, b, y, dst, y_start, f, columns, fresh):
+    """Returns the tile from which a gathered product's sums start."""
+    if not fresh:
+        return simd.load(tile, y, dst, y_start + f, columns)
+    return simd.add_row(tile, b, f, columns) if scale.size == 0 else tile
+
+
+@inline
+def last_sum(acc, scale, b, f, columns, is_last, activation):
+    """Scales complete sums, and applies the activation to them."""
+    if is_last and scale.size > 0:
+        acc = simd.scale_rows(acc, scale, b, f, columns)
+    return simd.clip(acc, activation if is_last else simd.LINEAR)
+
+
+@inline
 def gathered_product(
     x, start, pixels, count, runs, run_length, w, w_start, w_step, scale, b, y, y_start, filters, f, end, fresh,
-    activation
+    is_last, activation
 ):
     """y[p, f:end] (+)= sum over q of x[start + pixels[p] + taps[q]] * w[q, f:end], for p below
     `count`.
 
-    If `fresh`, the sum starts from b[f:end], otherwise from y. `activation`, see simd.clip, is applied to the sums.
-    y has rows of `filters` elements, and the rows of w are `w_step` elements apart. `scale`, unless
-    it is empty, multiplies the sum before b is added, and requires `fresh`.
+    If `fresh`, the sum starts from b[f:end], otherwise from y. y has rows of `filters` elements, and
+    the rows of w are `w_step` elements apart. If `is_last`, the sum is complete: `scale`, unless it
+    is empty, multiplies it before b is added, and `activation`, see simd.clip, is applied.
     """
     wide = simd.zeros(x, M, N)
     narrow = simd.zeros(x, NARROW_M, NARROW_N)
@@ -104,45 +133,42 @@ def gathered_product(
     while end - f >= columns and not M < count <= NARROW_M:
         for p in range(0, count, M):
             dst = simd.steps(filters, p, count, wide)
-            acc = wide
-            if scale.size == 0:
-                acc = simd.add_row(wide, b, f, columns) if fresh else simd.load(wide, y, dst, y_start + f, columns)
+            acc = first_sum(wide, scale, b, y, dst, y_start, f, columns, fresh)
             src = simd.rows(pixels, p, count, wide)
-            acc = run_taps(acc, x, src, start, runs, run_length, w, w_start + f, w_step)
-            if scale.size > 0:
-                acc = simd.scale_rows(acc, scale, b, f, columns)
-            simd.store(simd.clip(acc, activation), y, dst, y_start + f, columns)
+            if p == 0 and not is_last:
+                acc = run_taps_ahead(acc, x, src, start, runs, run_length, w, w_start + f, w_step)
+            else:
+                acc = run_taps(acc, x, src, start, runs, run_length, w, w_start + f, w_step)
+            acc = last_sum(acc, scale, b, f, columns, is_last, activation)
+            simd.store(acc, y, dst, y_start + f, columns)
         f += columns
     while f < end:
         part = min(simd.width(narrow), end - f)
         if part > simd.width(single):
             _product_part(narrow, x, start, pixels, count, runs, run_length, w, w_start, w_step, scale, b, y, y_start,
-                          filters, f, part, fresh, activation)
+                          filters, f, part, fresh, is_last, activation)
         else:
             _product_part(single, x, start, pixels, count, runs, run_length, w, w_start, w_step, scale, b, y, y_start,
-                          filters, f, part, fresh, activation)
+                          filters, f, part, fresh, is_last, activation)
         f += part
 
 
 @inline
 def _product_part(
     tile, x, start, pixels, count, runs, run_length, w, w_start, w_step, scale, b, y, y_start, filters, f, part,
-    fresh, activation
+    fresh, is_last, activation
 ):
     """Computes columns f to f + `part` of `gathered_product` with a tile that is wide enough."""
     for p in range(0, count, NARROW_M):
         dst = simd.steps(filters, p, count, tile)
-        acc = tile
-        if scale.size == 0:
-            acc = simd.add_row(tile, b, f, part) if fresh else simd.load(tile, y, dst, y_start + f, part)
+        acc = first_sum(tile, scale, b, y, dst, y_start, f, part, fresh)
         src = simd.rows(pixels, p, count, tile)
         if part == simd.width(tile):
             acc = run_taps(acc, x, src, start, runs, run_length, w, w_start + f, w_step)
         else:
             acc = run_taps_part(acc, x, src, start, runs, run_length, w, w_start + f, w_step, part)
-        if scale.size > 0:
-            acc = simd.scale_rows(acc, scale, b, f, part)
-        simd.store(simd.clip(acc, activation), y, dst, y_start + f, part)
+        acc = last_sum(acc, scale, b, f, part, is_last, activation)
+        simd.store(acc, y, dst, y_start + f, part)
 
 
 @inline
