@@ -50,6 +50,9 @@ LOW = 4  # number of rows of a third register tile, which is used for few tiles
 # maximum number of tiles for which each task transforms U for its own columns; with more tiles, all
 # of U is transformed first
 FEW = 64
+# minimum number of tiles that are divided among the threads, although each then transforms U, if
+# there are too few columns for all threads
+DIVIDED = 16
 # padding, in elements, after each matrix of a task's own U; without it, the matrices would compete
 # for cache sets
 APART = 16
@@ -368,7 +371,9 @@ def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, 
     panels = -(-filters // (N * lanes))
     if tiles <= FEW:
         width = (N if panels >= threads else simd.NARROW[1]) * lanes
-        return max(1, tiles), -(-filters // (width * threads)) * width, width
+        columns = -(-filters // (width * threads)) * width
+        pieces = -(-filters // columns) if tiles >= DIVIDED else threads
+        return max(1, -(-tiles * pieces // threads)), columns, width
     groups = -(-tiles // TILES[side])
     pieces = min(panels, -(-threads // groups))
     if groups * pieces < 4 * threads:  # if there are few tasks, each thread gets the same number
