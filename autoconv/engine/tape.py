@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 _order = count()
+DROPPED = 1 << 19  # minimum number of elements of an array that is dropped and restored
 FREED = "This graph was freed by an earlier backward(). Compute the result again before you call backward() again."
 
 
@@ -27,9 +28,11 @@ class TapeNode:
     that computes these tensors' gradients from the output's gradient. `ends_in_relu` is true if that
     function accepts a `Masked` gradient. `retains_grad` is true if the backward pass stores the output's
     gradient in its `.grad`. `part` is the dropped part that the node belongs to, or None.
+    `restore` computes the output again; it is None if the op cannot, or if another op keeps it.
     """
 
-    __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order", "parameters", "part", "retains_grad")
+    __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order", "parameters", "part",
+                 "restore", "retains_grad")
 
     def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], backward: Callable, parameters: dict[str, Any],
                  ends_in_relu: bool = False) -> None:
@@ -37,10 +40,35 @@ class TapeNode:
         self.parameters, self.ends_in_relu = parameters, ends_in_relu
         self.retains_grad = False
         self.part: DroppedPart | None = None
+        self.restore: Callable | None = getattr(backward, "restore", None)
+        for t in () if op.forgets else inputs[op.rereads:]:
+            if t is not None and t._node is not None:
+                t._node.restore = None
+
+    def sets_data(self, result: Tensor) -> bool:
+        """Sets a dropped result's array again. Returns False if the result was not dropped."""
+        if self.part is not None:
+            self.part.recompute()
+        elif self.restore is not None:
+            result.data = self.restore()
+        else:
+            return False
+        return True
 
 
 # The part of the tape whose ops are running; None outside all parts.
 current_part: ContextVar[DroppedPart | None] = ContextVar("current_part", default=None)
+
+
+def drop(t: Tensor) -> None:
+    """Drops the array of a tensor that only backward passes will read, if one pass restores it.
+    A normalization and the convolution behind it then keep one array instead of two. Arrays on
+    GPUs stay, and so do small ones.
+    """
+    node = t._node
+    is_restorable = node is not None and node.restore is not None and current_part.get() is None
+    if is_restorable and t.device.drops_results and t.size >= DROPPED:
+        del t.data  # a later access calls Tensor.__getattr__
 
 
 class DroppedPart:
@@ -67,7 +95,7 @@ class DroppedPart:
         kept = [t for t in self._kept if t is not None]
         inner_ids = read_ids.difference(map(id, kept), (id(t.logits) for t in kept))
         for result, node in operations:
-            node.backward = None  # type: ignore[assignment]
+            node.backward = node.restore = None  # type: ignore[assignment]
             if id(result) in inner_ids:  # only ops of this part have read it
                 self._dropped_ids.add(id(result))
                 del result.data  # a later access calls Tensor.__getattr__
@@ -231,7 +259,7 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
         for i, g, need in zip(node.inputs, grads, needs):
             if i is not None and need is not False:
                 pending.add(i, Masked(g) if is_masked and node.op.view else g)
-        node.backward = None  # type: ignore[assignment]
+        node.backward = node.restore = None  # type: ignore[assignment]
         node.inputs = ()
         node.parameters = {}
 
@@ -239,7 +267,8 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
 def _run_backward(node: TapeNode, gradient: Any, is_masked: bool, needs: tuple) -> tuple:
     """Returns the gradients of a node's inputs from its output's gradient, which may be a pair."""
     earlier_calls = trace.count_calls()
-    grads = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient, needs)
+    reread = [t.data for t in node.inputs[:node.op.rereads] if t is not None]
+    grads = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient, needs, *reread)
     output_gradients = gradient if isinstance(gradient, tuple) else (gradient,)
     name = f"{node.op.name}'s gradient"
     check_recording(name, earlier_calls, output_gradients, list(map(_array, grads)))

@@ -118,8 +118,7 @@ class Tensor(ArrayMethods):
 
     if not TYPE_CHECKING:  # mypy still reports unknown attributes
         def __getattr__(self, name: str) -> Any:
-            if name == "data" and self._node is not None and self._node.part is not None:
-                self._node.part.recompute()  # which sets the attribute
+            if name == "data" and self._node is not None and self._node.sets_data(self):
                 return self.data
             raise NoAttributeError(self, name)
 

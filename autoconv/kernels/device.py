@@ -62,6 +62,7 @@ class Device(ABC):
     keeps_steps: bool
     # whether `take_rows` needs an array with the order of the samples, even without shuffling
     needs_order: bool
+    drops_results: bool  # whether `tape.drop` drops large arrays
     reuses_memory: bool  # whether `fresh` itself reuses freed memory, so that no pool is needed
 
     def __init__(self, name: str, package: str) -> None:
@@ -215,7 +216,7 @@ class CpuDevice(Device):
     """
 
     series = 1
-    is_synchronous = True
+    is_synchronous = drops_results = True
     captures_graphs = keeps_steps = needs_order = reuses_memory = False
 
     def prepare(self, kernels: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:

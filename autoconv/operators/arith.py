@@ -16,14 +16,16 @@ from ..kernels import trace
 from .registry import gradient_buffer, op
 
 
-@op(kernels="arith")
+@op(kernels="arith", forgets=True)
 def add(k, a, b):
     """y = a + b."""
     y = _result(k, a, b, "+")
     k.add(a, b, y)
+    # these have the arrays' shapes and dtypes, but not their memory
+    forms = [np.broadcast_to(np.empty((), t.dtype), t.shape) for t in (a, b)]
 
     def backward(dy, needs):
-        return _sum_to(k, dy, a, needs[0]), _sum_to(k, dy, b, needs[1])
+        return tuple(_sum_to(k, dy, form, need) for form, need in zip(forms, needs))
 
     return y, backward
 
@@ -272,9 +274,10 @@ def pad(k, x, widths, value=0):
     return y, lambda dy, needs: (_map(k, k.copy, dy[inner]),)
 
 
-@op(kernels="arith", takes_two=True)
+@op(kernels="arith", forgets=True, takes_two=True)
 def concatenate(k, *arrays, axis):
     """y = the arrays joined along `axis`, which counts from 0."""
+    forms = [(a.shape, a.dtype) for a in arrays]
     ends = np.cumsum([a.shape[axis] for a in arrays]).tolist()
     before = (slice(None),) * axis
     parts = [(*before, slice(end - a.shape[axis], end)) for a, end in zip(arrays, ends)]
@@ -285,8 +288,8 @@ def concatenate(k, *arrays, axis):
 
     def backward(dy, needs):
         gradients = []
-        for a, part, need in zip(arrays, parts, needs):
-            gradients.append(None if need is False else gradient_buffer(k, need, a.shape, a.dtype))
+        for form, part, need in zip(forms, parts, needs):
+            gradients.append(None if need is False else gradient_buffer(k, need, *form))
             if need is not False and isinstance(dy, tuple):
                 k.add(dy[0][part], dy[1][part], gradients[-1])
             elif need is not False:

@@ -7,7 +7,7 @@ from ..arguments.shapes import Window
 from .registry import MASKED, Masked, gradient_buffer, op
 
 
-@op(kernels="conv", masks=True)
+@op(kernels="conv", masks=True, rereads=True)
 def conv2d(k, x, w, b, window: Window, groups: int = 1, activation: str = "linear"):
     """y[n,p,q,f] = b[f] + sum over i,j,c of x[n, p*sh + i*dh - top, q*sw + j*dw - left, c] *
     w[i,j,c,f].
@@ -18,7 +18,7 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, activation: str = "linea
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
     k.conv2d(x, w, b, y, window, groups, activation)
 
-    def backward(dy, needs):
+    def backward(dy, needs, x):
         dx = None
         if activation == "relu":
             dy = relu_gradient(k, y, dy)
@@ -101,7 +101,7 @@ def conv2d_kernel_gradient(k, x, dy, window: Window, size: tuple[int, int]):
     return dw, backward
 
 
-@op(kernels="depthwise")
+@op(kernels="depthwise", rereads=True)
 def depthwise_conv2d(k, x, w, b, window: Window, activation: str = "linear"):
     """Convolves each channel c with its own M kernels: y[..., c*M + m] = b[c*M + m] + x[..., c] *
     w[:, :, c, m].
@@ -113,7 +113,7 @@ def depthwise_conv2d(k, x, w, b, window: Window, activation: str = "linear"):
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), filters), x.dtype)
     k.depthwise_conv2d(x, w, b, y, window, activation)
 
-    def backward(dy, needs):
+    def backward(dy, needs, x):
         dx = None
         if activation == "relu":
             dy = relu_gradient(k, y, dy)

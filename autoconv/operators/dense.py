@@ -4,7 +4,7 @@ from .conv import relu_gradient, weight_gradients
 from .registry import MASKED, Masked, gradient_buffer, op
 
 
-@op(kernels="dense", masks=True)
+@op(kernels="dense", masks=True, rereads=True)
 def dense(k, x, w, b, activation: str = "linear"):
     """y = x @ w + b with x (N,C), w (C,F), b (F,) or None; y (N,F). The activation is applied to y. If
     gradients are needed, it must be "linear" or "relu".
@@ -17,7 +17,7 @@ def dense(k, x, w, b, activation: str = "linear"):
     y = k.empty((x.shape[0], w.shape[1]), x.dtype)
     k.dense(x, w, b, y, activation)
 
-    def backward(dy, needs):
+    def backward(dy, needs, x):
         dx = None
         if activation == "relu":
             dy = relu_gradient(k, y, dy)

@@ -31,12 +31,18 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, activation=
         if gather is not None:
             k.combine_moments(gather, len(rows), mean, variance, share)
     center, inverse, scale, shift = coefficients(k, x, gamma, beta, mean, variance, epsilon)
-    y = k.empty(x.shape, x.dtype)
-    k.normalize(rows, center, scale, shift, activation, y.reshape(-1, channels))
+
+    def normalize():
+        y = k.empty(x.shape, x.dtype)
+        k.normalize(rows, center, scale, shift, activation, y.reshape(-1, channels))
+        return y
+
+    y = normalize()
+    kept = y if activation == "relu" and not training else None
 
     def backward(dy, needs):
-        if activation == "relu" and not training:
-            dy = relu_gradient(k, y, dy)
+        if kept is not None:
+            dy = relu_gradient(k, kept, dy)
         dy = dy.reshape(-1, channels)  # (M, C)
         repeated = activation if training else "linear"
         dgamma, dbeta = (_gradient_array(k, need, mean) for need in needs[1:])
@@ -53,6 +59,8 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, activation=
             k.multiply(dy, scale, dx.reshape(-1, channels))
         return dx, dgamma if needs[1] is not False else None, dbeta if needs[2] is not False else None
 
+    if kept is None:
+        backward.restore = normalize  # type: ignore[attr-defined]
     return y, backward
 
 

@@ -38,21 +38,28 @@ class Op:
     - masks: needs[0] may be MASKED if the first array is a ReLU's result. The op then returns that
       gradient as `Masked`, with the ReLU's own gradient included. An op called with the
       activation "relu" uses a `Masked` dy unchanged.
+    - rereads: backward receives the first array as its third argument, and `fn` does not keep it.
+      So the array may be dropped, and computed again before that call.
+    - forgets: `fn` keeps none of the arrays.
     - view: the op only creates a view of its array, and passes a `Masked` gradient on.
     - flat: the op has no gradient. Its result does not require gradients, and its backward is None.
 
     `fn` and `backward` each consist either only of kernels and views, or only of NumPy code, which
-    runs eagerly. NumPy code between kernels is not recorded, so a replay leaves it out.
+    runs eagerly. NumPy code between kernels is not recorded, so a replay leaves it out. If y can be
+    computed again in one pass, `backward.restore()` does so.
     """
 
     def __init__(self, fn: Callable, kernels: str, takes_two: bool = False, masks: bool = False,
-                 view: bool = False, flat: bool = False) -> None:
+                 rereads: bool = False, forgets: bool = False, view: bool = False,
+                 flat: bool = False) -> None:
         self.fn = fn
         self.kernels = kernels
         self.name = fn.__name__
         self.__doc__ = fn.__doc__
         self.takes_two = takes_two
         self.masks = masks
+        self.rereads = rereads
+        self.forgets = forgets
         self.view = view
         self.flat = flat
         self.inference: Callable | None = None  # computes only y; may skip work that only gradients need
@@ -83,7 +90,8 @@ class Op:
                 else:
                     y, backward = self.fn(k, *arrays, **parameters)
                     if gradients:
-                        backward(y, tuple(a is not None and a.dtype.kind == "f" for a in arrays))
+                        needs = tuple(a is not None and a.dtype.kind == "f" for a in arrays)
+                        backward(y, needs, *arrays[:self.rereads])
         except Exception:  # the run itself will report the error
             return k
         missing = [(kernel, dtype) for kernel, dtype in dry.kernels if not kernel.is_compiled(dtype)]
@@ -107,14 +115,14 @@ def _hashable(parameters: dict[str, Any]) -> list[Any]:
     return [value for value in parameters.values() if isinstance(value, (bool, int, str, Window))]
 
 
-def op(kernels: str, takes_two: bool = False, masks: bool = False, view: bool = False,
-       flat: bool = False) -> Callable[[Callable], Op]:
+def op(kernels: str, takes_two: bool = False, masks: bool = False, rereads: bool = False,
+       forgets: bool = False, view: bool = False, flat: bool = False) -> Callable[[Callable], Op]:
     """Returns a decorator that registers a function as an op under its name. `kernels` is the name
     of the module with the op's kernels.
     """
 
     def register(fn: Callable) -> Op:
-        OPS[fn.__name__] = Op(fn, kernels, takes_two, masks, view, flat)
+        OPS[fn.__name__] = Op(fn, kernels, takes_two, masks, rereads, forgets, view, flat)
         return OPS[fn.__name__]
 
     return register

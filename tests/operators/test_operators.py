@@ -46,8 +46,8 @@ def spy(monkeypatch, case):
     def noted(*args, **parameters):
         y, backward = fn(*args, **parameters)
 
-        def noted_backward(dy, needs):
-            calls.append((needs, backward(dy, needs)))
+        def noted_backward(dy, needs, *reread):
+            calls.append((needs, backward(dy, needs, *reread)))
             return calls[-1][1]
 
         return y, noted_backward

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from autoconv import layers, models, utils
+from autoconv.engine import tape
 
 MAP = 4 * 32 * 32 * 16 * 4  # bytes of one layer's output, for a batch of 4
 
@@ -72,6 +73,47 @@ def test_replays_repeat_a_step_whose_arrays_share_memory():
         found.append([model.predict(x, 8, verbose=0), *model.get_weights()])
     for replayed, eager in zip(*found):
         np.testing.assert_allclose(replayed, eager, rtol=1e-4, atol=1e-5)
+
+
+def test_training_keeps_one_output_per_normalization_and_convolution(monkeypatch):
+    """The normalization's output is computed again when the next convolution's gradient reads it."""
+    monkeypatch.setattr(tape, "DROPPED", MAP // 4)
+    x = np.random.default_rng(0).standard_normal((4, 32, 32, 16)).astype("float32")
+    peaks = []
+    for depth in (8, 24):
+        def train(depth=depth):
+            parts = [(layers.Conv2D(16, 3, padding="same"), layers.BatchNormalization(), layers.Activation("silu"))
+                     for _ in range(depth)]
+            model = models.Sequential([layers.Input((32, 32, 16)), *(layer for part in parts for layer in part)])
+            model.compile("sgd", "mse")
+            model.fit(x, x, batch_size=4, epochs=3, verbose=0)
+
+        peaks.append(peak_of(train))
+    assert (peaks[1] - peaks[0]) / (24 - 8) < 1.5 * MAP
+
+
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_dropped_outputs_change_no_bit(run_eagerly, monkeypatch):
+    """Normalizations read by one layer, by layers that forget their inputs, and by one that keeps them."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((12, 8, 8, 4)).astype("float32"), np.arange(12) % 3
+    results = []
+    for smallest in (1, 1 << 40):
+        monkeypatch.setattr(tape, "DROPPED", smallest)
+        utils.set_random_seed(0)
+        images = layers.Input((8, 8, 4))
+        a = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3)(images)))
+        b = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(a))
+        c = layers.Add()([layers.Dropout(0)(b), layers.Conv2D(8, 1)(a), layers.DepthwiseConv2D(3, padding="same")(b)])
+        d = layers.Concatenate()([layers.MaxPooling2D()(b), layers.AveragePooling2D(2)(c)])
+        e = layers.Multiply()([d, layers.BatchNormalization()(d)])
+        flat = layers.BatchNormalization()(layers.GlobalAveragePooling2D()(e))
+        model = models.Model(images, layers.Dense(3, "softmax")(flat))
+        model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=run_eagerly)
+        history = model.fit(x, y, batch_size=4, epochs=3, verbose=0).history
+        results.append([*model.get_weights(), *history.values()])
+    for dropped, kept in zip(*results):
+        np.testing.assert_array_equal(dropped, kept)
 
 
 def test_rematerialization_saves_40_percent_of_the_memory_of_a_deep_net():

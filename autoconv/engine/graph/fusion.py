@@ -11,7 +11,7 @@ from typing import Any
 
 from ...layers import Add
 from ..symbolic import Node, SymbolicTensor, flatten
-from ..tape import DroppedPart
+from ..tape import DroppedPart, drop
 from ..tensor import Tensor
 from .graph import Graph
 from .patterns import LONGEST, Fusion, find_pattern
@@ -59,6 +59,7 @@ class Call:
             for index, value in zip(self.outputs, flatten(result)):
                 values[index] = value
         for index in self.last_uses:
+            drop(values[index])
             values[index] = None
 
 

@@ -26,6 +26,7 @@ from ...layers.layer import in_training
 from ...operators import activations as pointwise
 from ...operators import conv, dense, fused
 from ..symbolic import map_structure
+from ..tape import drop
 from ..tensor import Tensor, apply, needs_gradients
 
 Words = tuple[str, ...]
@@ -73,7 +74,10 @@ class Fusion:
                 y = None if compute is None else compute()
                 if y is not None:
                     break
-            x = layers[0](x, training) if y is None else y
+            y = layers[0](x, training) if y is None else y
+            if layers is not self.layers and isinstance(x, Tensor):
+                drop(x)
+            x = y
             layers = layers[count:]
         return x
 

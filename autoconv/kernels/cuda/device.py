@@ -28,7 +28,7 @@ class CudaDevice(Device):
     # number of replays in one graph, because launching a graph takes the host about as long as a
     # small net's step takes the GPU
     series = 8
-    is_synchronous = False
+    is_synchronous = drops_results = False
     captures_graphs = keeps_steps = needs_order = True
     reuses_memory = True  # `Arena` (arena.py) reuses freed memory
 

@@ -184,7 +184,7 @@ def _calls(device: Device, op: Any, arrays: list, y: tuple, **static: Any) -> tu
 
     def backward(needs: tuple[bool, ...]) -> None:
         with reusing(buffers):
-            back(dy, needs)
+            back(dy, needs, *arrays[:op.rereads])
 
     return forward, backward
 
