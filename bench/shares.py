@@ -70,6 +70,7 @@ def _one_by_one(function: int, args: int, dimensions: int, steps: int, data: int
     shares, count = np.empty(sizes[0], np.int64), (ctypes.c_ssize_t * (inner + 1))(1, *sizes[1 : inner + 1])
     here = (ctypes.c_void_p * arrays)(*first[:arrays])
     apart = [(j, step[j]) for j in range(arrays) if step[j]] if len(shares) > 1 else []
+    ctypes.cast(data, _SIZES)[2] = 1  # no row takes over others' iterations (kernels/cpu/loops.py)
     for row in range(len(shares)):
         for j, gap in apart:
             here[j] = (first[j] or 0) + row * gap

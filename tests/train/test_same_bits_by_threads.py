@@ -76,7 +76,19 @@ for few, sizes in ((1, (0, 1, 2, 17)), (100, (0, 1, 99, 100, 101, 1000))):
         run(x, thread)
         assert (x == 1).all(), size
         used = len(set(thread.tolist()))
-        assert used <= 1 if size <= few else used == min(size, numba.get_num_threads()), (few, size, used)
+        assert used <= 1 or size > few, (few, size, used)
+
+def wait(done, turns):
+    for i in prange(done.size):
+        if i == 0:
+            while turns[0] < 1 << 28 and done[80:128].min() == 0:
+                turns[0] += 1
+        done[i] = 1
+
+if numba.get_num_threads() > 1:  # a thread has at least 128 iterations, and claims at most 40
+    done, turns = np.zeros(640, np.float32), np.zeros(1, np.int64)
+    kernel("(T[::1], int64[::1])", parallel=True)(wait)(done, turns)
+    assert turns[0] < 1 << 28, "no thread took over the iterations of the thread that waits"
 
 digest, rng = hashlib.sha256(), np.random.default_rng(0)
 for function, shapes in (

@@ -18,7 +18,7 @@ from numba.core.compiler_machinery import AnalysisPass, register_pass
 from numba.core.typed_passes import AnnotateTypes
 from numba.parfors.parfor import Parfor
 
-from .loops import add_serial_branch
+from .loops import change_loop
 
 
 class KernelCompiler(Compiler):
@@ -102,7 +102,7 @@ class _Part(_Kernel):
     _is_finished = False
 
     def add_ir_module(self, module: Any) -> None:
-        add_serial_branch(module, self.grain)
+        change_loop(module, self.grain)
         super().add_ir_module(module)
 
     def get_pointer_to_function(self, name: str) -> int:
