@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 from . import random
 from .arguments import names
 from .arguments.serialization import Configurable, Registry
+from .engine.tensor import Tensor
 
 # Standard deviation of a standard normal distribution that is truncated to [-2, 2].
 TRUNCATED_DEVIATION = 0.87962566103423978
@@ -239,9 +240,24 @@ class Orthogonal(Random):
         rows = prod(shape[:-1])
         columns = shape[-1]
         draws = random.normal((max(rows, columns), min(rows, columns)), 0.0, 1.0, dtype, key=next(self._keys()))
-        q, r = np.linalg.qr(draws)
-        q = q * np.sign(np.diag(r))  # makes all orthogonal matrices equally likely
-        return (self.gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
+        q = _orthonormal_rows(draws.T)  # all orthogonal matrices are equally likely
+        return (self.gain * (q.T if rows >= columns else q)).reshape(shape).astype(dtype)
+
+
+def _orthonormal_rows(matrix: np.ndarray) -> np.ndarray:
+    """Returns a matrix (M,N) of orthonormal rows in float64. The first i of them span the same
+    space as the first i rows of `matrix`, for i = 1 to M. M must not exceed N.
+
+    Gram and Schmidt's method, twice per row (Giraud et al., 2005). Unlike LAPACK, which NumPy
+    calls, it gives the same bits on every processor.
+    """
+    result = np.zeros(matrix.shape)
+    for i, row in enumerate(matrix.astype(np.float64)):
+        earlier = Tensor(result[:i])
+        for _ in range(2):
+            row = row - (earlier @ row @ earlier).numpy()
+        result[i] = row / sqrt((Tensor(row) @ row).item())
+    return result
 
 
 def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,

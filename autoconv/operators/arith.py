@@ -188,7 +188,7 @@ def sqrt(k, x):
     return y, backward
 
 
-@op(kernels="arith")
+@op(kernels="matmul")
 def matmul(k, a, b):
     """y = a @ b as in NumPy, for vectors, matrices (n, m) @ (m, p) and batches of matrices."""
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:

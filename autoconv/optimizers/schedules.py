@@ -36,7 +36,7 @@ class ExponentialDecay(LearningRateSchedule):
 
     def rate_at(self, step: int) -> float:
         exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
-        return self.initial_learning_rate * self.decay_rate**exponent
+        return self.initial_learning_rate * power(self.decay_rate, exponent)
 
 
 class CosineDecay(LearningRateSchedule):
@@ -61,7 +61,7 @@ class CosineDecay(LearningRateSchedule):
             if step < self.warmup_steps:
                 return peak + (self.warmup_target - peak) * step / self.warmup_steps
             step, peak = step - self.warmup_steps, self.warmup_target
-        cosine = 0.5 * (1 + math.cos(math.pi * min(step / self.decay_steps, 1.0)))
+        cosine = 0.5 * (1 + _cos(math.pi * min(step / self.decay_steps, 1.0)))
         return peak * ((1 - self.alpha) * cosine + self.alpha)
 
 
@@ -84,9 +84,9 @@ class CosineDecayRestarts(LearningRateSchedule):
             progress -= restarts
         else:
             restarts = math.floor(math.log(1 - progress * (1 - self.t_mul)) / math.log(self.t_mul))
-            start = (1 - self.t_mul**restarts) / (1 - self.t_mul)
-            progress = (progress - start) / self.t_mul**restarts
-        cosine = 0.5 * self.m_mul**restarts * (1 + math.cos(math.pi * progress))
+            length = power(self.t_mul, restarts)
+            progress = (progress - (1 - length) / (1 - self.t_mul)) / length
+        cosine = 0.5 * power(self.m_mul, restarts) * (1 + _cos(math.pi * progress))
         return self.initial_learning_rate * ((1 - self.alpha) * cosine + self.alpha)
 
 
@@ -104,7 +104,7 @@ class PolynomialDecay(LearningRateSchedule):
 
     def rate_at(self, step: int) -> float:
         steps = self.decay_steps * max(math.ceil(step / self.decay_steps), 1) if self.cycle else self.decay_steps
-        rest = (1 - min(step, steps) / steps) ** self.power
+        rest = power(1 - min(step, steps) / steps, self.power)
         return (self.initial_learning_rate - self.end_learning_rate) * rest + self.end_learning_rate
 
 
@@ -177,6 +177,19 @@ def serialize(learning_rate_schedule: Any) -> dict[str, Any]:
     if not isinstance(learning_rate_schedule, LearningRateSchedule):
         raise ValueError(f"Only a LearningRateSchedule can be serialized. Received: {learning_rate_schedule!r}.")
     return registry.serialize(learning_rate_schedule)
+
+
+def power(base: float, exponent: float) -> float:
+    """Returns base ** exponent with the same bits on every processor, unlike Python's `**`."""
+    from ..kernels.formulas import elementary  # here, because it imports Numba
+
+    return elementary.power(base, exponent)
+
+
+def _cos(x: float) -> float:
+    from ..kernels.formulas import elementary  # here, because it imports Numba
+
+    return float(elementary.cos(x))
 
 
 def _check_positive(value: int, name: str) -> int:

@@ -1,5 +1,5 @@
-"""exp, log and their relatives (kernels/cpu/elementary.py): accurate, right at the edges, the same
-bits anywhere.
+"""exp, log, sin and their relatives (kernels/formulas/elementary.py): accurate, right at the edges,
+the same bits anywhere.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import pytest
 
 import autoconv as ac
 from autoconv import ops
-from autoconv.kernels.cpu import elementary
+from autoconv.kernels.formulas import elementary
 
 RANDOM = np.random.default_rng(0)
 WIDE = RANDOM.uniform(-700, 700, 300)
@@ -53,6 +53,23 @@ def test_erf_agrees_with_the_c_library():
     np.testing.assert_array_max_ulp(ops.erf(xs).numpy(), expected, 4)
 
 
+@pytest.mark.parametrize("name", ["sin", "cos", "sinh", "cosh"])
+def test_waves_and_hyperbolas_agree_with_the_c_library(name):
+    """Also close to multiples of pi / 2, where almost all digits of the angle cancel."""
+    quarters = np.arange(-3000, 3000) * (np.pi / 2)
+    near = np.nextafter(quarters, 9e9)
+    angles = np.concatenate([NEAR_ZERO, WIDE, quarters, near, [999_999.5, 1e9, 1e22]])
+    xs = angles if name in ("sin", "cos") else np.concatenate([NEAR_ZERO, WIDE, [709.9, -710.2]])
+    expected = np.array([getattr(math, name)(x) for x in xs])
+    np.testing.assert_array_max_ulp(getattr(ops, name)(xs).numpy(), expected, 4)
+
+
+@pytest.mark.parametrize(("base", "exponent"), [
+    (0.999, 4690), (0.96, 1.7), (0.5, 0), (0.0, 0), (0.0, 2.5), (2.0, -3.0)])
+def test_powers_agree_with_python(base, exponent):
+    assert elementary.power(base, exponent) == pytest.approx(base**exponent, rel=1e-13)
+
+
 @pytest.mark.parametrize(("name", "x", "expected"), [
     ("exp", INF, INF), ("exp", -INF, 0), ("exp", 710, INF), ("exp", -746, 0), ("exp", -0.0, 1),
     ("exp", NAN, NAN), ("exp", -745, 5e-324), ("log", 0, -INF), ("log", -1, NAN), ("log", INF, INF),
@@ -60,7 +77,9 @@ def test_erf_agrees_with_the_c_library():
     ("log1p", 1e-30, 1e-30), ("expm1", INF, INF), ("expm1", -INF, -1), ("expm1", 1e-30, 1e-30),
     ("expm1", NAN, NAN), ("erf", INF, 1), ("erf", -INF, -1), ("erf", NAN, NAN),
     ("erf", -0.0, -0.0), ("tanh", INF, 1), ("tanh", -INF, -1), ("tanh", NAN, NAN), ("tanh", -0.0, -0.0),
-    ("expm1", -0.0, -0.0),
+    ("expm1", -0.0, -0.0), ("sin", 0, 0), ("sin", INF, NAN), ("sin", NAN, NAN), ("cos", 0, 1), ("cos", -INF, NAN),
+    ("sinh", INF, INF), ("sinh", -INF, -INF), ("sinh", 711, INF), ("sinh", 1e-30, 1e-30), ("sinh", NAN, NAN),
+    ("cosh", 0, 1), ("cosh", -INF, INF), ("cosh", NAN, NAN),
 ])
 def test_edges(name, x, expected):
     given = getattr(ops, name)(np.array([x], np.float64)).numpy()
@@ -68,7 +87,8 @@ def test_edges(name, x, expected):
     assert np.isnan(expected) or np.signbit(given) == np.signbit(expected)
 
 
-@pytest.mark.parametrize("name", ["exp", "log", "log1p", "expm1", "tanh"])
+@pytest.mark.parametrize(
+    "name", ["exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "sinh", "cosh"])
 def test_the_compiler_fuses_nothing(name):
     """Compiled for vectors, a function gives the bits that Python computes one operation at a time.
     """
@@ -84,10 +104,11 @@ def test_the_bits_are_the_same_everywhere(dtype):
     """
     xs = np.linspace(0.001, 20, 4000).astype(dtype)
     digest = hashlib.sha256()
-    for name in ("exp", "log", "log1p", "expm1", "erf"):
+    for name in ("exp", "log", "log1p", "expm1", "erf", "sin", "cos", "sinh", "cosh"):
         digest.update(getattr(ops, name)(xs).numpy().tobytes())
     digest.update(ac.random.normal((4000,), dtype=dtype, seed=1).tobytes())
-    assert digest.hexdigest()[:16] == {"float32": "035c21c02a53591a", "float64": "2295862a6643f5bf"}[dtype]
+    expected = {"float32": "3aa7bd5f429b2956", "float64": "269869f3b441ad9c"}
+    assert digest.hexdigest()[:16] == expected[dtype]
 
 
 def test_float32_is_rounded_once():

@@ -36,7 +36,7 @@ TARGETS = {  # Numba's name of it, its features, and the width of its vectors in
 }
 
 TILED = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense", "depthwise_conv2d", "avg_pool2d",
-         "batch_norm_add_relu")
+         "batch_norm_add_relu", "matmul")
 
 ON_IT = """
 import os

@@ -146,11 +146,6 @@ globals().update({name: _accept_views(compiled) for name, compiled in ELEMENTARY
 
 
 @record_calls
-def matmul(a: Array, b: Array, out: Array) -> None:
-    np.matmul(a, b, out=out)
-
-
-@record_calls
 def fill(out: Array, value: float) -> None:
     """out = value, in every element."""
     out[...] = value

@@ -14,8 +14,9 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload, register_jitable
 
-from . import elementary, rowwise, simd
-from .elementary import OPTIONS
+from ..formulas import elementary
+from ..formulas.elementary import OPTIONS
+from . import rowwise, simd
 
 _inline = register_jitable(**OPTIONS)
 

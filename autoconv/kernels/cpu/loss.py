@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import prange
 
-from .elementary import log, log1p
+from ..formulas.elementary import log, log1p
 from .exponential import exp
 from .jit import inline, kernel, record_calls
 from .pointwise import sigmoid, softmax

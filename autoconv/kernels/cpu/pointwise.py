@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from numba import prange
 
-from ..formulas import elementwise
-from . import elementary, exponential
-from .elementary import log
+from ..formulas import elementary, elementwise
+from ..formulas.elementary import log
+from . import exponential
 from .exponential import exp
 from .jit import CpuKernel, inline, kernel
 from .tasks import loops, piece
@@ -49,7 +49,7 @@ globals().update({
 
 # functions of arith.py, with the same bits on every processor, unlike NumPy's
 ELEMENTARY = {name: _elementwise(name, getattr(elementary, name), 1, FEW_CALLS)
-              for name in ("exp", "log", "expm1", "log1p", "erf")}
+              for name in ("exp", "log", "expm1", "log1p", "erf", "sin", "cos", "sinh", "cosh")}
 
 
 @kernel("(T[::1], T[::1], float64, T[::1])", parallel=True, grain=FEW)

@@ -10,8 +10,8 @@ import numpy as np
 from numba import prange
 
 from ..formulas import compile_formulas, random_numbers
+from ..formulas.elementary import cos_turns, log
 from ..formulas.random_numbers import HALF, ROUNDS
-from .elementary import cos_turns, log
 from .jit import inline, kernel
 
 M0, M1 = map(np.uint64, random_numbers.MULTIPLIERS)

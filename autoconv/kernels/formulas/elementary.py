@@ -35,7 +35,15 @@ EXP_POLYNOMIAL = tuple(1 / factorial(k) for k in range(13, 1, -1))
 E13, E12, E11, E10, E9, E8, E7, E6, E5, E4, E3, E2 = EXP_POLYNOMIAL
 L1, L2, L3, L4, L5, L6, L7, L8, L9, L10 = (2 / (2 * k + 1) for k in range(1, 11))
 C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11 = ((-1) ** k / factorial(2 * k) for k in range(1, 12))
+S1, S2, S3, S4, S5, S6, S7, S8 = ((-1) ** k / factorial(2 * k + 1) for k in range(1, 9))
 TWO_PI = 6.283185307179586
+PER_QUARTER = 0.6366197723675814  # 2 / pi
+# pi / 2 = QUARTER_1 + QUARTER_2 + QUARTER_3. The first two have 33 significant bits, so a product
+# with a whole number of 20 bits is exact. Source: FreeBSD's e_rem_pio2.c.
+QUARTER_1 = 1.57079632673412561417e00
+QUARTER_2 = 6.07710050630396597660e-11
+QUARTER_3 = 2.02226624879595063154e-21
+MOST_ANGLE = 1e6  # up to this angle, sin and cos are computed here
 
 
 @_inline
@@ -113,6 +121,66 @@ def cos_turns(v):
     y = C6 + z * (C7 + z * (C8 + z * (C9 + z * (C10 + z * C11))))
     y = 1.0 + z * (C1 + z * (C2 + z * (C3 + z * (C4 + z * (C5 + z * y)))))
     return y if a > 0.25 else -y
+
+
+@_inline
+def sin(x):
+    """Returns sin x. For |x| above a million, the C library's."""
+    return _wave(float(x), 0)
+
+
+@_inline
+def cos(x):
+    """Returns cos x. For |x| above a million, the C library's."""
+    return _wave(float(x), 1)
+
+
+@_inline
+def _wave(x, shift):
+    """Returns sin(x + shift pi / 2), for shift 0 or 1."""
+    if abs(x) > MOST_ANGLE:
+        return math.cos(x) if shift else math.sin(x)
+    offset = np.float64(x * PER_QUARTER + ROUNDING)
+    whole = offset - ROUNDING
+    r = ((x - whole * QUARTER_1) - whole * QUARTER_2) - whole * QUARTER_3  # at most pi / 4
+    z = r * r
+    s = r + r * z * (S1 + z * (S2 + z * (S3 + z * (S4 + z * (S5 + z * (S6 + z * (S7 + z * S8)))))))
+    c = C1 + z * (C2 + z * (C3 + z * (C4 + z * (C5 + z * (C6 + z * (C7 + z * C8))))))
+    n = offset.view(np.int64) - ROUNDING_BITS + shift
+    y = 1.0 + z * c if n & 1 else s
+    return -y if n & 2 else y
+
+
+@_inline
+def sinh(x):
+    """Returns sinh x, from expm1, which avoids cancellation."""
+    x = float(x)
+    size = abs(x)
+    e = expm1(22.0 if size > 22.0 else size)
+    half = exp(0.5 * size)  # e^x itself may be infinite although sinh x is not
+    return math.copysign(0.5 * half * half if size > 22.0 else 0.5 * (e + e / (e + 1.0)), x)
+
+
+@_inline
+def cosh(x):
+    """Returns cosh x."""
+    half = exp(0.5 * abs(float(x)))
+    return 0.5 * half * half + 0.5 / half / half
+
+
+def power(base: float, exponent: float) -> float:
+    """Returns base ** exponent for base >= 0; for whole exponents, by multiplications."""
+    if exponent != int(exponent) or exponent < 0:
+        return float(exp(exponent * log(base)))
+    result = 1.0
+    factor = float(base)
+    left = int(exponent)
+    while left:
+        if left & 1:
+            result *= factor
+        factor *= factor
+        left >>= 1
+    return result
 
 
 PI = "3.14159265358979323846264338327950288419716939937511"
