@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from ..buffers import scratch
 from ..formulas import elementwise
+from ..threads import get_num_threads
 from . import rowwise, simd
 from .flat import flatten
 from .jit import CpuKernel, kernel, record_calls
@@ -27,6 +29,8 @@ FEW = 1 << 14  # number of elements that one thread sums while a second thread s
 MANY = 1 << 17  # number of elements whose rows two threads copy faster than one
 LARGE = 1 << 20  # number of elements beyond a core's caches, which two cores add faster than one
 SHARE = 1 << 13  # number of elements per task of `_copy_rows`
+STRETCH = 1 << 13  # number of elements of which each sum consists, in several rounds
+WIDTH = 64  # number of sums that a stretch is first added up to
 
 
 def _wrap_ufunc(ufunc: Callable) -> Callable[..., None]:
@@ -184,16 +188,62 @@ def _sum_by_numpy(a: Array, axes: tuple[int, ...], out: Array, divisor: float) -
         np.divide(out, out.dtype.type(divisor), out=out)
 
 
+@kernel("(T[:,::1], T[:,::1], float64, int64)", parallel=True)
+def _sum_stretches(a, out, divisor, count):
+    """out (N,P) = the sums of P stretches of each row of a (N,M), divided by `divisor`, in `count`
+    tasks. A stretch is added as rows of WIDTH numbers; then its WIDTH sums and its last numbers.
+    """
+    n, m = a.shape
+    flat = flatten(a)
+    totals = flatten(out)
+    number = out.dtype.type(divisor)
+    parts = out.shape[1]
+    for task in prange(count):
+        sums = np.empty(WIDTH, a.dtype)
+        first, end = piece(n * parts, task, count, 1)
+        for i in range(first, end):
+            start = i // parts * m + i % parts * STRETCH
+            length = min(STRETCH, m - i % parts * STRETCH)
+            total = out.dtype.type(0)
+            if length >= WIDTH:
+                add_rows(flat, start, length // WIDTH, WIDTH, sums, 0, WIDTH, True)
+                for j in range(WIDTH):
+                    total += sums[j]
+            for j in range(start + length // WIDTH * WIDTH, start + length):
+                total += flat[j]
+            totals[i] = total / number
+
+
+def _sum_last(rows: Array, out: Array, divisor: float) -> None:
+    """out (N,1) = the sums of rows (N,M), divided by `divisor`: first of stretches."""
+    while rows.shape[1] > STRETCH:
+        partial = scratch((len(rows), -(-rows.shape[1] // STRETCH)), rows.dtype)
+        _sum_stretches(rows, partial, 1.0, _count_tasks(rows, partial))
+        rows = partial
+    _sum_stretches(rows, out, divisor, _count_tasks(rows, out))
+
+
+def _count_tasks(rows: Array, sums: Array) -> int:
+    return min(sums.size, 8 * get_num_threads()) if rows.size > FEW else 1
+
+
 def sum(a: Array, axes: tuple[int, ...], out: Array, divisor: float = 1) -> None:
     """out = the sums of `a` over `axes`, divided by `divisor`. `out` keeps these axes with length
-    1. The additions have NumPy's order, which is the same in every run.
+    1. The order of the additions depends on the shape alone.
     """
     is_inner = len(axes) > 0 and axes == tuple(range(axes[0], axes[-1] + 1)) and prod(a.shape[axes[-1] + 1 :]) > 1
     if is_inner and a.size and _is_plain(a) and _is_plain(out) and a.dtype == out.dtype:
         n, m = prod(a.shape[: axes[0]]), prod(a.shape[axes[0] : axes[-1] + 1])
         columns = a.size // (n * m) if a.size <= FEW else N * lanes(a.dtype)
         _sum_rows(a.reshape(n, m, -1), out.reshape(n, -1), columns, float(divisor))
-    else:
+    elif a.size and out.dtype.char in "fd":
+        turned = a.transpose(*(i for i in range(a.ndim) if i not in axes), *axes)
+        rows = turned
+        if not _is_plain(turned) or turned.dtype != out.dtype:
+            rows = scratch(turned.shape, out.dtype)
+            copy(turned, rows)
+        _sum_last(rows.reshape(out.size, -1), out.reshape(-1, 1), float(divisor))
+    else:  # sums of integers are exact in any order
         _sum_by_numpy(a, axes, out, divisor)
 
 

@@ -64,7 +64,7 @@ def categorical_grad(t, x, dy, dx):
     """dx = dy (dp - sum(dp p)) / S. S = sum(x), p = x / S, dp = -t / p, or 0 where p is clipped."""
     p, total = _shares(x)
     dp = _zero_clipped(p, -t / np.clip(p, EPSILON, 1 - EPSILON))
-    np.subtract(dp, np.sum(dp * p, axis=-1, keepdims=True), out=dx)
+    np.subtract(dp, _sum_last(dp * p), out=dx)
     with np.errstate(divide="ignore", invalid="ignore"):
         dx *= dy[..., None] / total
 
@@ -187,9 +187,14 @@ def _rows(x):
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
+def _sum_last(x):
+    """Returns the sums along the last axis, in the same order in all versions of NumPy."""
+    return np.cumsum(x, -1)[..., -1:]
+
+
 def _shares(x):
     """Returns x / sum(x) along the last axis, and the sum."""
-    total = x.sum(-1, keepdims=True)
+    total = _sum_last(x)
     with np.errstate(divide="ignore", invalid="ignore"):
         return x / total, total
 

@@ -83,6 +83,7 @@ def clip(gradient, limit):
 @record_calls
 def shrink(gradient, limit):
     """Scales `gradient` to an L2 norm of at most `limit`. The bits do not depend on threads."""
-    norm = math.sqrt(float((gradient * gradient).sum()))
+    squares = np.square(gradient, dtype=np.float64)
+    norm = math.sqrt(np.cumsum(squares)[-1])  # np.sum's order depends on NumPy's version
     if norm > limit:
         gradient *= limit / norm
