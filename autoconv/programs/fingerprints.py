@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import Tensor, losses, nets, random
+from .. import Tensor, losses, nets, optimizers, random
+from .. import functional as F
 from .. import layers as L
 from ..kernels import device as devices
 from ..kernels import trace
 from ..models import Model, Sequential
+from ..optimizers import schedules
 from ..utils import clear_session, set_random_seed
 
 TABLE = Path(__file__).with_suffix(".json")
@@ -25,13 +27,13 @@ SEED = 0
 
 
 class SmallNet(NamedTuple):
-    """A net to train, with the names of its loss and optimizer. Its output is (N, CLASSES) or an
-    image.
+    """A net to train, with the name of its loss, and its optimizer or the optimizer's name. Its
+    output is (N, CLASSES) or an image.
     """
 
     model: Model
     loss: str
-    optimizer: str
+    optimizer: str | optimizers.Optimizer
 
 
 def lecture() -> SmallNet:
@@ -72,7 +74,20 @@ def mask() -> SmallNet:
     return SmallNet(Model(images, L.Conv2D(1, 1, activation="sigmoid")(x)), "binary_crossentropy", "adamw")
 
 
-NETS = {build.__name__: build for build in (lecture, separable, residual, mask)}
+def attention() -> SmallNet:
+    """Products of tensors, layer normalizations, waves, orthogonal weights and a falling rate."""
+    images = L.Input((12, 12, 3))
+    x = L.Dense(24, kernel_initializer="orthogonal")(L.Reshape((144, 3))(images))
+    x = L.LayerNormalization()(x)
+    x = x + F.sin(3.0 * F.cos(x))
+    shares = F.softmax(x @ x.transpose(0, 2, 1) / 5.0)
+    x = L.LayerNormalization()(x + shares @ x)
+    model = Model(images, L.Dense(CLASSES, activation="softmax")(x.mean(1)))
+    rate = schedules.CosineDecay(0.01, 2 * STEPS)
+    return SmallNet(model, "categorical_crossentropy", optimizers.Adam(rate, global_clipnorm=1.0))
+
+
+NETS = {build.__name__: build for build in (lecture, separable, residual, mask, attention)}
 
 
 def compute() -> Iterator[tuple[str, dict[str, str]]]:
@@ -107,7 +122,7 @@ def run_batch(net: SmallNet, x: np.ndarray, y: np.ndarray) -> tuple[dict[str, Te
     layers = [layer for layer in net.model.layers if not isinstance(layer, L.InputLayer)]
     outputs = Model(net.model.inputs, [layer.output for layer in layers])(x[:BATCH_SIZE], training=True)
     function = losses.get(net.loss)
-    function.reduction = "none"  # versions of NumPy compute other means
+    function.reduction = "none"  # one loss per sample
     loss = function(y[:BATCH_SIZE], outputs[-1])
     loss.mean().backward()
     return {layer.name: output for layer, output in zip(layers, outputs)}, loss

@@ -17,7 +17,7 @@ from .lines import echo
 def verify(json_file: Path | None) -> None:
     """Check that this machine trains nets to the same weights, bit for bit, as every other.
 
-    Trains four small nets and compares the SHA-256 of all outputs, gradients and weights with a
+    Trains five small nets and compares the SHA-256 of all outputs, gradients and weights with a
     table that comes with autoconv. Exits with code 1 if a hash differs, and names the first result
     that differs.
     """
