@@ -7,7 +7,7 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 60_144,
+    "lines": 60_177,
     "lines without kernels, commands and ONNX": 28_870,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,

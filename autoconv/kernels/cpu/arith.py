@@ -14,6 +14,7 @@ from numba import prange
 
 from ..buffers import scratch
 from ..formulas import elementwise
+from ..formulas.elementary import power as raise_one
 from ..threads import get_num_threads
 from . import rowwise, simd
 from .flat import flatten
@@ -25,6 +26,7 @@ from .simd import lanes
 from .tasks import piece, pieces
 
 Array = np.ndarray
+FEW_POWERS = 1 << 8  # number of powers that one thread computes while a second thread starts
 FEW = 1 << 14  # number of elements that one thread sums while a second thread starts
 MANY = 1 << 17  # number of elements whose rows two threads copy faster than one
 LARGE = 1 << 20  # number of elements beyond a core's caches, which two cores add faster than one
@@ -122,6 +124,43 @@ def multiply(a: Array, b: Array, out: Array) -> None:
         _multiply_channels(image.reshape(n, -1, c), factors.reshape(n, c), out.reshape(n, -1, c), count)
     else:
         _multiply_by_numpy(a, b, out)
+
+
+@kernel("(T[::1], float64, T[::1], T[::1])", parallel=True, grain=FEW_POWERS)
+def _raise(a, exponent, exponents, out):
+    """out = a ** exponents, or a ** exponent if `exponents` is empty."""
+    for i in prange(out.size):
+        if exponents.size:
+            out[i] = raise_one(a[i], exponents[i])
+        else:
+            out[i] = raise_one(a[i], exponent)
+
+
+_raise_by_numpy = _wrap_ufunc(np.power)
+
+
+def power(a: Array, exponent: Array | float, out: Array) -> None:
+    """out = a ** exponent, for an array or a number. Arrays are broadcast to the shape of `out`."""
+    if not _is_plain(out):
+        _raise_by_numpy(a, exponent, out)
+        return
+    bases = contiguous(np.broadcast_to(a, out.shape), out.dtype).reshape(-1)
+    number = 0.0
+    exponents = bases[:0]
+    if isinstance(exponent, np.ndarray):
+        exponents = contiguous(np.broadcast_to(exponent, out.shape), out.dtype).reshape(-1)
+    else:
+        number = float(exponent)
+    _raise(bases, number, exponents, out.reshape(-1))
+
+
+def contiguous(a: Array, dtype: np.dtype) -> Array:
+    """Returns `a`, or a C-contiguous copy of this dtype if `a` is not such an array."""
+    if _is_plain(a) and a.dtype == dtype:
+        return a
+    copied = scratch(a.shape, dtype)
+    copy(a, copied)
+    return copied
 
 
 def _is_plain(a: Any) -> bool:
@@ -238,11 +277,8 @@ def sum(a: Array, axes: tuple[int, ...], out: Array, divisor: float = 1) -> None
         _sum_rows(a.reshape(n, m, -1), out.reshape(n, -1), columns, float(divisor))
     elif a.size and out.dtype.char in "fd":
         turned = a.transpose(*(i for i in range(a.ndim) if i not in axes), *axes)
-        rows = turned
-        if not _is_plain(turned) or turned.dtype != out.dtype:
-            rows = scratch(turned.shape, out.dtype)
-            copy(turned, rows)
-        _sum_last(rows.reshape(out.size, -1), out.reshape(-1, 1), float(divisor))
+        rows = contiguous(turned, out.dtype).reshape(out.size, -1)
+        _sum_last(rows, out.reshape(-1, 1), float(divisor))
     else:  # sums of integers are exact in any order
         _sum_by_numpy(a, axes, out, divisor)
 

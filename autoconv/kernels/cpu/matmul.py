@@ -6,9 +6,8 @@ NumPy's BLAS adds in an order that depends on the processor and on the number of
 import numpy as np
 from numba import prange
 
-from ..buffers import scratch
 from . import dense, tasks
-from .arith import copy, fill, sum  # noqa: F401 (re-exported: sum)
+from .arith import contiguous, fill, sum  # noqa: F401 (re-exported: sum)
 from .epilogue import CODES
 from .flat import flatten
 from .jit import kernel, record_calls
@@ -50,8 +49,8 @@ def matmul(a: Array, b: Array, out: Array) -> None:
     elif not m:
         fill(out, 0)
     elif out.size and b.size == m * p:
-        rows = _contiguous(a, out.dtype).reshape(-1, m)
-        dense.dense(rows, _contiguous(b, out.dtype).reshape(m, p), None, out.reshape(-1, p))
+        rows = contiguous(a, out.dtype).reshape(-1, m)
+        dense.dense(rows, contiguous(b, out.dtype).reshape(m, p), None, out.reshape(-1, p))
     elif out.size:
         results = out.reshape(-1, n, p)
         pieces = tasks.pieces(len(results), -(-n // dense.M))
@@ -63,13 +62,4 @@ def matmul(a: Array, b: Array, out: Array) -> None:
 def _batch(a: Array, out: Array) -> Array:
     """Returns one matrix of `a` for each of out's, as a contiguous array with three axes."""
     matrices = np.broadcast_to(a, (*out.shape[:-2], *a.shape[-2:]))
-    return _contiguous(matrices, out.dtype).reshape(-1, *a.shape[-2:])
-
-
-def _contiguous(a: Array, dtype: np.dtype) -> Array:
-    """Returns `a`, or a C-contiguous copy of this dtype if `a` is not such an array."""
-    if a.flags.carray and a.dtype == dtype:
-        return a
-    copied = scratch(a.shape, dtype)
-    copy(a, copied)
-    return copied
+    return contiguous(matrices, out.dtype).reshape(-1, *a.shape[-2:])

@@ -43,6 +43,7 @@ PER_QUARTER = 0.6366197723675814  # 2 / pi
 QUARTER_1 = 1.57079632673412561417e00
 QUARTER_2 = 6.07710050630396597660e-11
 QUARTER_3 = 2.02226624879595063154e-21
+MOST_FACTORS = 32.0  # a power with more factors is computed by exp and log
 MOST_ANGLE = 1e6  # up to this angle, sin and cos are computed here
 
 
@@ -168,18 +169,23 @@ def cosh(x):
     return 0.5 * half * half + 0.5 / half / half
 
 
-def power(base: float, exponent: float) -> float:
-    """Returns base ** exponent for base >= 0; for whole exponents, by multiplications."""
-    if exponent != int(exponent) or exponent < 0:
-        return float(exp(exponent * log(base)))
-    result = 1.0
-    factor = float(base)
-    left = int(exponent)
-    while left:
-        if left & 1:
-            result *= factor
-        factor *= factor
-        left >>= 1
+@_inline
+def power(x, exponent):
+    """Returns x ** exponent: products and a square root for multiples of 1/2 up to `MOST_FACTORS`,
+    otherwise exp(exponent ln |x|), whose relative error is |exponent ln x| units in the last place.
+    """
+    x = np.float64(x)  # float(x) of a float32 is a float32 in Numba
+    size = abs(float(exponent))
+    whole = np.floor(size)
+    x = np.inf if x == -np.inf and size != whole else x  # as IEEE 754 defines
+    if size <= MOST_FACTORS and (size == whole or size == whole + 0.5):
+        result = 1.0 if size == whole else np.sqrt(x)
+        for _ in range(int(whole)):
+            result *= x
+        return 1.0 / result if exponent < 0.0 else result
+    result = exp(exponent * log(abs(x)))
+    if x < 0.0:
+        return np.nan if size != whole else -result if whole % 2.0 else result
     return result
 
 
