@@ -19,6 +19,7 @@ from .engine.tensor import Tensor
 
 # Standard deviation of a standard normal distribution that is truncated to [-2, 2].
 TRUNCATED_DEVIATION = 0.87962566103423978
+BLOCK = 64  # number of rows from which the directions of all earlier rows are removed together
 FURTHER_STREAMS = 2**62 + 2**61  # first stream for later draws in a call without a seed
 OWN_STREAMS = 2**63  # first stream of seeded initializers, not used by autoconv.random
 
@@ -252,12 +253,22 @@ def _orthonormal_rows(matrix: np.ndarray) -> np.ndarray:
     calls, it gives the same bits on every processor.
     """
     result = np.zeros(matrix.shape)
-    for i, row in enumerate(matrix.astype(np.float64)):
-        earlier = Tensor(result[:i])
+    for start in range(0, len(matrix), BLOCK):
+        rows = matrix[start : start + BLOCK].astype(np.float64)
         for _ in range(2):
-            row = row - (earlier @ row @ earlier).numpy()
-        result[i] = row / sqrt((Tensor(row) @ row).item())
+            rows = _remove_directions(rows, result[:start])
+        for i, row in enumerate(rows, start):
+            for _ in range(2):
+                row = _remove_directions(row, result[start:i])
+            result[i] = row / sqrt((Tensor(row) @ row).item())
     return result
+
+
+def _remove_directions(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Returns rows, or one row, without their components along the orthonormal rows of `basis`.
+    """
+    directions = Tensor(basis)
+    return rows - (Tensor(rows) @ directions.transpose() @ directions).numpy()
 
 
 def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,

@@ -29,10 +29,12 @@ class TapeNode:
     function accepts a `Masked` gradient. `retains_grad` is true if the backward pass stores the output's
     gradient in its `.grad`. `part` is the dropped part that the node belongs to, or None.
     `restore` computes the output again; it is None if the op cannot, or if another op keeps it.
+    `reread` is the array that the backward pass reads again, or None if it was or may be dropped;
+    then the first input has it. `was_recorded` is true if the output was dropped in a recording.
     """
 
     __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order", "parameters", "part",
-                 "restore", "retains_grad")
+                 "reread", "restore", "retains_grad", "was_recorded")
 
     def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], backward: Callable, parameters: dict[str, Any],
                  ends_in_relu: bool = False) -> None:
@@ -41,19 +43,29 @@ class TapeNode:
         self.retains_grad = False
         self.part: DroppedPart | None = None
         self.restore: Callable | None = getattr(backward, "restore", None)
+        self.was_recorded = False
         for t in () if op.forgets else inputs[op.rereads:]:
             if t is not None and t._node is not None:
                 t._node.restore = None
+        first = inputs[0] if op.rereads else None
+        self.reread: object = None
+        if first is not None and (first._node is None or first._node.restore is None):
+            self.reread = first.data
 
-    def sets_data(self, result: Tensor) -> bool:
-        """Sets a dropped result's array again. Returns False if the result was not dropped."""
+    def find_array(self, result: Tensor) -> object:
+        """Returns a dropped result's array, computed again; None if the result was not dropped.
+
+        Between the recording and its replays, the array is not kept: each replay computes others.
+        """
         if self.part is not None:
-            self.part.recompute()
-        elif self.restore is not None:
-            result.data = self.restore()
-        else:
-            return False
-        return True
+            self.part.recompute()  # which sets the attribute
+            return result.data
+        if self.restore is None:
+            return None
+        array = self.restore()
+        if not self.was_recorded or trace.count_calls() is not None:
+            result.data = array
+        return array
 
 
 # The part of the tape whose ops are running; None outside all parts.
@@ -66,9 +78,19 @@ def drop(t: Tensor) -> None:
     GPUs stay, and so do small ones.
     """
     node = t._node
-    is_restorable = node is not None and node.restore is not None and current_part.get() is None
-    if is_restorable and t.device.drops_results and t.size >= DROPPED:
+    if node is None or node.restore is None or current_part.get() is not None or _is_dropped(t):
+        return
+    if t.device.drops_results and t.size >= DROPPED:
+        node.was_recorded = trace.count_calls() is not None
         del t.data  # a later access calls Tensor.__getattr__
+
+
+def _is_dropped(t: Tensor) -> bool:
+    try:
+        object.__getattribute__(t, "data")  # does not call Tensor.__getattr__
+    except AttributeError:
+        return True
+    return False
 
 
 class DroppedPart:
@@ -95,7 +117,7 @@ class DroppedPart:
         kept = [t for t in self._kept if t is not None]
         inner_ids = read_ids.difference(map(id, kept), (id(t.logits) for t in kept))
         for result, node in operations:
-            node.backward = node.restore = None  # type: ignore[assignment]
+            node.backward = node.restore = node.reread = None  # type: ignore[assignment]
             if id(result) in inner_ids:  # only ops of this part have read it
                 self._dropped_ids.add(id(result))
                 del result.data  # a later access calls Tensor.__getattr__
@@ -259,7 +281,8 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
         for i, g, need in zip(node.inputs, grads, needs):
             if i is not None and need is not False:
                 pending.add(i, Masked(g) if is_masked and node.op.view else g)
-        node.backward = node.restore = None  # type: ignore[assignment]
+        node.backward = node.reread = None  # type: ignore[assignment]
+        node.restore = node.restore if _is_dropped(t) else None
         node.inputs = ()
         node.parameters = {}
 
@@ -267,8 +290,10 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], No
 def _run_backward(node: TapeNode, gradient: Any, is_masked: bool, needs: tuple) -> tuple:
     """Returns the gradients of a node's inputs from its output's gradient, which may be a pair."""
     earlier_calls = trace.count_calls()
-    reread = [t.data for t in node.inputs[:node.op.rereads] if t is not None]
-    grads = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient, needs, *reread)
+    masked = Masked(gradient) if is_masked and node.ends_in_relu else gradient
+    first = node.inputs[0] if node.op.rereads else None
+    reread = () if first is None else (first.data if node.reread is None else node.reread,)
+    grads = node.backward(masked, needs, *reread)
     output_gradients = gradient if isinstance(gradient, tuple) else (gradient,)
     name = f"{node.op.name}'s gradient"
     check_recording(name, earlier_calls, output_gradients, list(map(_array, grads)))
@@ -305,7 +330,7 @@ def _needs(node: TapeNode, pending: AbstractSet[int], only: AbstractSet[int] | N
 
 def _sum(t: Tensor, a: Any, b: Any) -> Any:
     """Returns a + b, two gradients of t. Writes the sum into t's buffer if `a` is already there."""
-    total = a if a is t._grad_buffer else t.device.empty(t.shape, t.dtype)
+    total = a if a is t._grad_buffer else t.device.empty(a.shape, a.dtype)
     t.device.kernels("arith").add(a, b, total)
     return total
 
@@ -318,5 +343,7 @@ def _store_gradient(t: Tensor, gradient: Any) -> None:
     elif gradient is t._grad_buffer:
         t.grad = gradient
     else:
-        t.grad = t._grad_buffer if t._grad_buffer is not None else t.device.empty(t.shape, t.dtype)
+        t.grad = t._grad_buffer
+        if t.grad is None:
+            t.grad = t.device.empty(gradient.shape, gradient.dtype)
         t.device.kernels("arith").copy(gradient, t.grad)

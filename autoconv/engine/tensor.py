@@ -118,8 +118,8 @@ class Tensor(ArrayMethods):
 
     if not TYPE_CHECKING:  # mypy still reports unknown attributes
         def __getattr__(self, name: str) -> Any:
-            if name == "data" and self._node is not None and self._node.sets_data(self):
-                return self.data
+            if name == "data" and self._node is not None and (array := self._node.find_array(self)) is not None:
+                return array
             raise NoAttributeError(self, name)
 
     def __len__(self) -> int:

@@ -83,7 +83,7 @@ class CosineDecayRestarts(LearningRateSchedule):
             restarts = math.floor(progress)
             progress -= restarts
         else:
-            restarts = math.floor(math.log(1 - progress * (1 - self.t_mul)) / math.log(self.t_mul))
+            restarts = math.floor(_log(1 - progress * (1 - self.t_mul)) / _log(self.t_mul))
             length = power(self.t_mul, restarts)
             progress = (progress - (1 - length) / (1 - self.t_mul)) / length
         cosine = 0.5 * power(self.m_mul, restarts) * (1 + _cos(math.pi * progress))
@@ -190,6 +190,12 @@ def _cos(x: float) -> float:
     from ..kernels.formulas import elementary  # here, because it imports Numba
 
     return float(elementary.cos(x))
+
+
+def _log(x: float) -> float:
+    from ..kernels.formulas import elementary  # here, because it imports Numba
+
+    return float(elementary.log(x))
 
 
 def _check_positive(value: int, name: str) -> int:

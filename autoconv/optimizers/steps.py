@@ -172,7 +172,7 @@ class Adamax(Optimizer):
         self.epsilon = epsilon
 
     def _step_size(self) -> float:
-        return self._rate() / (1 - self.beta_1 ** (self._updates() + 1))
+        return self._rate() / (1 - power(self.beta_1, self._updates() + 1))
 
     def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         slots = [self._slot(slot) for slot in self._slots]

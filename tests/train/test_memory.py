@@ -116,6 +116,45 @@ def test_dropped_outputs_change_no_bit(run_eagerly, monkeypatch):
         np.testing.assert_array_equal(dropped, kept)
 
 
+def test_an_output_that_is_also_a_hidden_tensor_is_not_dropped(monkeypatch):
+    """`Identity` returns its input, and a nested model reads an output of the outer model."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((12, 8, 8, 4)).astype("float32")
+    y = rng.standard_normal((12, 6, 6, 8)).astype("float32")
+    histories = []
+    for smallest in (1, 1 << 40):
+        monkeypatch.setattr(tape, "DROPPED", smallest)
+        utils.set_random_seed(0)
+        images, hidden = layers.Input((8, 8, 4)), layers.Input((6, 6, 8))
+        inner = models.Model(hidden, layers.Conv2D(8, 1)(layers.Identity()(hidden)))
+        a = layers.BatchNormalization()(layers.Conv2D(8, 3)(images))
+        model = models.Model(images, [layers.Identity()(a), inner(a)])
+        model.compile("sgd", "mse")
+        histories.append(model.fit(x, [y, y], batch_size=4, epochs=3, shuffle=False, verbose=0).history["loss"])
+    assert histories[0] == histories[1]
+
+
+def test_a_dropped_output_exists_after_the_backward_pass(monkeypatch):
+    monkeypatch.setattr(tape, "DROPPED", 1)
+    images = layers.Input((8, 8, 4))
+    seen = []
+
+    class Look(layers.Layer):
+        def call(self, x):
+            seen.append(x)
+            return x + 1.0
+
+    b = layers.BatchNormalization()(layers.Conv2D(8, 3)(images))
+    convolution = layers.Conv2D(2, 1)
+    heads = models.Model(images, [layers.MaxPooling2D()(b), convolution(b), Look()(b)])
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 4)).astype("float32")
+    pooled, convolved, _ = heads(x, training=True)
+    pooled.sum().backward()
+    convolved.sum().backward(inputs=[convolution.kernel])
+    expected = seen[-1].numpy().sum((0, 1, 2))
+    np.testing.assert_allclose(convolution.kernel.grad[0, 0, :, 0], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_rematerialization_saves_40_percent_of_the_memory_of_a_deep_net():
     x = np.random.default_rng(0).standard_normal((4, 32, 32, 16)).astype("float32")
     peaks = []

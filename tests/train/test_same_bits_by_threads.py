@@ -90,6 +90,11 @@ if numba.get_num_threads() > 1:  # a thread has at least 128 iterations, and cla
     kernel("(T[::1], int64[::1])", parallel=True)(wait)(done, turns)
     assert turns[0] < 1 << 28, "no thread took over the iterations of the thread that waits"
 
+with numba.parallel_chunksize(100):  # more parts than threads
+    x, thread = np.zeros(200_000, np.float32), np.full(200_000, -1)
+    run(x, thread)
+    assert (x == 1).all()
+
 digest, rng = hashlib.sha256(), np.random.default_rng(0)
 for function, shapes in (
     (F.tanh, [(8191,), (8192,), (8193,)]), (F.relu, [(8192,), (8193,)]),

@@ -59,8 +59,10 @@ class Call:
             for index, value in zip(self.outputs, flatten(result)):
                 values[index] = value
         for index in self.last_uses:
-            drop(values[index])
+            value = values[index]
             values[index] = None
+            if all(other is not value for other in values):  # a layer may have returned its input
+                drop(value)
 
 
 class FusionPlan:
@@ -76,7 +78,8 @@ class FusionPlan:
         self.inputs = [number(tensor) for tensor in graph.inputs]
         self.calls = [Call(operation, nodes, number) for operation, nodes in groups]
         self.outputs = [number(tensor) for tensor in graph.outputs]
-        self.size, needed = len(indices), set(self.outputs)
+        self.size = len(indices)
+        needed = {*self.inputs, *self.outputs}  # the caller owns the inputs
         for call in reversed(self.calls):
             call.last_uses = [i for i in {*call.inputs, *call.outputs} if i not in needed]
             needed.update(call.inputs)

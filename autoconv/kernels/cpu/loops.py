@@ -39,7 +39,8 @@ def change_loop(module: ir.Module, grain: int) -> None:
     wrapper.blocks.clear()
     number, (arguments, shape, *_) = call.args[-1].type, wrapper.args
 
-    check, serial, parallel = (wrapper.append_basic_block(name) for name in ("check", "serial", "parallel"))
+    names = ("check", "serial", "parallel", "claimed", "divided")
+    check, serial, parallel, claimed, divided = map(wrapper.append_basic_block, names)
     build = ir.IRBuilder(wrapper.append_basic_block("entry"))
     wrapper.blocks.insert(0, wrapper.blocks.pop())
     count, one = build.load(shape), number(1)
@@ -59,14 +60,20 @@ def change_loop(module: ir.Module, grain: int) -> None:
     build.call(body, wrapper.args)
     build.ret_void()
 
-    build.position_at_end(parallel)
-    dimensions, arrays = call.args[5:7]
-    claiming = _claiming(module, body, arrays.constant, dimensions.constant)
-    state = _shared_state(build, count, rounds)
-    values = (claiming, *wrapper.args[:3], state)
-    pointers = [build.bitcast(value, call.args[0].type) for value in values]
-    build.call(launch, [*pointers, dimensions, arrays, build.call(threads, [])])
-    build.ret_void()
+    build.position_at_end(parallel)  # more parts than threads if the user sets a chunk size
+    most = build.call(threads, [])
+    build.cbranch(build.icmp_signed("<=", count, most), claimed, divided)
+
+    def launch_all(*values: ir.Value) -> None:
+        pointers = [build.bitcast(value, call.args[0].type) for value in values]
+        build.call(launch, [*pointers, *call.args[5:7], most])
+        build.ret_void()
+
+    build.position_at_end(claimed)
+    claiming = _claiming(module, body, call.args[6].constant, call.args[5].constant)
+    launch_all(claiming, *wrapper.args[:3], _shared_state(build, count, rounds))
+    build.position_at_end(divided)
+    launch_all(body, *wrapper.args)
 
 
 def _shared_state(build: ir.IRBuilder, count: ir.Value, rounds: ir.Value) -> ir.Value:
@@ -108,7 +115,10 @@ def _claiming(module: ir.Module, body: ir.Function, arrays: int, dimensions: int
     part_shape = _copy(build, shape, dimensions + 1)
     build.store(build.bitcast(part, arguments.type.pointee), part_arguments)
     build.store(number(1), part_shape)
-    with _counting(build, _load(build, state, number(2))) as distance:
+    # some threading layers call this function once for the rows of several threads
+    reach = build.sub(build.add(_load(build, state, number(2)), build.load(shape)), number(1))
+    reach = build.select(build.icmp_signed("<", reach, count), reach, count)
+    with _counting(build, reach) as distance:
         thread = build.srem(build.add(own, distance), count)
         pair = build.gep(rounds, [build.mul(thread, number(2))])
         with _claims(build, _counter(build, state, thread), pair, part):

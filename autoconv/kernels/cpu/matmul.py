@@ -24,20 +24,22 @@ def _multiply_by_numpy(a: Array, b: Array, out: Array) -> None:
 @kernel("(T[:,:,::1], T[:,:,::1], T[::1], T[:,:,::1], int64[::1], int64[::1], int64, int64)",
         parallel=True)
 def _multiply_each(a, b, zeros, y, starts, runs, rows, activation):
-    """y (B,N,F) = a (B,N,C) @ b (B,C,F). A task has `rows` rows of one matrix."""
+    """y (B,N,F) = a (B or 1,N,C) @ b (B or 1,C,F). A task has `rows` rows of one matrix."""
     _, n, c = a.shape
     filters = zeros.size
     blocks = (n + rows - 1) // rows
-    for task in prange(a.shape[0] * blocks):
+    for task in prange(y.shape[0] * blocks):
         matrix = task // blocks
+        left = matrix if a.shape[0] > 1 else 0
+        right = matrix if b.shape[0] > 1 else 0
         first = task % blocks * rows
         count = min(rows, n - first)
-        row = matrix * n + first
         for k in range(0, c, dense.DEPTH):
             gathered_product(
-                flatten(a), row * c + k, starts, count, runs, min(dense.DEPTH, c - k), flatten(b),
-                (matrix * c + k) * filters, filters, zeros[:0], zeros, flatten(y), row * filters,
-                filters, 0, filters, k == 0, k + dense.DEPTH >= c, activation)
+                flatten(a), (left * n + first) * c + k, starts, count, runs, min(dense.DEPTH, c - k),
+                flatten(b), (right * c + k) * filters, filters, zeros[:0], zeros, flatten(y),
+                (matrix * n + first) * filters, filters, 0, filters, k == 0,
+                k + dense.DEPTH >= c, activation)
 
 
 def matmul(a: Array, b: Array, out: Array) -> None:
@@ -60,6 +62,7 @@ def matmul(a: Array, b: Array, out: Array) -> None:
 
 
 def _batch(a: Array, out: Array) -> Array:
-    """Returns one matrix of `a` for each of out's, as a contiguous array with three axes."""
-    matrices = np.broadcast_to(a, (*out.shape[:-2], *a.shape[-2:]))
-    return contiguous(matrices, out.dtype).reshape(-1, *a.shape[-2:])
+    """Returns the matrices of `a`, (1,N,C) or one for each of out's, as a contiguous array."""
+    if a.size != a.shape[-2] * a.shape[-1] and a.shape[:-2] != out.shape[:-2]:
+        a = np.broadcast_to(a, (*out.shape[:-2], *a.shape[-2:]))
+    return contiguous(a, out.dtype).reshape(-1, *a.shape[-2:])

@@ -14,6 +14,7 @@ from numba import prange
 from ..formulas import updates
 from .jit import CpuKernel, inline, kernel, record_calls
 
+BLOCK = 1 << 16  # number of squares that are added one by one
 FEW = 1 << 17  # number of parameters that one thread updates while a second thread starts
 
 _TEMPLATE = """
@@ -83,7 +84,11 @@ def clip(gradient, limit):
 @record_calls
 def shrink(gradient, limit):
     """Scales `gradient` to an L2 norm of at most `limit`. The bits do not depend on threads."""
-    squares = np.square(gradient, dtype=np.float64)
-    norm = math.sqrt(np.cumsum(squares)[-1])  # np.sum's order depends on NumPy's version
+    flat = gradient.reshape(-1)
+    total = 0.0
+    for start in range(0, flat.size, BLOCK):
+        squares = np.square(flat[start : start + BLOCK], dtype=np.float64)
+        total += float(np.cumsum(squares)[-1])  # np.sum's order depends on NumPy's version
+    norm = math.sqrt(total)
     if norm > limit:
         gradient *= limit / norm
