@@ -6,8 +6,8 @@ NumPy's BLAS adds in an order that depends on the processor and on the number of
 import numpy as np
 from numba import prange
 
-from . import dense, tasks
-from .arith import contiguous, fill, sum  # noqa: F401 (re-exported: sum)
+from . import arith, dense, tasks
+from .arith import sum  # noqa: F401 (re-exported)
 from .epilogue import CODES
 from .flat import flatten
 from .jit import kernel, record_calls
@@ -49,10 +49,10 @@ def matmul(a: Array, b: Array, out: Array) -> None:
     if out.dtype.char not in "fd":  # sums of integers are exact in any order
         _multiply_by_numpy(a, b, out)
     elif not m:
-        fill(out, 0)
+        arith.fill(out, 0)
     elif out.size and b.size == m * p:
-        rows = contiguous(a, out.dtype).reshape(-1, m)
-        dense.dense(rows, contiguous(b, out.dtype).reshape(m, p), None, out.reshape(-1, p))
+        rows = arith.contiguous(a, out.dtype).reshape(-1, m)
+        dense.dense(rows, arith.contiguous(b, out.dtype).reshape(m, p), None, out.reshape(-1, p))
     elif out.size:
         results = out.reshape(-1, n, p)
         pieces = tasks.pieces(len(results), -(-n // dense.M))
@@ -65,4 +65,4 @@ def _batch(a: Array, out: Array) -> Array:
     """Returns the matrices of `a`, (1,N,C) or one for each of out's, as a contiguous array."""
     if a.size != a.shape[-2] * a.shape[-1] and a.shape[:-2] != out.shape[:-2]:
         a = np.broadcast_to(a, (*out.shape[:-2], *a.shape[-2:]))
-    return contiguous(a, out.dtype).reshape(-1, *a.shape[-2:])
+    return arith.contiguous(a, out.dtype).reshape(-1, *a.shape[-2:])
