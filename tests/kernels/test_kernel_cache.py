@@ -33,7 +33,7 @@ reports = []
 two = ["pointwise.relu", "pointwise.relu_grad"]
 wanted = [(k, dtype) for k, dtype in device.get("cpu").all_kernels(["float32"]) if k.name in two]
 device.get("cpu").prepare(wanted, lambda done, total: reports.append(f"{{done}}/{{total}}"))
-print(*reports, float(F.relu(np.float32([-1, 2])).sum().item()))
+print(*reports, F.relu(np.float32([-1, 2])).tolist()[1])
 """
 
 
