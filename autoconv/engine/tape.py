@@ -72,15 +72,16 @@ class TapeNode:
 current_part: ContextVar[DroppedPart | None] = ContextVar("current_part", default=None)
 
 
-def drop(t: Tensor) -> None:
+def drop(t: Tensor, needed: Sequence[object]) -> None:
     """Drops the array of a tensor that only backward passes will read, if one pass restores it.
     A normalization and the convolution behind it then keep one array instead of two. Arrays on
-    GPUs stay, and so do small ones.
+    GPUs stay, and so do small ones, and a tensor that is among those still needed, because a layer
+    returned its input.
     """
     node = t._node
     if node is None or node.restore is None or current_part.get() is not None or _is_dropped(t):
         return
-    if t.device.drops_results and t.size >= DROPPED:
+    if t.device.drops_results and t.size >= DROPPED and all(other is not t for other in needed):
         node.was_recorded = trace.count_calls() is not None
         del t.data  # a later access calls Tensor.__getattr__
 

@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ class LearningRateSchedule(Configurable):
     """Base class of custom schedules: override `__call__(step)`, and `get_config()` for saving."""
 
     def __call__(self, step: Any) -> float:
-        return self.rate_at(step if isinstance(step, int | float) else np.asarray(step).item())
+        number = step if isinstance(step, int | float) else np.asarray(step).item()
+        return float(self.rate_at(number))
 
     def rate_at(self, step: Any) -> float:
         """Returns the learning rate after `step` steps."""
@@ -36,7 +38,7 @@ class ExponentialDecay(LearningRateSchedule):
 
     def rate_at(self, step: int) -> float:
         exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
-        return self.initial_learning_rate * power(self.decay_rate, exponent)
+        return self.initial_learning_rate * formulas().power(self.decay_rate, exponent)
 
 
 class CosineDecay(LearningRateSchedule):
@@ -61,7 +63,7 @@ class CosineDecay(LearningRateSchedule):
             if step < self.warmup_steps:
                 return peak + (self.warmup_target - peak) * step / self.warmup_steps
             step, peak = step - self.warmup_steps, self.warmup_target
-        cosine = 0.5 * (1 + _cos(math.pi * min(step / self.decay_steps, 1.0)))
+        cosine = 0.5 * (1 + formulas().cos(math.pi * min(step / self.decay_steps, 1.0)))
         return peak * ((1 - self.alpha) * cosine + self.alpha)
 
 
@@ -83,10 +85,11 @@ class CosineDecayRestarts(LearningRateSchedule):
             restarts = math.floor(progress)
             progress -= restarts
         else:
-            restarts = math.floor(_log(1 - progress * (1 - self.t_mul)) / _log(self.t_mul))
-            length = power(self.t_mul, restarts)
+            log = formulas().log
+            restarts = math.floor(log(1 - progress * (1 - self.t_mul)) / log(self.t_mul))
+            length = formulas().power(self.t_mul, restarts)
             progress = (progress - (1 - length) / (1 - self.t_mul)) / length
-        cosine = 0.5 * power(self.m_mul, restarts) * (1 + _cos(math.pi * progress))
+        cosine = 0.5 * formulas().power(self.m_mul, restarts) * (1 + formulas().cos(math.pi * progress))
         return self.initial_learning_rate * ((1 - self.alpha) * cosine + self.alpha)
 
 
@@ -104,7 +107,7 @@ class PolynomialDecay(LearningRateSchedule):
 
     def rate_at(self, step: int) -> float:
         steps = self.decay_steps * max(math.ceil(step / self.decay_steps), 1) if self.cycle else self.decay_steps
-        rest = power(1 - min(step, steps) / steps, self.power)
+        rest = formulas().power(1 - min(step, steps) / steps, self.power)
         return (self.initial_learning_rate - self.end_learning_rate) * rest + self.end_learning_rate
 
 
@@ -179,23 +182,11 @@ def serialize(learning_rate_schedule: Any) -> dict[str, Any]:
     return registry.serialize(learning_rate_schedule)
 
 
-def power(base: float, exponent: float) -> float:
-    """Returns base ** exponent with the same bits on every processor, unlike Python's `**`."""
+def formulas() -> ModuleType:
+    """Returns the functions that have the same bits on every processor, unlike Python's."""
     from ..kernels.formulas import elementary  # here, because it imports Numba
 
-    return elementary.power(base, exponent)
-
-
-def _cos(x: float) -> float:
-    from ..kernels.formulas import elementary  # here, because it imports Numba
-
-    return float(elementary.cos(x))
-
-
-def _log(x: float) -> float:
-    from ..kernels.formulas import elementary  # here, because it imports Numba
-
-    return float(elementary.log(x))
+    return elementary
 
 
 def _check_positive(value: int, name: str) -> int:

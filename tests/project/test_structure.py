@@ -7,13 +7,13 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 60_242,
-    "lines without kernels, commands and ONNX": 28_917,
+    "lines": 60_225,
+    "lines without kernels, commands and ONNX": 28_909,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
-    "private helpers of at most 6 lines that are called once": 51,
-    "lines over 100 columns": 3_855,
-    "assignments of a tuple to a tuple": 925,
+    "private helpers of at most 6 lines that are called once": 50,
+    "lines over 100 columns": 3_853,
+    "assignments of a tuple to a tuple": 923,
     "Any": 2_217,
     "classes that override __setattr__": 2,
     "classes that change their subclasses": 0,

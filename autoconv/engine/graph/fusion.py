@@ -61,8 +61,7 @@ class Call:
         for index in self.last_uses:
             value = values[index]
             values[index] = None
-            if all(other is not value for other in values):  # a layer may have returned its input
-                drop(value)
+            drop(value, values)
 
 
 class FusionPlan:

@@ -75,8 +75,8 @@ class Fusion:
                 if y is not None:
                     break
             y = layers[0](x, training) if y is None else y
-            if layers is not self.layers and isinstance(x, Tensor) and x is not y:
-                drop(x)
+            if layers is not self.layers and isinstance(x, Tensor):
+                drop(x, [y])
             x = y
             layers = layers[count:]
         return x

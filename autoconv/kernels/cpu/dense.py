@@ -36,25 +36,36 @@ LONG, AHEAD = 4 * N, 4
 DEPTH = 512
 
 
-@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, int64)", parallel=True)
+@kernel("(T[:,:,::1], T[:,:,::1], T[::1], T[:,:,::1], int64[::1], int64[::1], int64, int64)",
+        parallel=True)
 def _multiply(x, w, b, y, starts, zero, rows, activation):
-    """y (N,F) = x (N,C) @ w (C,F) + b. A task has `rows` rows and the columns of one wide tile."""
-    n, c = x.shape
-    filters = w.shape[1]
+    """y (B,N,F) = x (B or 1,N,C) @ w (B or 1,C,F) + b (F,). A task has `rows` rows of one matrix and
+    the columns of one wide tile.
+    """
+    _, n, c = x.shape
+    filters = w.shape[2]
     columns = simd.width(simd.zeros(x, M, N))
     blocks = (n + rows - 1) // rows
-    for task in prange(blocks * ((filters + columns - 1) // columns)):
-        first, f = (task % blocks) * rows, (task // blocks) * columns
-        _block(flatten(x), c, first, min(rows, n - first), starts, zero, flatten(w), b, flatten(y), filters, f,
-               min(f + columns, filters), activation)
+    count = blocks * ((filters + columns - 1) // columns)  # tasks of each matrix
+    for task in prange(y.shape[0] * count):
+        item = task // count
+        first = (task % blocks) * rows
+        f = (task % count // blocks) * columns
+        row = first if x.shape[0] == 1 else item * n + first
+        weights = 0 if w.shape[0] == 1 else item * c
+        _block(flatten(x), c, row, min(rows, n - first), starts, zero, flatten(w), weights, b,
+               flatten(y), item * n + first, filters, f, min(f + columns, filters), activation)
 
 
 @inline
-def _block(x, c, first, count, starts, zero, w, b, y, filters, f, end, activation):
-    """Computes columns f to `end` of `count` rows of y, from row `first` on."""
+def _block(x, c, row, count, starts, zero, w, weights, b, y, first, filters, f, end, activation):
+    """Computes columns f to `end` of `count` rows of y, from row `first` on. The rows of x begin at
+    `row`, and those of w at `weights`.
+    """
     for k in range(0, c, DEPTH):
-        gathered_product(x, first * c + k, starts, count, zero, min(DEPTH, c - k), w, k * filters, filters, b[:0], b, y,
-                         first * filters, filters, f, end, k == 0, k + DEPTH >= c, activation)
+        gathered_product(x, row * c + k, starts, count, zero, min(DEPTH, c - k), w,
+                         (weights + k) * filters, filters, b[:0], b, y, first * filters, filters, f,
+                         end, k == 0, k + DEPTH >= c, activation)
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64, int64)", parallel=True)
@@ -118,9 +129,18 @@ def dense(x, w, b, y, activation: str = "linear") -> None:
         matrix.multiply(x, w, bias(b, x.dtype, filters), y, activation)
         return
     rows = _large_rows(n, filters, w.dtype) if w.size >= LARGE else ROWS if n * w.size > tasks.SMALL else n
-    _multiply(x, w, bias(b, x.dtype, filters), y, row_offsets(min(rows, n), c), ONE_RUN, rows,
-              CODES[activation])
+    _multiply(x[None], w[None], bias(b, x.dtype, filters), y[None], row_offsets(min(rows, n), c),
+              ONE_RUN, rows, CODES[activation])
     _complete(y, activation)
+
+
+def multiply_batch(x, w, y) -> None:
+    """y (B,N,F) = x (B or 1,N,C) @ w (B or 1,C,F)."""
+    n, c = x.shape[1:]
+    filters = w.shape[2]
+    rows = -(-n // (M * tasks.pieces(len(y), -(-n // M)))) * M
+    _multiply(x, w, bias(None, x.dtype, filters), y, row_offsets(min(rows, n), c), ONE_RUN, rows,
+              CODES["linear"])
 
 
 def _complete(y, activation: str) -> None:
