@@ -3,12 +3,12 @@
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..arguments.serialization import Configurable, Registry
+from ..kernels.formulas import load_elementary
 
 
 class LearningRateSchedule(Configurable):
@@ -38,7 +38,7 @@ class ExponentialDecay(LearningRateSchedule):
 
     def rate_at(self, step: int) -> float:
         exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
-        return self.initial_learning_rate * formulas().power(self.decay_rate, exponent)
+        return self.initial_learning_rate * load_elementary().power(self.decay_rate, exponent)
 
 
 class CosineDecay(LearningRateSchedule):
@@ -63,7 +63,7 @@ class CosineDecay(LearningRateSchedule):
             if step < self.warmup_steps:
                 return peak + (self.warmup_target - peak) * step / self.warmup_steps
             step, peak = step - self.warmup_steps, self.warmup_target
-        cosine = 0.5 * (1 + formulas().cos(math.pi * min(step / self.decay_steps, 1.0)))
+        cosine = 0.5 * (1 + load_elementary().cos(math.pi * min(step / self.decay_steps, 1.0)))
         return peak * ((1 - self.alpha) * cosine + self.alpha)
 
 
@@ -81,15 +81,16 @@ class CosineDecayRestarts(LearningRateSchedule):
 
     def rate_at(self, step: int) -> float:
         progress, restarts = step / self.first_decay_steps, 0
+        exact = load_elementary()
         if self.t_mul == 1.0:
             restarts = math.floor(progress)
             progress -= restarts
         else:
-            log = formulas().log
-            restarts = math.floor(log(1 - progress * (1 - self.t_mul)) / log(self.t_mul))
-            length = formulas().power(self.t_mul, restarts)
+            logarithm = exact.log(1 - progress * (1 - self.t_mul))
+            restarts = math.floor(logarithm / exact.log(self.t_mul))
+            length = exact.power(self.t_mul, restarts)
             progress = (progress - (1 - length) / (1 - self.t_mul)) / length
-        cosine = 0.5 * formulas().power(self.m_mul, restarts) * (1 + formulas().cos(math.pi * progress))
+        cosine = 0.5 * exact.power(self.m_mul, restarts) * (1 + exact.cos(math.pi * progress))
         return self.initial_learning_rate * ((1 - self.alpha) * cosine + self.alpha)
 
 
@@ -107,7 +108,7 @@ class PolynomialDecay(LearningRateSchedule):
 
     def rate_at(self, step: int) -> float:
         steps = self.decay_steps * max(math.ceil(step / self.decay_steps), 1) if self.cycle else self.decay_steps
-        rest = formulas().power(1 - min(step, steps) / steps, self.power)
+        rest = load_elementary().power(1 - min(step, steps) / steps, self.power)
         return (self.initial_learning_rate - self.end_learning_rate) * rest + self.end_learning_rate
 
 
@@ -180,13 +181,6 @@ def serialize(learning_rate_schedule: Any) -> dict[str, Any]:
     if not isinstance(learning_rate_schedule, LearningRateSchedule):
         raise ValueError(f"Only a LearningRateSchedule can be serialized. Received: {learning_rate_schedule!r}.")
     return registry.serialize(learning_rate_schedule)
-
-
-def formulas() -> ModuleType:
-    """Returns the functions that have the same bits on every processor, unlike Python's."""
-    from ..kernels.formulas import elementary  # here, because it imports Numba
-
-    return elementary
 
 
 def _check_positive(value: int, name: str) -> int:

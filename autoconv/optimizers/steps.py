@@ -8,8 +8,8 @@ import numpy as np
 
 from ..arguments.checked import Setting, check_fraction, check_fraction_or_one, check_nonnegative
 from ..engine.variable import Variable
+from ..kernels.formulas import load_elementary
 from .optimizer import LearningRate, Optimizer
-from .schedules import formulas
 from .slots import FlatParameters
 
 
@@ -98,7 +98,7 @@ class Adam(Optimizer):
 
     def _step_size(self) -> float:
         t = self._updates() + 1
-        power = formulas().power
+        power = load_elementary().power
         return self._rate() * math.sqrt(1 - power(self.beta_2, t)) / (1 - power(self.beta_1, t))
 
     def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
@@ -173,7 +173,7 @@ class Adamax(Optimizer):
         self.epsilon = epsilon
 
     def _step_size(self) -> float:
-        return self._rate() / (1 - formulas().power(self.beta_1, self._updates() + 1))
+        return self._rate() / (1 - load_elementary().power(self.beta_1, self._updates() + 1))
 
     def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         slots = [self._slot(slot) for slot in self._slots]
@@ -200,7 +200,7 @@ class Nadam(Adamax):
         """Returns a factor of the next step. index: 0 for the factor of m, 1 for g, 2 for sqrt(v)."""
         t = self._updates() + 1
         if index == 2:
-            return 1 / math.sqrt(1 - formulas().power(self.beta_2, t))
+            return 1 / math.sqrt(1 - load_elementary().power(self.beta_2, t))
         product = self._product(t)
         if index == 1:
             return self._rate() * (1 - self._momentum(t)) / (1 - product)
@@ -216,7 +216,7 @@ class Nadam(Adamax):
         return result
 
     def _momentum(self, t: int) -> float:
-        return self.beta_1 * (1 - 0.5 * formulas().power(0.96, t))
+        return self.beta_1 * (1 - 0.5 * load_elementary().power(0.96, t))
 
     def _product(self, t: int) -> float:
         steps, product = self._products if self._products[0] <= t else [0, 1.0]

@@ -14,3 +14,12 @@ def compile_formulas(formulas: ModuleType, inline: Callable, **replacements: Cal
         if isinstance(function, FunctionType) and function.__module__ == formulas.__name__:
             names[name] = inline(FunctionType(function.__code__, names, name))
     return SimpleNamespace(**names)
+
+
+def load_elementary() -> ModuleType:
+    """Returns the module of exp, cos, powers and so on, which have the same bits on every processor,
+    unlike Python's. It is imported when this function is called, because it imports Numba.
+    """
+    from . import elementary
+
+    return elementary
