@@ -8,6 +8,7 @@ import numpy as np
 
 from ..arguments import names, shapes
 from ..engine.tensor import Tensor, apply, record_nodes, refuse_gradient
+from ..kernels.formulas import load_elementary
 from ..operators import image as ops
 from . import arrays
 from .layer_functions import TensorLike, _floats, _move_constant, _tensor
@@ -91,7 +92,7 @@ def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
         weights = np.maximum(end - begin, 0.0)
     else:
         weights = _KERNELS[interpolation](np.abs((samples + 0.5) * scale - 0.5 - pixels))
-    return weights / weights.sum(1, keepdims=True)
+    return weights / np.cumsum(weights, 1)[:, -1:]  # the order of np.sum depends on NumPy's version
 
 
 def _keys(d: np.ndarray) -> np.ndarray:
@@ -101,10 +102,23 @@ def _keys(d: np.ndarray) -> np.ndarray:
     return np.where(d < 1, near, np.where(d < 2, far, 0.0))
 
 
+def _lanczos(lobes: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Duchon: "Lanczos filtering in one and two dimensions", 1979: sinc(d) sinc(d / lobes)."""
+    def weigh(d: np.ndarray) -> np.ndarray:
+        sin = load_elementary().sin
+        weights = np.where(d == 0, 1.0, 0.0)
+        near = (d > 0) & (d < lobes)
+        angles = np.pi * d[near]
+        weights[near] = [lobes * sin(a) * sin(a / lobes) / (a * a) for a in angles.tolist()]
+        return weights
+
+    return weigh
+
+
 _KERNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "bicubic": _keys,
-    "lanczos3": lambda d: np.where(d < 3, np.sinc(d) * np.sinc(d / 3), 0.0),
-    "lanczos5": lambda d: np.where(d < 5, np.sinc(d) * np.sinc(d / 5), 0.0)}
+    "lanczos3": _lanczos(3),
+    "lanczos5": _lanczos(5)}
 RESIZE_INTERPOLATIONS = (*ops.INTERPOLATIONS, *_KERNELS, "area")
 
 

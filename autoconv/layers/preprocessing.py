@@ -111,14 +111,18 @@ class Normalization(Layer):
                              "`variance`. To use adapt(), create the layer without these arguments.")
         arrays = [data] if hasattr(data, "shape") or (isinstance(data, list) and not self._holds_batches(data)) else (
             batch[0] if isinstance(batch, tuple) or self._holds_batches(batch) else batch for batch in each_once(data))
-        count, total, squares = 0, 0.0, 0.0  # type: tuple[int, Any, Any]
+        count = 0
+        total: Any = 0.0
+        squares: Any = 0.0
         for part in arrays:
             array = np.asarray(detach(part), np.float64)
             if not self.built:
                 self.build((None, *array.shape[1:]))
             reduced = tuple(i for i in range(array.ndim) if i not in self._own_axes)
             count += array.size // max(1, int(np.prod([array.shape[i] for i in self._own_axes])))
-            total, squares = total + array.sum(reduced), squares + (array * array).sum(reduced)
+            values = Tensor(array)  # its sums have the same order on every machine, unlike NumPy's
+            total += values.sum(reduced).numpy()
+            squares += (values * values).sum(reduced).numpy()
         if not count:
             raise ValueError("adapt() needs data with at least one sample. Received no samples.")
         mean = total / count

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import functional as F
 from ..arguments import keywords, names
 from ..engine.variable import Variable
-from .metric import Metric, array, broadcast_weights, number, ratio
+from .metric import Metric, array, broadcast_weights, number, ordered_sum, ratio
 
 SUMMATIONS = ("interpolation", "minoring", "majoring")
 COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
@@ -46,8 +47,8 @@ class _Counts(Metric):
             bins[np.isnan(predicted)] = 0
             for mask, positives, negatives in ((true, COUNTS[0], COUNTS[3]), (~true, COUNTS[1], COUNTS[2])):
                 histogram = np.bincount(bins, weight * mask, len(order) + 1)
-                rejected = np.cumsum(histogram)[:-1]
-                for count, sums in ((negatives, rejected), (positives, histogram.sum() - rejected)):
+                rejected = np.cumsum(histogram)
+                for count, sums in ((negatives, rejected[:-1]), (positives, rejected[-1] - rejected[:-1])):
                     if count in counts:
                         counts[count].reshape(-1, labels)[order, label] += sums
 
@@ -256,7 +257,7 @@ class AUC(_Counts):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         t, p, weights = _match_shapes(y_true, y_pred, sample_weight)
         if self.from_logits:
-            p = 1 / (1 + np.exp(-p))
+            p = F.sigmoid(p).numpy()
         if self.multi_label and p.ndim != 2:
             raise ValueError(f"`y_pred` must have rank 2 when `multi_label=True`. Received shape: {p.shape}.")
         if self.multi_label:
@@ -277,11 +278,11 @@ class AUC(_Counts):
             x, y = (ratio(fp, fp + tn), recall) if self.curve == "ROC" else (recall, ratio(tp, tp + fp))
             height = {"interpolation": (y[:-1] + y[1:]) / 2, "minoring": np.minimum(y[:-1], y[1:]),
                       "majoring": np.maximum(y[:-1], y[1:])}[self.summation_method]
-            areas = ((x[:-1] - x[1:]) * height).sum(0)
+            areas = ordered_sum((x[:-1] - x[1:]) * height, 0)
         if not self.multi_label:
             return number(areas)
         weights = np.ones(areas.shape) if self.label_weights is None else self.label_weights
-        return number(ratio((areas * weights).sum(), weights.sum()))
+        return number(ratio(ordered_sum(areas * weights), ordered_sum(weights)))
 
     def get_config(self) -> dict[str, Any]:
         weights = None if self.label_weights is None else self.label_weights.tolist()
@@ -295,7 +296,8 @@ def _interpolate_area(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndar
     offset = tp[1:] - slope * p[1:]
     is_positive = (p[:-1] > 0) & (p[1:] > 0)
     quotient = np.where(is_positive, ratio(p[:-1], p[1:]), 1.0)
-    return ratio(slope * (tp[:-1] - tp[1:] + offset * np.log(quotient)), tp[1:] + fn[1:]).sum(0)
+    parts = slope * (tp[:-1] - tp[1:] + offset * F.log(quotient).numpy())
+    return ordered_sum(ratio(parts, tp[1:] + fn[1:]), 0)
 
 
 class FBetaScore(Metric):
@@ -346,15 +348,15 @@ class FBetaScore(Metric):
         if axis is not None:
             self._fit(t.shape[1:])
         for name, values in zip(self._counts, (label * t, label * (1 - t), ~label * t, t)):
-            getattr(self, name).assign_add((values * weights).sum(axis))
+            getattr(self, name).assign_add(ordered_sum(values * weights, axis))
 
     def result(self) -> Any:
         tp, fp, fn, labels = (getattr(self, name).data for name in self._counts)
         precision, recall, squared = ratio(tp, tp + fp), ratio(tp, tp + fn), self.beta**2
         scores = ratio(precision * recall * (1 + squared), precision * squared + recall)
         if self.average == "weighted":
-            return number((scores * ratio(labels, labels.sum())).sum())
-        return number(scores if self.average is None else scores.mean())
+            return number(ordered_sum(scores * ratio(labels, ordered_sum(labels))))
+        return number(scores if self.average is None else ordered_sum(scores) / scores.size)
 
 
 class F1Score(FBetaScore):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.tensor import Tensor
-from .metric import Metric, array, number
+from .metric import Metric, array, number, ordered_sum, ratio
 
 
 class IoU(Metric):
@@ -50,9 +50,10 @@ class IoU(Metric):
     def result(self) -> Any:
         counts = self.total_cm.data
         hits = np.diagonal(counts)
-        union = (counts.sum(0) + counts.sum(1) - hits)[self.target_class_ids]
+        union = (ordered_sum(counts, 0) + ordered_sum(counts, 1) - hits)[self.target_class_ids]
         occurs = union > 0
-        return number((hits[self.target_class_ids][occurs] / union[occurs]).mean() if occurs.any() else 0.0)
+        quotients = hits[self.target_class_ids][occurs] / union[occurs]
+        return number(ratio(ordered_sum(quotients), len(quotients)))
 
 
 class MeanIoU(IoU):

@@ -159,7 +159,7 @@ class Sum(Metric):
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
         values, weights = broadcast_weights(values, sample_weight)
-        self.total.assign_add((values * weights).sum(dtype=np.float64))
+        self.total.assign_add(ordered_sum(values * weights))
 
     def result(self) -> Any:
         return number(self.total.data)
@@ -175,8 +175,8 @@ class Mean(Metric):
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
         values, weights = (array(values), None) if sample_weight is None else broadcast_weights(values, sample_weight)
         total = values if weights is None else values * weights
-        self.total.assign_add(total.sum(dtype=np.float64))
-        self.count.assign_add(values.size if weights is None else weights.sum(dtype=np.float64))
+        self.total.assign_add(ordered_sum(total))
+        self.count.assign_add(values.size if weights is None else ordered_sum(weights))
 
     def result(self) -> Any:
         return number(ratio(self.total.data, self.count.data))
@@ -236,6 +236,13 @@ def broadcast_weights(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.n
     if weights.ndim:
         weights = weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim))  # (N,) -> (N, 1, ...)
     return values, np.broadcast_to(weights, values.shape)
+
+
+def ordered_sum(values: Any, axis: int | None = None) -> np.ndarray:
+    """The float64 sum along an axis or of all values, in order. `np.sum` orders them as NumPy's version does."""
+    values = np.asarray(values, np.float64)
+    values = values.reshape(-1) if axis is None else np.moveaxis(values, axis, 0)
+    return np.cumsum(values, 0)[-1] if len(values) else np.zeros(values.shape[1:])
 
 
 def ratio(a: Any, b: Any) -> np.ndarray:

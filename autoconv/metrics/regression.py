@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..engine.tensor import Tensor
-from .metric import Mean, Metric, array, broadcast_weights, number
+from .metric import Mean, Metric, array, broadcast_weights, number, ordered_sum
 
 
 class R2Score(Metric):
@@ -42,10 +42,10 @@ class R2Score(Metric):
                              f"shapes: y_pred.shape={p.shape} and y_true.shape={t.shape}.")
         _, weights = broadcast_weights(t, sample_weight)
         self._fit(t.shape[1:])
-        self.sum.assign_add((t * weights).sum(0))
-        self.squared_sum.assign_add((t * t * weights).sum(0))
-        self.total_mse.assign_add(((t - p) ** 2 * weights).sum(0))
-        self.count.assign_add(weights.sum(0))
+        self.sum.assign_add(ordered_sum(t * weights, 0))
+        self.squared_sum.assign_add(ordered_sum(t * t * weights, 0))
+        self.total_mse.assign_add(ordered_sum((t - p) ** 2 * weights, 0))
+        self.count.assign_add(ordered_sum(weights, 0))
         self.num_samples.assign_add(t.size)
 
     def result(self) -> Any:
@@ -56,9 +56,9 @@ class R2Score(Metric):
             scores = 1 - error / total
         scores = np.where(np.isinf(scores), 0.0, scores)
         if self.class_aggregation == "uniform_average":
-            scores = scores.mean()
+            scores = ordered_sum(scores) / len(scores)
         elif self.class_aggregation == "variance_weighted_average":
-            scores = (total * scores).sum() / total.sum()
+            scores = ordered_sum(total * scores) / ordered_sum(total)
         free = samples - self.num_regressors - 1
         if self.num_regressors and free <= 0:
             warnings.warn("More independent predictors than datapoints in adjusted R2 score. Falling back to standard "
@@ -86,17 +86,20 @@ class _Correlation(Mean):
 
 def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
     """The cosine similarity along `axis` of targets and predictions, each minus its mean (Pearson, 1895)."""
-    t, p = (array(each) - array(each).mean(axis, keepdims=True) for each in (y_true, y_pred))
-    return -F.cosine_similarity(t, p, axis)
+    return -F.cosine_similarity(_deviations(y_true, axis), _deviations(y_pred, axis), axis)
+
+
+def _deviations(values: Any, axis: int) -> Tensor:
+    values = Tensor(array(values))
+    return values - values.mean(axis, keepdims=True)
 
 
 def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
     """2 cov(t, p) / (var(t) + var(p) + (mean(t) - mean(p))^2) along `axis`. Lin, 1989."""
-    t, p = array(y_true), array(y_pred)
-    mean_t, mean_p = t.mean(axis, keepdims=True), p.mean(axis, keepdims=True)
-    covariance = ((t - mean_t) * (p - mean_p)).mean(axis)
-    spread = t.var(axis) + p.var(axis) + ((mean_p - mean_t) ** 2).mean(axis)
-    return Tensor(np.asarray(2 * covariance / (spread + F.loss_functions.EPSILON), p.dtype))
+    t, p = _deviations(y_true, axis), _deviations(y_pred, axis)
+    shift = Tensor(array(y_true)).mean(axis) - Tensor(array(y_pred)).mean(axis)
+    spread = (t * t).mean(axis) + (p * p).mean(axis) + shift * shift
+    return 2 * (t * p).mean(axis) / (spread + F.loss_functions.EPSILON)
 
 
 class PearsonCorrelation(_Correlation):

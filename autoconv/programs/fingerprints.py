@@ -1,8 +1,9 @@
-"""Trains small nets and compares the SHA-256 of everything that they compute with a table, which
-has the same hashes for every processor.
+"""Trains small nets and resizes a picture, and compares the SHA-256 of all results with a table,
+which has the same hashes for every processor.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,14 @@ import numpy as np
 from .. import Tensor, losses, nets, optimizers, random
 from .. import functional as F
 from .. import layers as L
+from ..arguments.extras import ExtraError
 from ..kernels import device as devices
 from ..kernels import trace
 from ..models import Model, Sequential
 from ..optimizers import schedules
 from ..utils import clear_session, set_random_seed
+from ..utils.images import FILTERS
+from ..utils.pixels import Decoding, pillow
 
 TABLE = Path(__file__).with_suffix(".json")
 BATCH_SIZE = 32
@@ -87,32 +91,42 @@ def attention() -> SmallNet:
     return SmallNet(model, "categorical_crossentropy", optimizers.Adam(rate, global_clipnorm=1.0))
 
 
+PICTURES = "pictures"
 NETS = {build.__name__: build for build in (lecture, separable, residual, mask, attention)}
 
 
 def compute() -> Iterator[tuple[str, dict[str, str]]]:
     """Yields the name of each net with the hashes of its results, by their names, in the order in
-    which they are computed. Before, compiles the kernels of all nets together.
+    which they are computed. Before, compiles the kernels of all nets together. The last name is
+    PICTURES; it has no results if Pillow is not installed.
     """
-    built = [_build(name) for name in NETS]
-    with (dry := trace.DryRun()).record():  # lists the kernels without running them
-        for arguments in built:
-            run_batch(*arguments)
-    devices.get("cpu").prepare(list(dry.kernels), lambda done, total: None)
+    cpu = devices.get("cpu")
+    dry = trace.DryRun()  # lists the kernels without running them
     for name in NETS:
-        yield name, dict(name_results(*_build(name)))
+        with dry.record():
+            net = _build(name)
+            x = _draw_images(net, BATCH_SIZE)
+            run_batch(net, x, np.zeros((BATCH_SIZE, *net.model.output_shape[1:]), np.float32))
+        cpu.begin(dry.kernels)  # other processes compile them while this one lists more
+    cpu.prepare(dry.kernels, lambda done, total: None)
+    for name in NETS:
+        yield name, dict(name_results(_build(name)))
+    try:
+        yield PICTURES, dict(_name_pictures())
+    except ExtraError:
+        yield PICTURES, {}
 
 
-def _build(name: str) -> tuple[SmallNet, np.ndarray, np.ndarray]:
-    """Returns the net `name`, and images and targets for STEPS batches."""
+def _build(name: str) -> SmallNet:
+    """Returns the net `name` with the same initial weights in each call."""
     clear_session()  # the results are named after the layers
     set_random_seed(SEED)
-    net = NETS[name]()
-    count = BATCH_SIZE * STEPS
-    x = random.uniform((count, *net.model.input_shape[1:]), seed=1)
-    if len(net.model.output_shape) == 2:
-        return net, x, np.eye(CLASSES, dtype=np.float32)[random.randint((count,), 0, CLASSES, seed=2)]
-    return net, x, (random.uniform((count, *net.model.output_shape[1:]), seed=2) < 0.5).astype(np.float32)
+    return NETS[name]()
+
+
+def _draw_images(net: SmallNet, count: int) -> np.ndarray:
+    """Returns `count` random inputs of a net."""
+    return random.uniform((count, *net.model.input_shape[1:]), seed=1)
 
 
 def run_batch(net: SmallNet, x: np.ndarray, y: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
@@ -128,8 +142,13 @@ def run_batch(net: SmallNet, x: np.ndarray, y: np.ndarray) -> tuple[dict[str, Te
     return {layer.name: output for layer, output in zip(layers, outputs)}, loss
 
 
-def name_results(net: SmallNet, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[str, str]]:
-    """Yields the name and the hash of each result of a net."""
+def name_results(net: SmallNet) -> Iterator[tuple[str, str]]:
+    """Yields the name and the hash of each result of a net, trained on STEPS batches."""
+    x = _draw_images(net, BATCH_SIZE * STEPS)
+    if len(net.model.output_shape) == 2:
+        y = np.eye(CLASSES, dtype=np.float32)[random.randint((len(x),), 0, CLASSES, seed=2)]
+    else:
+        y = (random.uniform((len(x), *net.model.output_shape[1:]), seed=2) < 0.5).astype(np.float32)
     yield "the initial weights", net.model.fingerprint()
     outputs, loss = run_batch(net, x, y)
     for name, output in outputs.items():
@@ -141,6 +160,19 @@ def name_results(net: SmallNet, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[
     net.model.compile(net.optimizer, net.loss)
     net.model.fit(x, y, BATCH_SIZE, verbose=0)
     yield f"the weights after {STEPS} steps", net.model.fingerprint()
+
+
+def _name_pictures() -> Iterator[tuple[str, str]]:
+    """Yields the hash of a picture of random pixels, resized by each of Pillow's filters."""
+    image = pillow("Image")
+    file = io.BytesIO()
+    image.fromarray(random.randint((75, 100, 3), 0, 256, seed=3).astype(np.uint8)).save(file, "png")
+    for name in FILTERS:
+        for height, width in ((32, 32), (150, 220)):
+            for color_mode in ("rgb", "grayscale"):
+                decoding = Decoding((height, width), color_mode, FILTERS[name])
+                result = f"the {color_mode} picture resized to {height} x {width} by {name}"
+                yield result, _hash(decoding.read(file))
 
 
 def _hash(array: np.ndarray) -> str:

@@ -28,7 +28,8 @@ from .pixels import (
     turn_upright,
 )
 
-_FILTERS = {name: name.upper() for name in ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")}
+FILTERS = {
+    name: name.upper() for name in ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")}
 
 
 def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int, int] | None = None,
@@ -44,7 +45,7 @@ def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int,
     pil = pillow("Image")
     _check_file(path)
     names.lookup("color_mode", color_mode, MODES)
-    resample = pil.Resampling[names.lookup("interpolation", interpolation, _FILTERS)]
+    resample = pil.Resampling[names.lookup("interpolation", interpolation, FILTERS)]
     file = path if isinstance(path, io.BytesIO) else io.BytesIO(regular.read_file(path))
     with naming(path), open_picture(file, target_size is None) as image:
         mode = decoding_mode(image, color_mode)

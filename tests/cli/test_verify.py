@@ -1,12 +1,14 @@
 """`autoconv verify`: the same bits as the table, and what it says if they differ."""
 
 import json
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from autoconv.kernels import device, trace
 from autoconv.programs import cli, fingerprints
+from autoconv.utils import pixels
 
 
 def run(*options):
@@ -21,7 +23,22 @@ def test_this_machine_computes_the_bits_of_the_table():
     assert result.exit_code == 0, result.output
     assert "All nets have the weights" in result.output
     lines = result.output.splitlines()[:-1]
-    assert [line.split()[:2] for line in lines] == [[name, "same"] for name in fingerprints.NETS]
+    assert [line.split()[:2] for line in lines] == [[name, "same"] for name in (*fingerprints.NETS, "pictures")]
+
+
+def test_pictures_are_left_out_where_pillow_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert "pictures   not compared, because Pillow is not installed" in result.output
+
+
+def test_a_pixel_that_another_pillow_rounds_otherwise_is_found(monkeypatch):
+    read = pixels.Decoding.read
+    monkeypatch.setattr(pixels.Decoding, "read", lambda self, file: read(self, file) ^ (self.filter == "LANCZOS"))
+    result = run()
+    assert result.exit_code == 1
+    assert "pictures   different  the rgb picture resized to 32 x 32 by lanczos is" in result.output
 
 
 @pytest.mark.parametrize(("module", "kernel", "place", "result"), [

@@ -64,6 +64,26 @@ def test_waves_and_hyperbolas_agree_with_the_c_library(name):
     np.testing.assert_array_max_ulp(getattr(ops, name)(xs).numpy(), expected, 4)
 
 
+@pytest.mark.parametrize("name", ["arctan", "arcsin", "arccos"])
+def test_angles_agree_with_the_c_library(name):
+    sines = np.clip(NEAR_ZERO, -1, 1)
+    xs = {"arctan": np.concatenate([NEAR_ZERO, WIDE, POSITIVE])}.get(name, sines)
+    expected = np.array([getattr(math, name.replace("arc", "a"))(x) for x in xs])
+    np.testing.assert_array_max_ulp(getattr(ops, name)(xs).numpy(), expected, 4)
+
+
+def test_angles_of_points_agree_with_the_c_library():
+    odd = [0.0, -0.0, 1.0, -1.0, INF, -INF, NAN, 5e-324, -1e300]
+    y, x = np.meshgrid(np.concatenate([NEAR_ZERO[:50], odd]), np.concatenate([NEAR_ZERO[50:99], odd]))
+    expected = np.array([[math.atan2(*pair) for pair in zip(*rows)] for rows in zip(y, x)])
+    angles = ops.arctan2(y, x).numpy()
+    np.testing.assert_array_equal(np.isnan(angles), np.isnan(expected))
+    is_number = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(angles[is_number]), np.signbit(expected[is_number]))
+    np.testing.assert_array_max_ulp(angles[is_number], expected[is_number], 4)
+    np.testing.assert_array_equal(ops.arctan2(y.T, 1.0).numpy(), ops.arctan(y).numpy().T)
+
+
 @pytest.mark.parametrize(("base", "exponent"), [
     (0.999, 4690), (0.96, 1.7), (0.5, 0), (0.0, 0), (0.0, 2.5), (2.0, -3.0), (-2.0, 3), (-2.0, -2),
     (-1.5, 101), (-1.5, 100), (7.0, -2.5), (INF, 0.3), (INF, -1), (1e-300, 2), (1e300, 40.5)])
@@ -81,7 +101,9 @@ def test_powers_agree_with_python(base, exponent):
     ("erf", -0.0, -0.0), ("tanh", INF, 1), ("tanh", -INF, -1), ("tanh", NAN, NAN), ("tanh", -0.0, -0.0),
     ("expm1", -0.0, -0.0), ("sin", 0, 0), ("sin", INF, NAN), ("sin", NAN, NAN), ("cos", 0, 1), ("cos", -INF, NAN),
     ("sinh", INF, INF), ("sinh", -INF, -INF), ("sinh", 711, INF), ("sinh", 1e-30, 1e-30), ("sinh", NAN, NAN),
-    ("cosh", 0, 1), ("cosh", -INF, INF), ("cosh", NAN, NAN),
+    ("cosh", 0, 1), ("cosh", -INF, INF), ("cosh", NAN, NAN), ("arctan", INF, np.pi / 2), ("arctan", -0.0, -0.0),
+    ("arctan", NAN, NAN), ("arcsin", 1, np.pi / 2), ("arcsin", 1.1, NAN), ("arcsin", -0.0, -0.0), ("arccos", 1, 0),
+    ("arccos", -1, np.pi), ("arccos", -2, NAN), ("arccos", NAN, NAN),
 ])
 def test_edges(name, x, expected):
     given = getattr(ops, name)(np.array([x], np.float64)).numpy()
@@ -90,11 +112,13 @@ def test_edges(name, x, expected):
 
 
 @pytest.mark.parametrize(
-    "name", ["exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "sinh", "cosh"])
+    "name", ["exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "sinh", "cosh", "arctan", "arcsin", "arccos"])
 def test_the_compiler_fuses_nothing(name):
     """Compiled for vectors, a function gives the bits that Python computes one operation at a time.
     """
-    xs = {"exp": WIDE, "log": POSITIVE, "log1p": np.abs(NEAR_ZERO)}.get(name, NEAR_ZERO)
+    sines = np.clip(NEAR_ZERO, -1, 1)
+    xs = {"exp": WIDE, "log": POSITIVE, "log1p": np.abs(NEAR_ZERO), "arcsin": sines, "arccos": sines}.get(
+        name, NEAR_ZERO)
     by_python = [float(getattr(elementary, name)(x)) for x in xs]
     np.testing.assert_array_equal(getattr(ops, name)(xs).numpy(), by_python)
 
@@ -108,10 +132,12 @@ def test_the_bits_are_the_same_everywhere(dtype):
     digest = hashlib.sha256()
     for name in ("exp", "log", "log1p", "expm1", "erf", "sin", "cos", "sinh", "cosh"):
         digest.update(getattr(ops, name)(xs).numpy().tobytes())
+    for name in ("arctan", "arcsin", "arccos"):
+        digest.update(getattr(ops, name)(xs / 20).numpy().tobytes())
     for exponent in (3, -0.5, 2.5, 1.7, 100, xs):
         digest.update(ops.power(xs, exponent).numpy().tobytes())
     digest.update(ac.random.normal((4000,), dtype=dtype, seed=1).tobytes())
-    expected = {"float32": "1f8bf8dffe5c8b66", "float64": "73d3f1d227e2f572"}
+    expected = {"float32": "9d9c71818dbd2f18", "float64": "42b1447f7f50f58f"}
     assert digest.hexdigest()[:16] == expected[dtype]
 
 

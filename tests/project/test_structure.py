@@ -7,14 +7,14 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 60_228,
-    "lines without kernels, commands and ONNX": 28_903,
+    "lines": 60_351,
+    "lines without kernels, commands and ONNX": 28_935,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 50,
     "lines over 100 columns": 3_853,
-    "assignments of a tuple to a tuple": 923,
-    "Any": 2_217,
+    "assignments of a tuple to a tuple": 920,
+    "Any": 2_219,
     "classes that override __setattr__": 2,
     "classes that change their subclasses": 0,
     "names of several classes": 3,

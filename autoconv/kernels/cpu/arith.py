@@ -172,15 +172,14 @@ def _spec(a: Array) -> tuple:
     return a.shape, a.dtype
 
 
-def _accept_views(compiled: CpuKernel) -> Callable[[Array, Array], None]:
-    """Returns a function that computes a contiguous `out` from `a`, which may be strided, by a
-    kernel for flat arrays.
+def _accept_views(compiled: CpuKernel) -> Callable[..., None]:
+    """Returns a function that computes a contiguous `out` from arrays that may be strided, or are
+    broadcast to its shape, by a kernel for flat arrays.
     """
-    def compute(a: Array, out: Array) -> None:
-        if not _is_plain(a) or _spec(a) != _spec(out):
-            copy(a, out)
-            a = out
-        compiled(a.reshape(-1), out.reshape(-1, copy=False))
+    def compute(*arrays: Array) -> None:
+        *inputs, out = arrays
+        flat = (contiguous(np.broadcast_to(a, out.shape), out.dtype).reshape(-1) for a in inputs)
+        compiled(*flat, out.reshape(-1, copy=False))
 
     return compute
 

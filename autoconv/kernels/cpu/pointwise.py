@@ -48,8 +48,9 @@ globals().update({
     for name, f in _FORMULAS.items()})
 
 # functions of arith.py, with the same bits on every processor, unlike NumPy's
-ELEMENTARY = {name: _elementwise(name, getattr(elementary, name), 1, FEW_CALLS)
-              for name in ("exp", "log", "expm1", "log1p", "erf", "sin", "cos", "sinh", "cosh")}
+ELEMENTARY = {name: _elementwise(name, getattr(elementary, name), 2 if name == "arctan2" else 1, FEW_CALLS)
+              for name in ("exp", "log", "expm1", "log1p", "erf", "sin", "cos", "sinh", "cosh",
+                           "arctan", "arctan2", "arcsin", "arccos")}
 
 
 @kernel("(T[::1], T[::1], float64, T[::1])", parallel=True, grain=FEW)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from ..formulas import updates
+from ..formulas import compile_formulas, elementary, updates
 from .jit import CpuKernel, inline, kernel, record_calls
 
 BLOCK = 1 << 16  # number of squares that are added one by one
@@ -27,10 +27,13 @@ def {name}({parameters}):
 """
 
 
+_formulas = compile_formulas(updates, inline, raise_to=inline(lambda a, power: type(a)(elementary.power(a, power))))
+
+
 def _kernel(rule: updates.Rule, slots: tuple[str, ...]) -> CpuKernel:
     """Returns the kernel for an optimizer that uses `rule` and has the slots `slots`."""
     numbers, name = (*rule.rates, *rule.constants), rule.kernel_name(slots)
-    names: dict[str, Any] = {"__name__": __name__, "prange": prange, "formula": inline(rule.formula)}
+    names: dict[str, Any] = {"__name__": __name__, "prange": prange, "formula": getattr(_formulas, rule.name)}
     exec(rule.source(_TEMPLATE, name, slots, tuple(f"real({number})" for number in numbers)), names)
     signature = ["T[::1]"] * (2 + len(slots)) + ["float64"] * (len(numbers) + 1)
     return kernel(f"({', '.join(signature)})", parallel=True, grain=FEW)(names[name])

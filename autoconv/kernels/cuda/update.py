@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..formulas import updates
+from ..formulas import compile_formulas, updates
 from . import array as arrays
 from .arith import add_parts
 from .kernels import ItemKernel, inline, kernel
@@ -26,12 +26,15 @@ def {name}(count, {parameters}):
         {targets} = {results}
 """
 
+_formulas = compile_formulas(updates, inline)
+
 
 def _kernel(rule: updates.Rule, slots: tuple[str, ...]) -> ItemKernel:
     """Creates the update kernel of an optimizer that has these slots."""
     numbers = *(f"real({rate}[0])" for rate in rule.rates), *(f"real({number})" for number in rule.constants)
     name = f"_{rule.kernel_name(slots)}"
-    names: dict[str, Any] = {"__name__": __name__, "global_index": global_index, "formula": inline(rule.formula)}
+    formula = getattr(_formulas, rule.name)
+    names: dict[str, Any] = {"__name__": __name__, "global_index": global_index, "formula": formula}
     exec(rule.source(_TEMPLATE, name, slots, numbers), names)
     signature = ["int64", "T[::1]", "const T[::1]", *["T[::1]"] * len(slots),
                  *["const float64[::1]"] * len(rule.rates), *["float64"] * len(rule.constants), "const float64[::1]"]

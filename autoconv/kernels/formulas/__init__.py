@@ -7,11 +7,13 @@ from typing import Any
 
 def compile_formulas(formulas: ModuleType, inline: Callable, **replacements: Callable) -> Any:
     """Compiles each function of a module with `inline` and returns them as a namespace. A function
-    may call the functions that are defined above it, and `replacements` of names in the module.
+    may call the functions that are defined above it. `replacements` take the place of names in the
+    module.
     """
     names = vars(formulas) | replacements
     for name, function in vars(formulas).items():
-        if isinstance(function, FunctionType) and function.__module__ == formulas.__name__:
+        is_own = isinstance(function, FunctionType) and function.__module__ == formulas.__name__
+        if is_own and name not in replacements:
             names[name] = inline(FunctionType(function.__code__, names, name))
     return SimpleNamespace(**names)
 

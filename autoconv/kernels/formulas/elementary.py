@@ -36,13 +36,16 @@ E13, E12, E11, E10, E9, E8, E7, E6, E5, E4, E3, E2 = EXP_POLYNOMIAL
 L1, L2, L3, L4, L5, L6, L7, L8, L9, L10 = (2 / (2 * k + 1) for k in range(1, 11))
 C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11 = ((-1) ** k / factorial(2 * k) for k in range(1, 12))
 S1, S2, S3, S4, S5, S6, S7, S8 = ((-1) ** k / factorial(2 * k + 1) for k in range(1, 9))
+PI = 3.141592653589793
 TWO_PI = 6.283185307179586
+TAN_EIGHTH = 0.41421356237309503  # tan(pi / 8)
 PER_QUARTER = 0.6366197723675814  # 2 / pi
 # pi / 2 = QUARTER_1 + QUARTER_2 + QUARTER_3. The first two have 33 significant bits, so a product
 # with a whole number of 20 bits is exact. Source: FreeBSD's e_rem_pio2.c.
 QUARTER_1 = 1.57079632673412561417e00
 QUARTER_2 = 6.07710050630396597660e-11
 QUARTER_3 = 2.02226624879595063154e-21
+ARCTAN_POLYNOMIAL = tuple((-1) ** k / (2 * k + 1) for k in range(20, -1, -1))
 MOST_FACTORS = 32.0  # a power with more factors is computed by exp and log
 MOST_ANGLE = 1e6  # up to this angle, sin and cos are computed here
 
@@ -170,6 +173,49 @@ def cosh(x):
 
 
 @_inline
+def arctan2(y, x):
+    """Returns the angle of the point (x, y), from -pi to pi, by Taylor's polynomial of arctan for
+    angles of at most pi / 8.
+    """
+    y = np.float64(y)
+    x = np.float64(x)
+    width = abs(x)
+    height = abs(y)
+    low = min(width, height)
+    high = max(width, height)
+    t = 0.0 if low == 0.0 else 1.0 if low == high else low / high  # both may be infinite
+    turn = 0.25 * PI if t > TAN_EIGHTH else 0.0
+    t = (t - 1.0) / (t + 1.0) if t > TAN_EIGHTH else t  # the tangent of the rest
+    series = 0.0
+    for coefficient in ARCTAN_POLYNOMIAL:
+        series = coefficient + t * t * series
+    angle = turn + t * series
+    angle = 0.5 * PI - angle if height > width else angle
+    angle = PI - angle if math.copysign(1.0, x) < 0.0 else angle
+    return np.nan if x != x or y != y else math.copysign(angle, y)
+
+
+@_inline
+def arctan(x):
+    """Returns the angle from -pi / 2 to pi / 2 whose tangent is x."""
+    return arctan2(x, 1.0)
+
+
+@_inline
+def arcsin(x):
+    """Returns the angle from -pi / 2 to pi / 2 whose sine is x; NaN for |x| > 1."""
+    x = np.float64(x)
+    return arctan2(x, np.sqrt((1.0 - x) * (1.0 + x)))
+
+
+@_inline
+def arccos(x):
+    """Returns the angle from 0 to pi whose cosine is x; NaN for |x| > 1."""
+    x = np.float64(x)
+    return arctan2(np.sqrt((1.0 - x) * (1.0 + x)), x)
+
+
+@_inline
 def power(x, exponent):
     """Returns x ** exponent: products and a square root for multiples of 1/2 up to `MOST_FACTORS`,
     otherwise exp(exponent ln |x|), whose relative error is |exponent ln x| units in the last place.
@@ -189,7 +235,7 @@ def power(x, exponent):
     return result
 
 
-PI = "3.14159265358979323846264338327950288419716939937511"
+DIGITS_OF_PI = "3.14159265358979323846264338327950288419716939937511"
 PIECES_OF_ERF = 8  # polynomials per unit
 LAST_ERF = 6  # erf(x) is 1 from this x on
 DEGREE = 12
@@ -210,7 +256,7 @@ def erf_polynomials() -> np.ndarray:
         context.prec = 50
         for i, row in enumerate(rows):
             x = Decimal(i) / PIECES_OF_ERF
-            slope = 2 / Decimal(PI).sqrt() * (-x * x).exp()
+            slope = 2 / Decimal(DIGITS_OF_PI).sqrt() * (-x * x).exp()
             term = total = x
             k = 1
             while term > Decimal("1e-40"):

@@ -61,6 +61,11 @@ class Rule(NamedTuple):
 RULES: list[Rule] = []
 
 
+def raise_to(a, power):
+    """Returns a ** power. The CPU's kernels replace it by elementary.power."""
+    return a**power
+
+
 def rule(slots: int, optional: str = "", rates: int = 1,
          numbers: Callable[..., tuple] = lambda *options: options) -> Callable[[Callable], Callable]:
     """Returns a decorator that adds a formula to `RULES`. After w and g, the formula accepts
@@ -165,8 +170,8 @@ def lion(w, g, m, rate, old_step, new_step, old_m, new_m):
 def ftrl(w, g, a, z, rate, power, l1, l2, shrinkage, beta):
     """a += g^2, z sums up gradients, and both determine w (FTRL-Proximal: McMahan et al., 2013)."""
     new_a = a + g * g
-    old_power = a**power / rate
-    new_power = new_a**power / rate
+    old_power = raise_to(a, power) / rate
+    new_power = raise_to(new_a, power) / rate
     z += g + shrinkage * w + shrinkage * w - (new_power - old_power) * w
     quadratic = new_power + l2 + l2 + beta / rate
     return (max(-l1, min(z, l1)) - z) / quadratic, new_a, z
