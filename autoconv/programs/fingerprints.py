@@ -100,33 +100,29 @@ def compute() -> Iterator[tuple[str, dict[str, str]]]:
     which they are computed. Before, compiles the kernels of all nets together. The last name is
     PICTURES; it has no results if Pillow is not installed.
     """
-    cpu = devices.get("cpu")
-    dry = trace.DryRun()  # lists the kernels without running them
+    built = [_build(name) for name in NETS]
+    with (dry := trace.DryRun()).record():  # lists the kernels without running them
+        for arguments in built:
+            run_batch(*arguments)
+    devices.get("cpu").prepare(list(dry.kernels), lambda done, total: None)
     for name in NETS:
-        with dry.record():
-            net = _build(name)
-            x = _draw_images(net, BATCH_SIZE)
-            run_batch(net, x, np.zeros((BATCH_SIZE, *net.model.output_shape[1:]), np.float32))
-        cpu.begin(dry.kernels)  # other processes compile them while this one lists more
-    cpu.prepare(dry.kernels, lambda done, total: None)
-    for name in NETS:
-        yield name, dict(name_results(_build(name)))
+        yield name, dict(name_results(*_build(name)))
     try:
         yield PICTURES, dict(_name_pictures())
     except ExtraError:
         yield PICTURES, {}
 
 
-def _build(name: str) -> SmallNet:
-    """Returns the net `name` with the same initial weights in each call."""
+def _build(name: str) -> tuple[SmallNet, np.ndarray, np.ndarray]:
+    """Returns the net `name`, and images and targets for STEPS batches."""
     clear_session()  # the results are named after the layers
     set_random_seed(SEED)
-    return NETS[name]()
-
-
-def _draw_images(net: SmallNet, count: int) -> np.ndarray:
-    """Returns `count` random inputs of a net."""
-    return random.uniform((count, *net.model.input_shape[1:]), seed=1)
+    net = NETS[name]()
+    count = BATCH_SIZE * STEPS
+    x = random.uniform((count, *net.model.input_shape[1:]), seed=1)
+    if len(net.model.output_shape) == 2:
+        return net, x, np.eye(CLASSES, dtype=np.float32)[random.randint((count,), 0, CLASSES, seed=2)]
+    return net, x, (random.uniform((count, *net.model.output_shape[1:]), seed=2) < 0.5).astype(np.float32)
 
 
 def run_batch(net: SmallNet, x: np.ndarray, y: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
@@ -142,13 +138,8 @@ def run_batch(net: SmallNet, x: np.ndarray, y: np.ndarray) -> tuple[dict[str, Te
     return {layer.name: output for layer, output in zip(layers, outputs)}, loss
 
 
-def name_results(net: SmallNet) -> Iterator[tuple[str, str]]:
-    """Yields the name and the hash of each result of a net, trained on STEPS batches."""
-    x = _draw_images(net, BATCH_SIZE * STEPS)
-    if len(net.model.output_shape) == 2:
-        y = np.eye(CLASSES, dtype=np.float32)[random.randint((len(x),), 0, CLASSES, seed=2)]
-    else:
-        y = (random.uniform((len(x), *net.model.output_shape[1:]), seed=2) < 0.5).astype(np.float32)
+def name_results(net: SmallNet, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[str, str]]:
+    """Yields the name and the hash of each result of a net."""
     yield "the initial weights", net.model.fingerprint()
     outputs, loss = run_batch(net, x, y)
     for name, output in outputs.items():

@@ -30,7 +30,7 @@ def test_pictures_are_left_out_where_pillow_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     result = run()
     assert result.exit_code == 0, result.output
-    assert "pictures   not compared, because Pillow is not installed" in result.output
+    assert "pictures   not compared: Pillow is missing" in result.output
 
 
 def test_a_pixel_that_another_pillow_rounds_otherwise_is_found(monkeypatch):

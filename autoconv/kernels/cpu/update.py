@@ -27,7 +27,8 @@ def {name}({parameters}):
 """
 
 
-_formulas = compile_formulas(updates, inline, raise_to=inline(lambda a, power: type(a)(elementary.power(a, power))))
+_formulas = compile_formulas(
+    updates, inline, raise_to=inline(lambda a, power: type(a)(elementary.power(a, power))))
 
 
 def _kernel(rule: updates.Rule, slots: tuple[str, ...]) -> CpuKernel:

@@ -33,7 +33,7 @@ def verify(json_file: Path | None) -> None:
         hashes[name] = found
         expected = table.get(name, {}) if found else {}
         result = fingerprints.find_difference(found, expected)
-        text = f"same       {len(found)} results" if found else "not compared, because Pillow is not installed"
+        text = f"same       {len(found)} results" if found else "not compared: Pillow is missing"
         if result is not None:
             different.append(name)
             text = (f"different  {result} is {found.get(result)} instead of {expected.get(result)}; "
