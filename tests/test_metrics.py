@@ -100,3 +100,16 @@ def test_ignored_labels_have_no_weight():
     assert metric(t, p) == pytest.approx(-(np.log(0.7) + np.log(0.4)) / 4)  # as in Keras: of all four
     images = metrics.SparseCategoricalCrossentropy(ignore_class=1)
     assert images(t.reshape(2, 2), p.reshape(2, 2, 3), w[:2]) == pytest.approx(-(np.log(0.7) + 2 * np.log(0.4)) / 3)
+
+
+def test_sums_are_added_in_order():
+    """NumPy's own sums have another order in each version."""
+    values = np.random.default_rng(0).normal(size=150_000)
+    total = metrics.Sum()
+    total.update_state(values[:100_000].reshape(10, -1))
+    total.update_state(values[100_000:], sample_weight=2.0)
+    assert float(total.total.numpy()) == np.cumsum(values[:100_000])[-1] + np.cumsum(2 * values[100_000:])[-1]
+
+
+def test_the_score_of_no_batch_is_not_a_number():
+    assert np.isnan(metrics.R2Score().result())

@@ -1,6 +1,7 @@
 """Translates, rotates, scales and crops images, and draws random transforms for augmentation."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from numbers import Real
 from typing import Any
 
@@ -81,6 +82,7 @@ def _resample(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
     return y.reshape(n, len(rows), len(columns), c)
 
 
+@lru_cache(8)
 def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
     """Returns the weights (new, old) of an axis's old pixels in each new pixel; rows sum to 1."""
     scale = old / new

@@ -12,6 +12,8 @@ from ..engine.tensor import Tensor
 from ..engine.variable import Stateful, Variable
 from ..kernels.device import detach
 
+SHARE = 1 << 16  # number of rows that `ordered_sum` converts to float64 at a time
+
 ArrayFunction = Callable[..., Any]
 DeviceFunction = Callable[..., Any]
 
@@ -240,9 +242,13 @@ def broadcast_weights(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.n
 
 def ordered_sum(values: Any, axis: int | None = None) -> np.ndarray:
     """The float64 sum along an axis or of all values, in order. `np.sum` orders them as NumPy's version does."""
-    values = np.asarray(values, np.float64)
-    values = values.reshape(-1) if axis is None else np.moveaxis(values, axis, 0)
-    return np.cumsum(values, 0)[-1] if len(values) else np.zeros(values.shape[1:])
+    values = np.reshape(values, -1) if axis is None else np.moveaxis(values, axis, 0)
+    total = np.zeros(values.shape[1:])
+    for start in range(0, len(values), SHARE):
+        share = values[start : start + SHARE].astype(np.float64)
+        share[0] += total
+        total = np.cumsum(share, 0)[-1]
+    return total
 
 
 def ratio(a: Any, b: Any) -> np.ndarray:

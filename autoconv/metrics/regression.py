@@ -56,7 +56,7 @@ class R2Score(Metric):
             scores = 1 - error / total
         scores = np.where(np.isinf(scores), 0.0, scores)
         if self.class_aggregation == "uniform_average":
-            scores = ordered_sum(scores) / len(scores)
+            scores = ordered_sum(scores) / scores.size
         elif self.class_aggregation == "variance_weighted_average":
             scores = ordered_sum(total * scores) / ordered_sum(total)
         free = samples - self.num_regressors - 1

@@ -39,6 +39,7 @@ def test_a_pixel_that_another_pillow_rounds_otherwise_is_found(monkeypatch):
     result = run()
     assert result.exit_code == 1
     assert "pictures   different  the rgb picture resized to 32 x 32 by lanczos is" in result.output
+    assert "Pillow has resized the pictures: its version rounds otherwise" in result.output
 
 
 @pytest.mark.parametrize(("module", "kernel", "place", "result"), [

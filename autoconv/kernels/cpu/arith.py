@@ -144,14 +144,21 @@ def power(a: Array, exponent: Array | float, out: Array) -> None:
     if not _is_plain(out):
         _raise_by_numpy(a, exponent, out)
         return
-    bases = contiguous(np.broadcast_to(a, out.shape), out.dtype).reshape(-1)
+    bases = _flatten_like(out, a)
     number = 0.0
     exponents = bases[:0]
     if isinstance(exponent, np.ndarray):
-        exponents = contiguous(np.broadcast_to(exponent, out.shape), out.dtype).reshape(-1)
+        exponents = _flatten_like(out, exponent)
     else:
         number = float(exponent)
     _raise(bases, number, exponents, out.reshape(-1))
+
+
+def _flatten_like(out: Array, a: Array) -> Array:
+    """Returns `a` with the shape and dtype of `out`, as a flat array. Copies only if necessary."""
+    if not isinstance(a, np.ndarray) or a.shape != out.shape:
+        a = np.broadcast_to(a, out.shape)
+    return contiguous(a, out.dtype).reshape(-1)
 
 
 def contiguous(a: Array, dtype: np.dtype) -> Array:
@@ -178,8 +185,7 @@ def _accept_views(compiled: CpuKernel) -> Callable[..., None]:
     """
     def compute(*arrays: Array) -> None:
         *inputs, out = arrays
-        flat = (contiguous(np.broadcast_to(a, out.shape), out.dtype).reshape(-1) for a in inputs)
-        compiled(*flat, out.reshape(-1, copy=False))
+        compiled(*(_flatten_like(out, a) for a in inputs), out.reshape(-1, copy=False))
 
     return compute
 

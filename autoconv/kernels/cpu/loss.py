@@ -10,7 +10,9 @@ import math
 import numpy as np
 from numba import prange
 
+from ..buffers import scratch
 from ..formulas.elementary import log, log1p
+from . import arith
 from .exponential import exp
 from .jit import inline, kernel, record_calls
 from .pointwise import sigmoid, softmax
@@ -156,10 +158,11 @@ def binary_logits_grad(t, x, dy, dx):
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
 
 
-@record_calls
 def squared_error(t, x, loss):
     """loss = mean((x - t)^2)."""
-    np.mean((x - t) ** 2, axis=-1, out=loss)
+    difference = _subtract(x, t)
+    arith.multiply(difference, difference, difference)
+    _average(difference, loss)
 
 
 @record_calls
@@ -169,10 +172,11 @@ def squared_error_grad(t, x, dy, dx):
     dx *= dy[..., None] * x.dtype.type(2 / x.shape[-1])
 
 
-@record_calls
 def absolute(t, x, loss):
     """loss = mean(|x - t|)."""
-    np.mean(np.abs(x - t), axis=-1, out=loss)
+    difference = _subtract(x, t)
+    arith.abs(difference, difference)
+    _average(difference, loss)
 
 
 @record_calls
@@ -180,6 +184,17 @@ def absolute_grad(t, x, dy, dx):
     """dx = dy sign(x - t) / C."""
     np.sign(x - t, out=dx)
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
+
+
+def _subtract(x, t):
+    difference = scratch(x.shape, x.dtype)
+    arith.subtract(x, t, difference)
+    return difference
+
+
+def _average(values, loss):
+    """loss = the means along the last axis, in the same order in all versions of NumPy."""
+    arith.sum(values, (values.ndim - 1,), loss[..., None], values.shape[-1])
 
 
 def _rows(x):

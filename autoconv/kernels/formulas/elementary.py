@@ -45,7 +45,8 @@ PER_QUARTER = 0.6366197723675814  # 2 / pi
 QUARTER_1 = 1.57079632673412561417e00
 QUARTER_2 = 6.07710050630396597660e-11
 QUARTER_3 = 2.02226624879595063154e-21
-ARCTAN_POLYNOMIAL = tuple((-1) ** k / (2 * k + 1) for k in range(20, -1, -1))
+A1, A2, A3, A4, A5, A6, A7, A8, A9, A10, A11, A12, A13, A14, A15, A16, A17, A18, A19, A20 = (
+    (-1) ** k / (2 * k + 1) for k in range(1, 21))
 MOST_FACTORS = 32.0  # a power with more factors is computed by exp and log
 MOST_ANGLE = 1e6  # up to this angle, sin and cos are computed here
 
@@ -186,10 +187,11 @@ def arctan2(y, x):
     t = 0.0 if low == 0.0 else 1.0 if low == high else low / high  # both may be infinite
     turn = 0.25 * PI if t > TAN_EIGHTH else 0.0
     t = (t - 1.0) / (t + 1.0) if t > TAN_EIGHTH else t  # the tangent of the rest
-    series = 0.0
-    for coefficient in ARCTAN_POLYNOMIAL:
-        series = coefficient + t * t * series
-    angle = turn + t * series
+    z = t * t
+    q = A14 + z * (A15 + z * (A16 + z * (A17 + z * (A18 + z * (A19 + z * A20)))))
+    q = A7 + z * (A8 + z * (A9 + z * (A10 + z * (A11 + z * (A12 + z * (A13 + z * q))))))
+    q = 1.0 + z * (A1 + z * (A2 + z * (A3 + z * (A4 + z * (A5 + z * (A6 + z * q))))))
+    angle = turn + t * q
     angle = 0.5 * PI - angle if height > width else angle
     angle = PI - angle if math.copysign(1.0, x) < 0.0 else angle
     return np.nan if x != x or y != y else math.copysign(angle, y)

@@ -43,13 +43,20 @@ def verify(json_file: Path | None) -> None:
     if json_file is not None:
         result_files.write_json(json_file, hashes)
     if different:
-        is_x86 = platform.machine() in ("x86_64", "AMD64")
-        has_fma = not is_x86 or "fma" in devices.get("cpu").describe()["cpu_features"]
         raise click.ClickException(
-            f"This machine's results differ from the table of autoconv {__version__} in {', '.join(different)}. "
-            + ("If you have not changed autoconv's code, this is a bug: report it with the output of this command and "
-               "of autoconv info." if has_fma else
-               "Its processor has no FMA instructions, so it rounds each product before adding it."))
+            f"This machine's results differ from the table of autoconv {__version__} in "
+            f"{', '.join(different)}. {_explain_difference(different == [fingerprints.PICTURES])}")
     if not is_silent:
         echo(f"All nets have the weights that autoconv {__version__} computes on every processor "
              f"({time.perf_counter() - start:.1f} s).")
+
+
+def _explain_difference(is_only_in_pictures: bool) -> str:
+    """Returns the likely reason for a difference, and what the user can do."""
+    if is_only_in_pictures:
+        return "Pillow has resized the pictures: its version rounds otherwise."
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    if is_x86 and "fma" not in devices.get("cpu").describe()["cpu_features"]:
+        return "Its processor has no FMA instructions, so it rounds each product before adding it."
+    return ("If you have not changed autoconv's code, this is a bug: report it with the output of this "
+            "command and of autoconv info.")
