@@ -82,7 +82,7 @@ def _resample(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
     return y.reshape(n, len(rows), len(columns), c)
 
 
-@lru_cache(8)
+@lru_cache(2)  # for the rows and the columns of images of one size
 def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
     """Returns the weights (new, old) of an axis's old pixels in each new pixel; rows sum to 1."""
     scale = old / new
