@@ -4,9 +4,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+import numpy as np
+
 from . import layers as L
 from .arguments import names
-from .models import Sequential
+from .engine.tensor import Tensor
+from .models import Model, Sequential
+from .utils.whitening import whitening_filters
+
+WHITENING = "whitening"  # name of the layer whose filters are computed from the training images
 
 
 class Net(NamedTuple):
@@ -14,13 +20,15 @@ class Net(NamedTuple):
 
     layers(classes): returns the layers after the Input. from_logits: whether the net returns
     logits, without a softmax. divide_by: the divisor of the pixels 0..255. input_shape: the shape
-    of the images that the net was made for.
+    of the images that the net was made for. adapt(model, images): sets the weights that are
+    computed from training images (N, H, W, C) and then stay fixed.
     """
 
     layers: Callable[[int], list[L.Layer]]
     from_logits: bool
     divide_by: float
     input_shape: tuple[int, int, int]
+    adapt: Callable[[Model, np.ndarray], None] | None = None
 
 
 def build_for_pixels(name: str, input_shape: tuple[int, int, int], classes: int,
@@ -131,6 +139,37 @@ def _best(classes: int) -> list[L.Layer]:
     ]
 
 
+def _cifar10(classes: int) -> list[L.Layer]:
+    """Returns the layers of `train cifar10 --recipe best`, whose first filters whiten the images."""
+    return [
+        L.RandomFlip("horizontal"),
+        L.RandomTranslation(2 / 32, 2 / 32, interpolation="nearest"),
+        L.Rescaling(4, -2),
+        L.Conv2D(24, 2, activation="relu", trainable=False, name=WHITENING),
+        *_convolve_twice(64), *_convolve_twice(256), *_convolve_twice(256),
+        L.GlobalMaxPooling2D(), L.Rescaling(1 / 9),
+        L.Dense(classes, use_bias=False),
+    ]
+
+
+def _convolve_twice(filters: int) -> list[L.Layer]:
+    def normalize() -> list[L.Layer]:
+        return [L.BatchNormalization(momentum=0.9, scale=False), L.ReLU()]
+
+    return [L.Conv2D(filters, 3, padding="same", use_bias=False), L.MaxPooling2D(), *normalize(),
+            L.Conv2D(filters, 3, padding="same", use_bias=False), *normalize()]
+
+
+def _whiten(model: Model, images: np.ndarray) -> None:
+    """Sets the layer `WHITENING` so that the outputs of its filters are uncorrelated."""
+    x = Tensor(np.asarray(images, np.float32))
+    for layer in model.layers:
+        if layer.name == WHITENING:
+            layer.kernel.assign(whitening_filters(x.numpy(), layer.kernel_size[0]))
+            return
+        x = layer(x, training=False)
+
+
 def _sprint(classes: int) -> list[L.Layer]:
     """Returns the layers of `train --recipe sprint`. The first layer standardizes MNIST's pixels."""
     return [
@@ -149,6 +188,8 @@ def _convolve_normalize(filters: int, kernel_size: int = 3) -> list[L.Layer]:
 
 
 NETS = {"best": Net(_best, from_logits=False, divide_by=255.0, input_shape=(28, 28, 1)),
+        "cifar10": Net(_cifar10, from_logits=True, divide_by=255.0, input_shape=(32, 32, 3),
+                       adapt=_whiten),
         "lecture": Net(_lecture, from_logits=False, divide_by=255.0, input_shape=(28, 28, 1)),
         "lecture-large": Net(_lecture_large, from_logits=False, divide_by=255.0,
                              input_shape=(150, 150, 1)),

@@ -189,6 +189,7 @@ def augmentation() -> Trained:
         layers.RandomContrast(0.3),
         layers.RandomBrightness(0.2, value_range=(0, 1)),
         layers.RandomCrop(10, 10),
+        layers.RandomErasing(value_range=(0, 1)),
         layers.Conv2D(8, 3, activation="relu"),
     ]
     return fit_model(head(*body), images(), one_hot(), optimizers.Adagrad(0.05), epochs=3)
@@ -234,6 +235,13 @@ def class_weights_and_schedule() -> Trained:
         optimizers.Lion(rate),
         class_weight={0: 1.0, 1: 2.0, 2: 0.5, 3: 1.5},
     )
+
+
+@net
+def orthogonal_steps() -> Trained:
+    body = [layers.Conv2D(8, 3, activation="gelu"), layers.DepthwiseConv2D(3), layers.Conv2D(16, 3)]
+    optimizer = optimizers.Muon(0.01, exclude_layers=["dense"])
+    return fit_model(head(*body), images(), one_hot(), optimizer)
 
 
 @net

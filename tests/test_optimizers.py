@@ -52,6 +52,23 @@ def adam(lr=0.001, b1=0.9, b2=0.999, eps=1e-7):
     return step
 
 
+def muon(lr=0.001, momentum=0.95, nesterov=True, rms_rate=0.2):
+    others, m = adam(lr), {}
+
+    def step(w, g, i, t):
+        if w.ndim < 2:
+            return others(w, g, i, t)
+        m[i] = momentum * m.get(i, 0.0) + g
+        x = (g + momentum * m[i] if nesterov else m[i]).reshape(-1, w.shape[-1])
+        scale = 1 if rms_rate is None else rms_rate * math.sqrt(max(x.shape))
+        x = x / (np.sqrt((x**2).sum()) + 1e-7)
+        for _ in range(5):
+            x = 3.4445 * x - 4.7750 * (x @ x.T @ x) + 2.0315 * (x @ x.T @ x @ x.T @ x)
+        return w - lr * scale * x.reshape(w.shape)
+
+    return step
+
+
 FORMULAS = {
     "sgd": (lambda: optim.SGD(), sgd()),
     "sgd momentum": (lambda: optim.SGD(0.1, momentum=0.9), sgd(0.1, 0.9)),
@@ -62,6 +79,9 @@ FORMULAS = {
     "rmsprop centered": (lambda: optim.RMSprop(centered=True), rmsprop(centered=True)),
     "adam": (lambda: optim.Adam(), adam()),
     "adam others": (lambda: optim.Adam(0.01, 0.8, 0.9, 1e-2), adam(0.01, 0.8, 0.9, 1e-2)),
+    "muon": (lambda: optim.Muon(), muon()),
+    "muon others": (lambda: optim.Muon(0.01, momentum=0.5, nesterov=False, rms_rate=None),
+                    muon(0.01, 0.5, False, None)),
 }
 
 
@@ -115,6 +135,55 @@ def test_same_bits_for_any_number_of_threads(make, size):
             optimizer.apply(gradients(t, "float32", [(size,)]), ps)
         results.append(ps[0].numpy())
     np.testing.assert_array_equal(results[0], results[-1])
+
+
+@pytest.mark.parametrize("shape", [(300, 40), (40, 300), (3, 3, 64, 64), (7, 1)])
+def test_muon_has_the_same_bits_for_any_number_of_threads(shape):
+    results = []
+    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+        numba.set_num_threads(threads)
+        optimizer, ps = optim.Muon(), parameters("float32", [shape])
+        for t in range(3):
+            optimizer.apply(gradients(t, "float32", [shape]), ps)
+        results.append(ps[0].numpy())
+    np.testing.assert_array_equal(results[0], results[-1])
+
+
+def test_update_step_of_muon_moves_a_single_matrix():
+    whole, other = parameters(shapes=[(3, 4), (2, 5)])
+    single = ac.Variable(whole.numpy(), dtype=whole.dtype)
+    g = gradients(1, shapes=[(3, 4)])[0]
+    optim.Muon(0.1, weight_decay=None).apply([g], [whole])
+    optimizer = optim.Muon(0.5, weight_decay=None)
+    optimizer.build([other, single])
+    before = other.numpy()
+    optimizer.update_step(ac.tensor(g), single, 0.1)
+    np.testing.assert_allclose(single.numpy(), whole.numpy(), rtol=1e-12)
+    np.testing.assert_array_equal(other.numpy(), before)
+
+
+@pytest.mark.parametrize("shape", [(30, 8), (8, 30), (16, 16)])
+def test_orthogonalize_moves_the_singular_values_towards_one(shape):
+    x = np.random.default_rng(0).normal(size=shape)
+    u, before, vt = np.linalg.svd(x, full_matrices=False)
+    y = optim.muon.orthogonalize(ac.tensor(x), 5).numpy()
+    found = u.T @ y @ vt.T  # diagonal if y has the singular vectors of x
+    np.testing.assert_allclose(found, np.diag(np.diag(found)), atol=1e-9)
+    assert 0.6 < np.diag(found).min() <= np.diag(found).max() < 1.3
+    assert before.max() / before.min() > 2
+
+
+def test_muon_uses_adam_for_excluded_and_depthwise_kernels():
+    model = models.Sequential([layers.Input((8, 8, 2)), layers.DepthwiseConv2D(3),
+                               layers.Conv2D(4, 3, name="body"), layers.Flatten(), layers.Dense(3, name="scores")])
+    optimizer = optim.Muon(0.1, weight_decay=None, exclude_layers=["scores"])
+    before = model.get_weights()
+    rng = np.random.default_rng(0)
+    weights = model.trainable_variables
+    optimizer.apply([rng.choice([-2, 3], w.shape).astype("float32") for w in weights], weights)
+    for variable, old in zip(weights, before):
+        steps = np.abs(variable.numpy() - old)  # Adam's first steps are plus or minus the rate
+        assert np.allclose(steps, 0.1, rtol=1e-4) == (variable.path != "body/kernel"), variable.path
 
 
 @pytest.mark.parametrize("make", [lambda: optim.SGD(0.1), lambda: optim.RMSprop(0.1), lambda: optim.Adam(0.1)])
@@ -248,7 +317,8 @@ def test_gradients_and_parameters_that_do_not_fit():
 
 
 @pytest.mark.parametrize("make", [lambda: optim.SGD(0.1, 0.9), lambda: optim.RMSprop(momentum=0.5, centered=True),
-                                  lambda: optim.Adam(), lambda: optim.AdamW(schedules.ExponentialDecay(0.1, 2, 0.5))])
+                                  lambda: optim.Adam(), lambda: optim.Muon(),
+                                  lambda: optim.AdamW(schedules.ExponentialDecay(0.1, 2, 0.5))])
 def test_state_continues_where_it_was_taken(make):
     whole = run(make(), 5)
     first, ps = make(), parameters()
@@ -295,6 +365,9 @@ def test_defaults_are_keras_s():
     (lambda: optim.SGD(momentum=1.5), "momentum"),
     (lambda: optim.RMSprop(epsilon=-1), "epsilon"),
     (lambda: optim.SGD(clipnorm=-1), "clipnorm"),
+    (lambda: optim.Muon(momentum=1.0), "momentum"),
+    (lambda: optim.Muon(ns_steps=0), "ns_steps must be an integer of at least 1"),
+    (lambda: optim.Muon(rms_rate=-0.2), "rms_rate"),
     (lambda: schedules.ExponentialDecay(0.1, 0, 0.9), "decay_steps"),
     (lambda: schedules.PiecewiseConstantDecay([1, 2], [1.0]), "one more value"),
 ])

@@ -47,3 +47,30 @@ def test_clear_session_names_layers_from_the_start():
     first, second = layers.Flatten(), layers.Flatten()
     utils.clear_session()
     assert (first.name, second.name, layers.Flatten().name) == ("flatten", "flatten_1", "flatten")
+
+
+def test_whitening_filters_uncorrelate_patches():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(300, 9, 8, 3)).cumsum(1).cumsum(2).astype("float32")
+    kernel = utils.whitening_filters(images, 2, epsilon=0.0)
+    assert kernel.shape == (2, 2, 3, 24)
+    np.testing.assert_array_equal(kernel[..., 12:], -kernel[..., :12])
+    layer = layers.Conv2D(24, 2)
+    layer.build(images.shape)
+    layer.set_weights([kernel, np.zeros(24, np.float32)])
+    outputs = layer(images).numpy()[..., :12].reshape(-1, 12).astype("float64")
+    np.testing.assert_allclose(outputs.T @ outputs / len(outputs), np.eye(12), atol=2e-3)
+    norms = np.sqrt((kernel[..., :12] ** 2).sum((0, 1, 2)))
+    assert np.all(np.diff(norms) > 0)  # the component with the largest variance is first
+    assert np.linalg.norm(utils.whitening_filters(images, 2, epsilon=1e3)) < np.linalg.norm(kernel)
+
+
+def test_whitening_filters_of_images_without_variance():
+    kernel = utils.whitening_filters(np.full((2, 4, 4, 1), 3.0, np.float32))
+    assert np.isfinite(kernel).all()
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 3), (0, 5, 5, 3), (2, 1, 5, 3)])
+def test_images_without_a_patch(shape):
+    with pytest.raises(ValueError, match=r"of at least 2 x 2 pixels\. Received: shape"):
+        utils.whitening_filters(np.zeros(shape, np.float32))

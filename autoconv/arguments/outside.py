@@ -54,17 +54,18 @@ REASON = {name: reason for reason, names in _REASONS.items() for name in names.s
 
 _INSTEAD = {
     "autoconv's augmentation layers are RandomFlip, RandomRotation, RandomZoom, RandomTranslation, RandomContrast, "
-    "RandomBrightness and RandomCrop": """AugMix AutoContrast ContrastLimitedAdaptiveHistogramEqualization CutMix
-        Equalization MixUp Pipeline RandAugment RandomColorDegeneration RandomColorJitter RandomElasticTransform
-        RandomErasing RandomGaussianBlur RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization
-        RandomSaturation RandomSharpness RandomShear Solarization elastic_transform perspective_transform""",
+    "RandomBrightness, RandomCrop and RandomErasing": """AugMix AutoContrast
+        ContrastLimitedAdaptiveHistogramEqualization CutMix Equalization MixUp Pipeline RandAugment
+        RandomColorDegeneration RandomColorJitter RandomElasticTransform RandomGaussianBlur RandomGrayscale
+        RandomHue RandomInvert RandomPerspective RandomPosterization RandomSaturation RandomSharpness
+        RandomShear Solarization elastic_transform perspective_transform""",
     "Use GlobalAveragePooling2D, which accepts images of any size": """AdaptiveAveragePooling2D AdaptiveMaxPooling2D
         adaptive_average_pool adaptive_max_pool""",
     "Write a custom layer that stores the wrapped layer in an attribute": "Wrapper SpectralNormalization",
     "Use the layers Dense, Permute and Reshape": "EinsumDense",
     "Pass remat=True to compile": "RematScope remat",
-    "autoconv's optimizers are SGD, RMSprop, Adam, AdamW, Nadam, Adamax, Adagrad, Adadelta, Lion and Ftrl":
-        "Adafactor Lamb Muon ScheduleFreeAdamW",
+    "autoconv's optimizers are SGD, RMSprop, Adam, AdamW, Nadam, Adamax, Adagrad, Adadelta, Lion, Muon and Ftrl":
+        "Adafactor Lamb ScheduleFreeAdamW",
     "Use the argument verbose of fit, evaluate and predict, which controls their progress line": """ProgbarLogger
         Progbar enable_interactive_logging disable_interactive_logging is_interactive_logging_enabled""",
     "Tracebacks of autoconv are short and are not filtered": """enable_traceback_filtering disable_traceback_filtering

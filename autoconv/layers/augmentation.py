@@ -6,15 +6,18 @@ sees the same image twice. Their arguments are Keras's.
 
 from typing import Any
 
+import numpy as np
+
 from .. import functional as F
-from ..engine.tensor import Tensor
+from ..engine.tensor import Tensor, apply
 from ..functional.image_functions import random_pairs, random_transform
 from ..operators.image import FILL_MODES, INTERPOLATIONS
+from ..operators.noise import gaussian_noise
 from . import calls, checks
 from .checks import Range
 from .drawing import RandomLayer
 from .layer import Shape
-from .preprocessing import ImageLayer, smart_resize
+from .preprocessing import ImageLayer, constant_like, smart_resize
 
 FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 
@@ -222,6 +225,53 @@ class RandomBrightness(_Colours):
     def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
         width = self.value_range[1] - self.value_range[0]
         return (self.factor[0] * width, self.factor[1] * width), None
+
+
+class RandomErasing(_Augmentation):
+    """Replaces a random rectangle of each image by `fill_value`, by default by normal noise.
+
+    The rectangle's height and width are the image's, times the square roots of two random fractions
+    in `scale`. It is drawn with a random probability in `factor`; a number f means 0..f. The noise
+    has the standard deviation value_range[1]. Noise and `fill_value` are clipped to `value_range`.
+    An image's numbers are the rectangle's top, left, bottom and right edge, in pixels (Zhong et
+    al., 2017).
+    """
+
+    factor = checks.factor(0, 1)
+    scale = checks.factor(0, 1)
+    fill_value = checks.Setting(checks.number, optional=True)
+    value_range = checks.Setting(checks.ascending)
+
+    def __init__(self, factor: float | Range = 1.0, scale: float | Range = (0.02, 0.33),
+                 fill_value: float | None = None, value_range: Range = (0, 255),
+                 seed: int | None = None, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, data_format, **kwargs)
+        self.factor = factor
+        self.scale = scale
+        self.fill_value = fill_value
+        self.value_range = value_range
+
+    def get_random_transformation(self, images: Any) -> Tensor:
+        """Draws the images' rectangles, as a tensor (4, N). An empty rectangle erases nothing."""
+        x = calls.tensors(self, images)
+        sides = constant_like([[x.shape[1]], [x.shape[2]]], x)
+        probability, draw = F.split(random_pairs(x, self.factor, (0, 1), **self._draw(x)), 2)
+        lengths = F.sqrt(random_pairs(x, self.scale, self.scale, **self._draw(x))) * sides
+        starts = random_pairs(x, (0, 1), (0, 1), **self._draw(x)) * (sides - lengths)
+        return F.concatenate([starts, F.where(draw < probability, starts + lengths, starts)])
+
+    def transform_images(self, images: Any, transformation: Any) -> Tensor:
+        x = calls.tensors(self, images)
+        edges = F.split(x.operand(transformation), 4)
+        top, left, bottom, right = (edge.reshape(-1, 1, 1, 1) for edge in edges)
+        rows = constant_like(np.arange(x.shape[1])[:, None, None], x)
+        columns = constant_like(np.arange(x.shape[2])[:, None], x)
+        is_erased = ((rows >= top) & (rows < bottom)) & ((columns >= left) & (columns < right))
+        fill = constant_like(np.full(x.shape, self.fill_value or 0), x)
+        if self.fill_value is None:
+            stddev = self.value_range[1]
+            fill = apply(gaussian_noise, fill, stddev=stddev, rel_stddev=0.0, **self._draw(x))
+        return F.where(is_erased, F.clip(fill, *self.value_range), x)
 
 
 def _reshape_numbers(transformation: Any, x: Tensor) -> Tensor:

@@ -82,8 +82,9 @@ def ascending(value: Any, name: str) -> Range:
 
 
 def factor(least: float, most: float, around_one: bool = False) -> Setting:
-    """Returns an attribute that holds a range: two numbers, or one number f for -f..f. With
-    `around_one` the two numbers are the distances of the range's ends from 1, and f means (f, f).
+    """Returns an attribute that holds a range in least..most: two numbers, or one number f for
+    -f..f. With `around_one` the two numbers are the distances of the range's ends from 1, and f
+    means (f, f).
     """
 
     def check(value: Any, name: str) -> Range:
@@ -95,7 +96,7 @@ def factor(least: float, most: float, around_one: bool = False) -> Setting:
         if low < least or high > most:
             raise ValueError(f"{name} must be a number or a pair of numbers from {least} to "
                              f"{most}. Received: {value!r}.")
-        return (low, high) if is_pair or around_one else (-abs(low), abs(high))
+        return (low, high) if is_pair or around_one else (max(least, -abs(low)), abs(high))
 
     return Setting(check)
 

@@ -32,11 +32,11 @@ class Rescaling(Layer):
         self.scale, self.offset = scale, offset
 
     def call(self, x: Tensor) -> Tensor:
-        y = x * _factor(self.scale, x)
-        return y + _factor(self.offset, x) if np.any(self.offset) else y
+        y = x * constant_like(self.scale, x)
+        return y + constant_like(self.offset, x) if np.any(self.offset) else y
 
 
-def _factor(value: Any, x: Tensor) -> Any:
+def constant_like(value: Any, x: Tensor) -> Any:
     """Returns a single number unchanged, and several numbers as a tensor of x's device and dtype."""
     if np.ndim(value) == 0:
         return value

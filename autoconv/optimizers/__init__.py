@@ -1,7 +1,7 @@
 """Optimizers with Keras's names, defaults and formulas. A step is one pass over the flat array of all parameters.
 
 `optimizer.py` defines the settings and the step that all optimizers share, `slots.py` the flat
-arrays of weights and state, `steps.py` the formulas, `schedules.py` learning rates.
+arrays of weights and state, `steps.py` and `muon.py` the formulas, `schedules.py` learning rates.
 """
 
 from collections.abc import Callable
@@ -9,14 +9,15 @@ from typing import Any
 
 from ..arguments.serialization import Registry
 from . import schedules
+from .muon import Muon
 from .optimizer import LearningRate, Optimizer
 from .steps import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lion, Nadam, RMSprop
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "LearningRate", "Lion", "Nadam",
-           "Optimizer", "RMSprop", "deserialize", "get", "schedules", "serialize"]
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "LearningRate", "Lion", "Muon",
+           "Nadam", "Optimizer", "RMSprop", "deserialize", "get", "schedules", "serialize"]
 
 CLASSES: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (
-    SGD, RMSprop, Adam, AdamW, Adadelta, Adagrad, Adamax, Ftrl, Lion, Nadam)}
+    SGD, RMSprop, Adam, AdamW, Adadelta, Adagrad, Adamax, Ftrl, Lion, Muon, Nadam)}
 BY_NAME: dict[str, Callable[..., Optimizer]] = {name.lower(): kind for name, kind in CLASSES.items()}
 
 

@@ -220,8 +220,8 @@ class Slots:
 
     @contextmanager
     def restrict_to(self, variable: Variable, gradient: Any) -> Iterator[SimpleNamespace]:
-        """Reduces the slots to one weight's parts inside a `with` block. Yields an object with the
-        weight and its `gradient` as one-dimensional arrays `data` and `gradient`, and their `device`.
+        """Reduces the slots to one weight's parts inside a `with` block. Yields an object
+        with this weight's flat arrays `data` and `gradient` and the attributes that formulas use.
         """
         flat: Any = self.flat
         number = next(i for i, one in enumerate(flat.parameters) if one is variable)
@@ -230,7 +230,9 @@ class Slots:
         arrays = self.arrays
         self.arrays = {name: self.split(name)[number].reshape(-1) for name in arrays}
         try:
-            yield SimpleNamespace(data=flat.views[number].reshape(-1), gradient=part, device=flat.device)
+            data = flat.views[number].reshape(-1)
+            yield SimpleNamespace(data=data, gradient=part, device=flat.device, starts=[0],
+                                  parameters=[variable])
         finally:
             self.arrays = arrays
 

@@ -33,7 +33,7 @@ class SGD(Optimizer):
     def _slots(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("momentum",) if self.momentum else ()
 
-    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: float, decay_factor: float) -> None:
         k.sgd(flat.data, flat.gradient, self._slot("momentum"), rate, self.momentum, bool(self.nesterov), decay_factor)
 
 
@@ -65,9 +65,15 @@ class RMSprop(Optimizer):
         momentum = ("momentum",) if self.momentum else ()
         return ("velocity", *momentum, *(("average_gradient",) if self.centered else ()))
 
-    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: float, decay_factor: float) -> None:
         slots = self._slot("velocity"), self._slot("momentum"), self._slot("average_gradient")
         k.rmsprop(flat.data, flat.gradient, *slots, rate, self.rho, self.momentum, self.epsilon, decay_factor)
+
+
+def correct_bias(rate: float, beta_1: float, beta_2: float, step: int) -> float:
+    """Returns Adam's step size at `step` (from 1): the averages start at 0, which it corrects."""
+    power = load_elementary().power
+    return rate * math.sqrt(1 - power(beta_2, step)) / (1 - power(beta_1, step))
 
 
 class Adam(Optimizer):
@@ -97,11 +103,9 @@ class Adam(Optimizer):
         return ("momentum", "velocity", *(("velocity_hat",) if self.amsgrad else ()))
 
     def _step_size(self) -> float:
-        t = self._updates() + 1
-        power = load_elementary().power
-        return self._rate() * math.sqrt(1 - power(self.beta_2, t)) / (1 - power(self.beta_1, t))
+        return correct_bias(self._rate(), self.beta_1, self.beta_2, self._updates() + 1)
 
-    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: float, decay_factor: float) -> None:
         slots = [self._slot(slot) for slot in self._slots]
         step = k.adam_max if self.amsgrad else k.adam
         step(flat.data, flat.gradient, *slots, rate, self.beta_1, self.beta_2, self.epsilon, decay_factor)
@@ -133,7 +137,7 @@ class Adagrad(Optimizer):
         self.initial_accumulator_value = initial_accumulator_value
         self.epsilon = epsilon
 
-    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: float, decay_factor: float) -> None:
         k.adagrad(flat.data, flat.gradient, self._slot("accumulator"), rate, self.epsilon, decay_factor)
 
 
@@ -151,7 +155,7 @@ class Adadelta(Optimizer):
         self.rho = rho
         self.epsilon = epsilon
 
-    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: float, decay_factor: float) -> None:
         slots = [self._slot(slot) for slot in self._slots]
         k.adadelta(flat.data, flat.gradient, *slots, rate, self.rho, self.epsilon, decay_factor)
 
@@ -175,7 +179,7 @@ class Adamax(Optimizer):
     def _step_size(self) -> float:
         return self._rate() / (1 - load_elementary().power(self.beta_1, self._updates() + 1))
 
-    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: float, decay_factor: float) -> None:
         slots = [self._slot(slot) for slot in self._slots]
         k.adamax(flat.data, flat.gradient, *slots, rate, self.beta_1, self.beta_2, self.epsilon, decay_factor)
 
@@ -191,7 +195,7 @@ class Nadam(Adamax):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **common)
         self._products = [0, 1.0]  # a number of steps, and the product of their momenta
 
-    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: float, decay_factor: float) -> None:
         factors = [flat.device.dynamic(partial(self._factor, i)) for i in range(3)]
         slots = [self._slot(slot) for slot in self._slots]
         k.nadam(flat.data, flat.gradient, *slots, *factors, self.beta_1, self.beta_2, self.epsilon, decay_factor)
@@ -244,7 +248,7 @@ class Lion(Optimizer):
         self.beta_1 = beta_1
         self.beta_2 = beta_2
 
-    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: float, decay_factor: float) -> None:
         k.lion(flat.data, flat.gradient, self._slot("momentum"), rate, self.beta_1, self.beta_2, decay_factor)
 
 
@@ -276,7 +280,7 @@ class Ftrl(Optimizer):
         self.learning_rate_power = learning_rate_power
         self.beta = beta
 
-    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: float, decay_factor: float) -> None:
         numbers = (-self.learning_rate_power, *(getattr(self, name) for name in (*self._not_negative[1:], "beta")))
         k.ftrl(flat.data, flat.gradient, *(self._slot(slot) for slot in self._slots), rate, *map(float, numbers),
                decay_factor)

@@ -21,6 +21,7 @@ from .plotting import plot_model
 from .seeds import set_random_seed
 from .session import clear_session
 from .vectors import normalize
+from .whitening import whitening_filters
 
 __all__ = [
     "CustomObjectScope", "ImageDataset", "PyDataset", "Sequence", "UnreadableImage",
@@ -29,5 +30,5 @@ __all__ = [
     "image_dataset_from_directory", "img_to_array", "is_keras_tensor", "load_digit", "load_img",
     "normalize", "pack_x_y_sample_weight", "plot_model", "register_keras_serializable", "save_img",
     "serialize_keras_object", "set_random_seed", "standardize_dtype", "to_categorical",
-    "unpack_x_y_sample_weight",
+    "unpack_x_y_sample_weight", "whitening_filters",
 ]

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 import autoconv
-from autoconv import datasets, formats, layers, utils
+from autoconv import datasets, formats, layers, models, utils
 from autoconv.kernels import device
 from autoconv.programs.cli import Commands, data, main
 from autoconv.programs.cli.clock import Stopwatch, seconds_since_start
@@ -163,6 +163,25 @@ class TestTrain:
         assert settings("--recipe", "sprint", also=(*also, "label_smoothing")) == [
             "sprint", 1, "one-cycle", 0.012, "sprint", 96, "adam", 0.1]
         assert settings("--model", "lecture", "--recipe", "best", "--epochs", 1, also=also)[4] == "lecture"
+
+    def test_the_recipes_of_cifar10(self, tmp_path):
+        rng = np.random.default_rng(0)
+        for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+            rows = rng.integers(0, 256, (40, 3073), np.uint8)
+            rows[:, 0] %= 10
+            (tmp_path / f"{name}.bin").write_bytes(rows.tobytes())
+            os.truncate(tmp_path / f"{name}.bin", 10000 * 3073)  # the rest are black images
+        run = tmp_path / "run"
+        for recipe in ("best", "sprint"):
+            autoconv_("train", "cifar10", "--data-dir", tmp_path, "--recipe", recipe, "--epochs", 1,
+                      "--limit", 40, "--out", run, "--json", tmp_path / "results.json")
+            results = read(tmp_path / "results.json")
+            keys = ("model", "optimizer", "batch_size", "schedule", "label_smoothing")
+            assert [results[key] for key in keys] == ["cifar10", "muon", 500, "one-cycle", 0.2]
+        net = models.load_model(run / "model.safetensors", compile=False)
+        kernel = net.get_layer("whitening").kernel.numpy()
+        np.testing.assert_array_equal(kernel[..., 12:], -kernel[..., :12])
+        autoconv_("evaluate", run, "--data-dir", tmp_path, "--limit", 40)
 
     def test_smoothed_labels_are_for_training_alone(self, tmp_path):
         tested = []

@@ -45,6 +45,10 @@ def run(monkeypatch, capsys):
     return run_
 
 
+def test_the_best_net_of_cifar10(run):
+    assert "test accuracy 0." in run("cifar10_best", 64)
+
+
 @pytest.mark.parametrize("name", ["mnist_lecture", "fashion_mnist"])
 def test_the_lecture_s_listing(run, name):
     printed = run(name, 96)

@@ -104,7 +104,8 @@ LAYERS = {
     **{f"activation {name}": lambda name=name: layers.Activation(name) for name in activations.ACTIVATIONS},
     **{kind.__name__: lambda kind=kind: kind(0.5) for kind in (
         layers.AlphaDropout, layers.Dropout, layers.GaussianDropout, layers.GaussianNoise, layers.SpatialDropout2D,
-        layers.RandomBrightness, layers.RandomContrast, layers.RandomRotation, layers.RandomZoom)},
+        layers.RandomBrightness, layers.RandomContrast, layers.RandomErasing, layers.RandomRotation,
+        layers.RandomZoom)},
     "random flip": lambda: layers.RandomFlip(), "random translation": lambda: layers.RandomTranslation(0.1, 0.1),
 }
 

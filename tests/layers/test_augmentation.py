@@ -21,6 +21,7 @@ RANDOM = {
     "contrast": lambda **options: layers.RandomContrast(0.5, **options),
     "brightness": lambda **options: layers.RandomBrightness(0.2, **options),
     "crop": lambda **options: layers.RandomCrop(5, 6, **options),
+    "erasing": lambda **options: layers.RandomErasing((1, 1), **options),
 }
 each_random = pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM)
 
@@ -60,6 +61,10 @@ OF_KERAS = [
      "0.5 0 1.5 0 2.5 6.5 0 3.5 2.5 0.5 2.5 5.5"),
     (layers.RandomCrop(2, 2), (1, 2),
      "2 6 5 8"),
+    (layers.RandomErasing(fill_value=300), (1.0, 0.5, 3.0, 2.5),
+     "3 1 4 1 5 255 255 6 5 255 255 8"),
+    (layers.RandomErasing(fill_value=7.0), (0.5, 2.0, 0.5, 3.0),
+     "3 1 4 1 5 9 2 6 5 3 5 8"),
     (layers.RandomFlip("horizontal"), (1.0, 0.2),
      "1 4 1 3 6 2 9 5 8 5 3 5"),
     (layers.RandomFlip("vertical"), (0.5, 1.0),
@@ -243,6 +248,27 @@ def test_the_range_of_what_is_drawn():
     assert not (layers.RandomFlip("horizontal").get_random_transformation(many).numpy()[0] <= 0.5).any()
 
 
+def test_rectangles_of_random_erasing():
+    many = np.full((20000, 10, 6, 1), 100, "float32")
+    for factor, probability in (((1, 1), 1.0), ((0.25, 0.25), 0.25), (1.0, 0.5), (0.5, 0.25)):
+        layer = layers.RandomErasing(factor, (0.1, 0.4), value_range=(0, 1))
+        top, left, bottom, right = layer.get_random_transformation(many).numpy()
+        is_erased = bottom > top
+        assert abs(is_erased.mean() - probability) < 0.01
+        for low, high, side in ((top, bottom, 10), (left, right, 6)):
+            fractions = ((high - low)[is_erased] / side) ** 2  # uniform in `scale`
+            assert 0.099 < fractions.min() < fractions.max() < 0.401
+            assert abs(fractions.mean() - 0.25) < 0.005
+            assert low.min() >= 0
+            assert high.max() <= side + 1e-4
+    images = layer(many, training=True).numpy()
+    noise = images[images != 100]
+    assert noise.min() == 0  # half of the normal numbers are clipped to 0
+    assert noise.max() == 1
+    assert abs((noise == 0).mean() - 0.5) < 0.01
+    assert abs(noise.size / images.size - 0.25 * 0.49**2) < 0.02
+
+
 # In models.
 
 
@@ -345,6 +371,8 @@ WRONG = [
     (lambda: layers.RandomContrast(-0.1), "factor must be a number or a pair of numbers from 0 to 1"),
     (lambda: layers.RandomBrightness(0.1, value_range=3), "value_range must be a pair of numbers"),
     (lambda: layers.RandomBrightness(0.1, seed=-1), "A seed must be"),
+    (lambda: layers.RandomErasing(1.5), "factor must be a number or a pair of numbers from 0 to 1"),
+    (lambda: layers.RandomErasing(fill_value="noise"), "fill_value must be a finite number"),
     (lambda: layers.RandomFlip(data_format="channels_first"), "channels_last"),
     (lambda: layers.RandomFlip(bounding_box_format="xyxy"), "supports only bounding_box_format=None"),
     (lambda: layers.RandomCrop(0, 3), "`height`. Expected a strictly positive value of type int. Received: 0"),

@@ -37,6 +37,7 @@ LAYERS = {
     "RandomBrightness": lambda: layers.RandomBrightness((-0.1, 0.3), (0, 1)),
     "RandomContrast": lambda: layers.RandomContrast(0.3, seed=1),
     "RandomCrop": lambda: layers.RandomCrop(5, 4),
+    "RandomErasing": lambda: layers.RandomErasing((0.5, 1), 0.3, 2.0, (0, 1), seed=1),
     "RandomFlip": lambda: layers.RandomFlip("vertical"),
     "RandomRotation": lambda: layers.RandomRotation(0.1, fill_mode="wrap", interpolation="nearest"),
     "RandomTranslation": lambda: layers.RandomTranslation(0.1, (0.2, 0.3), seed=2),

@@ -325,8 +325,9 @@ def test_a_layer_that_was_built_for_other_channels_advises_the_transpose():
 
 
 @pytest.mark.parametrize(("name", "params", "last"), [
-    ("best", 274_474, "softmax"), ("lecture", 93_322, "softmax"), ("lecture-large", 8_459_242, "softmax"),
-    ("photos", 3_989_285, "linear"), ("sprint", 17_050, "softmax"),
+    ("best", 274_474, "softmax"), ("cifar10", 1_973_944, "linear"), ("lecture", 93_322, "softmax"),
+    ("lecture-large", 8_459_242, "softmax"), ("photos", 3_989_285, "linear"),
+    ("sprint", 17_050, "softmax"),
 ])
 def test_the_nets_have_the_sizes_they_are_known_by(name, params, last):
     classes = 5 if name == "photos" else 10

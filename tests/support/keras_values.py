@@ -130,7 +130,8 @@ for _name, _given in METRICS.items():
 
 # Optimizers and schedules
 
-OPTIMIZERS = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Nadam", "RMSprop", "SGD")
+OPTIMIZERS = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Muon", "Nadam", "RMSprop",
+              "SGD")
 FIRST, GRADIENTS = normal(3, 4), normal(6, 3, 4)
 OF_ALL = ({}, {"weight_decay": 0.01}, {"clipnorm": 0.1}, {"clipvalue": 0.1}, {"global_clipnorm": 0.1},
           {"use_ema": True, "ema_overwrite_frequency": 3, "ema_momentum": 0.5}, {"gradient_accumulation_steps": 2},
@@ -153,6 +154,7 @@ def variable(k: Any, value: np.ndarray) -> Any:
 for _name, _options in [*product(OPTIMIZERS, OF_ALL), ("Adam", {"amsgrad": True}), ("SGD", {"momentum": 0.9}),
                         ("SGD", {"gradient_accumulation_steps": 2, "use_ema": True, "ema_momentum": 0.5,
                                  "ema_overwrite_frequency": 2}), ("SGD", {"loss_scale_factor": 4.0}),
+                        ("Muon", {"nesterov": False, "ns_steps": 3, "rms_rate": None}),
                         ("SGD", {"momentum": 0.9, "nesterov": True}), ("RMSprop", {"momentum": 0.5, "centered": True}),
                         ("Ftrl", {"l1_regularization_strength": 0.01, "l2_regularization_strength": 0.1, "beta": 0.1})]:
     add(f"optimizers.{_name}({said(_options)})", lambda k, name=_name, options=_options: stepped(k, name, options))

@@ -40,6 +40,7 @@ LAYERS = {
     layers.RandomBrightness: lambda: layers.RandomBrightness(0.3, (0, 1), seed=3),
     layers.RandomContrast: lambda: layers.RandomContrast(0.5, (0, 1), seed=3),
     layers.RandomCrop: lambda: layers.RandomCrop(3, 4, seed=3),
+    layers.RandomErasing: lambda: layers.RandomErasing((1, 1), fill_value=0.5, seed=3),
     layers.RandomFlip: lambda: layers.RandomFlip("horizontal", seed=3),
     layers.RandomRotation: lambda: layers.RandomRotation(0.3, "constant", seed=3),
     layers.RandomTranslation: lambda: layers.RandomTranslation(0.3, 0.4, "constant", seed=3),

@@ -200,6 +200,7 @@ ARGUMENTS: dict[type, Any] = {
     layers.RandomBrightness: drawn(factor=factors, **colours),
     layers.RandomContrast: drawn(factor=st.floats(0, 0.5, width=16), **colours),
     layers.RandomCrop: drawn(**one_size, seed=seeds),
+    layers.RandomErasing: drawn(fill_value=st.none() | share, **colours),
     layers.RandomFlip: drawn(mode=st.sampled_from(["horizontal", "vertical", "horizontal_and_vertical"]), seed=seeds),
     layers.RandomRotation: lambda shape: geometric(factor=factors),
     layers.RandomTranslation: lambda shape: geometric(height_factor=factors, width_factor=factors),

@@ -41,6 +41,7 @@ MUST_COUNT = {  # attributes whose change changes the answer, so that the tests 
     layers.RandomBrightness: {"factor", "value_range", "seed"},
     layers.RandomContrast: {"factor", "value_range", "seed"},
     layers.RandomCrop: {"height", "width", "seed"}, layers.RandomFlip: {"seed"},
+    layers.RandomErasing: {"factor", "scale", "fill_value", "value_range", "seed"},
     **{kind: {*factors, "fill_value", "seed"} for kind, factors in (
         (layers.RandomRotation, {"factor"}), (layers.RandomTranslation, {"height_factor", "width_factor"}),
         (layers.RandomZoom, {"height_factor", "width_factor"}))},

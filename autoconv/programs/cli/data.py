@@ -20,6 +20,11 @@ class Feeds(NamedTuple):
     train: JsonObject
     test: JsonObject
 
+    def sample(self) -> np.ndarray:
+        """Returns the first 1000 training images, or a folder's first batch."""
+        x = self.train["x"]
+        return x[:1000] if isinstance(x, np.ndarray) else np.asarray(next(iter(x))[0])
+
 
 class Images(NamedTuple):
     """A named data set: images (N, H, W, C) of bytes, labels (N,), names, classes and folder."""
