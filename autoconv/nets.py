@@ -161,7 +161,10 @@ def _convolve_twice(filters: int) -> list[L.Layer]:
 
 
 def _whiten(model: Model, images: np.ndarray) -> None:
-    """Sets the layer `WHITENING` so that the outputs of its filters are uncorrelated."""
+    """Sets the filters of the layer `WHITENING`. Raises ValueError unless the images are RGB."""
+    if images.shape[-1] != 3:
+        raise ValueError("The net 'cifar10' needs images with three channels (RGB). "
+                         f"Received: {images.shape[-1]}. Use another net.")
     x = Tensor(np.asarray(images, np.float32))
     for layer in model.layers:
         if layer.name == WHITENING:

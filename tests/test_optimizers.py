@@ -107,7 +107,7 @@ def run(optimizer, steps=STEPS, dtype="float64", first=1):
 def test_flat_update_is_the_formula_on_each_parameter(name, decay):
     make, step = FORMULAS[name]
     optimizer = make()
-    optimizer.weight_decay = decay
+    optimizer.weight_decay = optimizer.adam_weight_decay = decay
     expected = [p.numpy() for p in parameters()]
     for t in range(1, STEPS + 1):
         for i, g in enumerate(gradients(t)):
@@ -149,6 +149,34 @@ def test_muon_has_the_same_bits_for_any_number_of_threads(shape):
     np.testing.assert_array_equal(results[0], results[-1])
 
 
+def test_muon_decays_the_weights_of_adam_separately():
+    for given in ({"weight_decay": 0.5, "adam_weight_decay": 0.1}, {"weight_decay": None, "adam_weight_decay": 0.1},
+                  {"weight_decay": 0.5, "adam_weight_decay": None}, {"weight_decay": 0.5, "adam_weight_decay": 0.5}):
+        optimizer = optim.Muon(0.1, **given)
+        optimizer.exclude_from_weight_decay(var_names=["w2"])
+        weights = parameters(shapes=[(3, 4), (4,), (2, 5)])
+        before = [w.numpy() for w in weights]
+        optimizer.apply([np.zeros(w.shape) for w in weights], weights)
+        for weight, old, decay in zip(weights, before, (*given.values(), None)):
+            np.testing.assert_allclose(weight.numpy(), old * (1 - 0.1 * (decay or 0)), rtol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (5,), (3, 3, 4, 1), ()])
+def test_weights_that_are_no_matrices_take_the_steps_of_adam(shape):
+    assert optim.Muon().uses_adam(ac.Variable(np.zeros(shape)))
+    assert not optim.Muon().uses_adam(ac.Variable(np.zeros((2, 3))))
+    assert optim.Muon(exclude_layers=["^out"]).uses_adam(ac.Variable(np.zeros((2, 3)), name="out"))
+
+
+def test_a_configuration_of_keras_s_muon():
+    config = {"adam_beta_1": 0.8, "exclude_embeddings": True, "muon_a": 3.4445, "muon_b": -4.775, "muon_c": 2.0315,
+              "exclude_layers": ["head"], "adam_weight_decay": 0.1}
+    optimizer = optim.Muon.from_config(config)
+    assert (optimizer.adam_beta_1, optimizer.exclude_layers, optimizer.adam_weight_decay) == (0.8, ["head"], 0.1)
+    with pytest.raises(ValueError, match=r"supports only muon_b=-4\.775\. Received: 1"):
+        optim.Muon.from_config({**config, "muon_b": 1})
+
+
 def test_update_step_of_muon_moves_a_single_matrix():
     whole, other = parameters(shapes=[(3, 4), (2, 5)])
     single = ac.Variable(whole.numpy(), dtype=whole.dtype)
@@ -176,7 +204,7 @@ def test_orthogonalize_moves_the_singular_values_towards_one(shape):
 def test_muon_uses_adam_for_excluded_and_depthwise_kernels():
     model = models.Sequential([layers.Input((8, 8, 2)), layers.DepthwiseConv2D(3),
                                layers.Conv2D(4, 3, name="body"), layers.Flatten(), layers.Dense(3, name="scores")])
-    optimizer = optim.Muon(0.1, weight_decay=None, exclude_layers=["scores"])
+    optimizer = optim.Muon(0.1, adam_weight_decay=None, weight_decay=None, exclude_layers=["scores"])
     before = model.get_weights()
     rng = np.random.default_rng(0)
     weights = model.trainable_variables
@@ -367,6 +395,8 @@ def test_defaults_are_keras_s():
     (lambda: optim.SGD(clipnorm=-1), "clipnorm"),
     (lambda: optim.Muon(momentum=1.0), "momentum"),
     (lambda: optim.Muon(ns_steps=0), "ns_steps must be an integer of at least 1"),
+    (lambda: optim.Muon(exclude_layers="scores"), "exclude_layers must be a list of regular expressions"),
+    (lambda: optim.Muon(exclude_layers=["("]), "exclude_layers must be a list of regular expressions"),
     (lambda: optim.Muon(rms_rate=-0.2), "rms_rate"),
     (lambda: schedules.ExponentialDecay(0.1, 0, 0.9), "decay_steps"),
     (lambda: schedules.PiecewiseConstantDecay([1, 2], [1.0]), "one more value"),

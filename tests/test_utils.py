@@ -52,7 +52,8 @@ def test_clear_session_names_layers_from_the_start():
 def test_whitening_filters_uncorrelate_patches():
     rng = np.random.default_rng(0)
     images = rng.normal(size=(300, 9, 8, 3)).cumsum(1).cumsum(2).astype("float32")
-    kernel = utils.whitening_filters(images, 2, epsilon=0.0)
+    images -= images.mean()
+    kernel = utils.whitening_filters(images, 2, epsilon=1e-12)
     assert kernel.shape == (2, 2, 3, 24)
     np.testing.assert_array_equal(kernel[..., 12:], -kernel[..., :12])
     layer = layers.Conv2D(24, 2)
@@ -70,7 +71,18 @@ def test_whitening_filters_of_images_without_variance():
     assert np.isfinite(kernel).all()
 
 
-@pytest.mark.parametrize("shape", [(5, 5, 3), (0, 5, 5, 3), (2, 1, 5, 3)])
+@pytest.mark.parametrize(("change", "options", "message"), [
+    (np.nan, {}, "needs finite images"), (0.0, {"epsilon": 0}, "positive epsilon"),
+    (0.0, {"size": 2.0}, "size must be"),
+])
+def test_whitening_filters_that_would_not_be_numbers(change, options, message):
+    images = np.ones((2, 4, 4, 1), np.float32)
+    images[0, 0, 0] = change
+    with pytest.raises(ValueError, match=message):
+        utils.whitening_filters(images, **options)
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 3), (0, 5, 5, 3), (2, 1, 5, 3), (2, 4, 4, 0)])
 def test_images_without_a_patch(shape):
     with pytest.raises(ValueError, match=r"of at least 2 x 2 pixels\. Received: shape"):
         utils.whitening_filters(np.zeros(shape, np.float32))

@@ -62,3 +62,10 @@ def check_above_one(value: Any, name: str) -> int | None:
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0 or value == 1:
         raise ValueError(f"{name} must be an integer of at least 2, or None. Received: {value!r}.")
     return int(value) or None
+
+
+def check_positive_integer(value: Any, name: str) -> int:
+    """Returns an integer of at least 1. Raises ValueError for other values."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1. Received: {value!r}.")
+    return int(value)

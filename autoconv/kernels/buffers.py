@@ -157,10 +157,14 @@ class Pool:
 class RecordingPool(Pool):
     """A pool for recorded work. Its arrays have many different sizes and are requested only once, so they
     are pieces of a few large segments. To find a piece takes longer than in another pool.
+
+    Several recordings may use the same pool, if no replay starts while another one is running: each
+    replay then overwrites the arrays of the others. `is_busy` is set during a run of such work.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_busy = False
         self._arena = Arena(lambda size: aligned_empty((size,), np.uint8), SEGMENT, doubling=True)
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:

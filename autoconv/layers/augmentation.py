@@ -1,7 +1,8 @@
 """Layers that change images randomly, in training and in direct calls, so that a network rarely
 sees the same image twice. Their arguments are Keras's.
 
-`call` draws two numbers per image with `get_random_transformation` and applies them with `transform_images`.
+`call` draws numbers for each image with `get_random_transformation`. `transform_images` applies
+them.
 """
 
 from typing import Any
@@ -228,22 +229,23 @@ class RandomBrightness(_Colours):
 
 
 class RandomErasing(_Augmentation):
-    """Replaces a random rectangle of each image by `fill_value`, by default by normal noise.
+    """Replaces a random rectangle of an image by `fill_value`, or by normal noise if it is None.
 
-    The rectangle's height and width are the image's, times the square roots of two random fractions
-    in `scale`. It is drawn with a random probability in `factor`; a number f means 0..f. The noise
-    has the standard deviation value_range[1]. Noise and `fill_value` are clipped to `value_range`.
-    An image's numbers are the rectangle's top, left, bottom and right edge, in pixels (Zhong et
-    al., 2017).
+    An image has a rectangle with a random probability in `factor`; a number f means 0..f, so the
+    default erases half of the images. The rectangle's height and width are the image's, times the
+    square roots of two random fractions in `scale`. `fill_value` is a number, or one number per
+    channel. The noise has the standard deviation value_range[1]; each call of `transform_images`
+    draws new noise. All values are clipped to `value_range`. An image's numbers are the
+    rectangle's top, left, bottom and right edge, in pixels (Zhong et al., 2017).
     """
 
     factor = checks.factor(0, 1)
     scale = checks.factor(0, 1)
-    fill_value = checks.Setting(checks.number, optional=True)
+    fill_value = checks.Setting(checks.numbers, optional=True)
     value_range = checks.Setting(checks.ascending)
 
     def __init__(self, factor: float | Range = 1.0, scale: float | Range = (0.02, 0.33),
-                 fill_value: float | None = None, value_range: Range = (0, 255),
+                 fill_value: float | list[float] | None = None, value_range: Range = (0, 255),
                  seed: int | None = None, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(seed, data_format, **kwargs)
         self.factor = factor
@@ -267,10 +269,12 @@ class RandomErasing(_Augmentation):
         rows = constant_like(np.arange(x.shape[1])[:, None, None], x)
         columns = constant_like(np.arange(x.shape[2])[:, None], x)
         is_erased = ((rows >= top) & (rows < bottom)) & ((columns >= left) & (columns < right))
-        fill = constant_like(np.full(x.shape, self.fill_value or 0), x)
         if self.fill_value is None:
+            zeros = constant_like(np.zeros(x.shape), x)
             stddev = self.value_range[1]
-            fill = apply(gaussian_noise, fill, stddev=stddev, rel_stddev=0.0, **self._draw(x))
+            fill = apply(gaussian_noise, zeros, stddev=stddev, rel_stddev=0.0, **self._draw(x))
+        else:
+            fill = constant_like(np.atleast_1d(self.fill_value), x)
         return F.where(is_erased, F.clip(fill, *self.value_range), x)
 
 

@@ -73,6 +73,13 @@ def number(value: Any, name: str) -> float:
     return float(value)
 
 
+def numbers(value: Any, name: str) -> float | list[float]:
+    """Returns a finite number, or a list of finite numbers. Raises ValueError for other values."""
+    if isinstance(value, (tuple, list)):
+        return [number(item, name) for item in value]
+    return number(value, name)
+
+
 def ascending(value: Any, name: str) -> Range:
     """Returns two finite numbers in ascending order. Raises ValueError for other values."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:

@@ -348,12 +348,13 @@ class Optimizer(Stateful):
         if len(signature(self.update_step).parameters) == 3:  # parameters: gradient, variable and learning rate
             self._update_parameters(k, flat, missing)
         else:
-            decay_factor = flat.device.dynamic(self._decay_factor) if self.weight_decay else 1.0
-            if self.weight_decay and any(self._decay_exclusions):
-                for start, parameter in zip(flat.starts, flat.parameters):
-                    if not self._is_excluded(parameter):
-                        k.decay(flat.data[start : start + parameter.size], decay_factor)
-                decay_factor = 1.0
+            decays = [self._decay_of(parameter) for parameter in flat.parameters]
+            factors = {decay: flat.device.dynamic(lambda decay=decay: 1.0 - self._rate() * decay)
+                       if decay else 1.0 for decay in dict.fromkeys(decays)}
+            if len(factors) > 1:
+                for start, parameter, decay in zip(flat.starts, flat.parameters, decays):
+                    k.decay(flat.data[start : start + parameter.size], factors[decay])
+            decay_factor = 1.0 if len(factors) > 1 else factors[decays[0]]
             self.update_step(k, flat, flat.device.dynamic(self._step_size), decay_factor)
         for part, values in old_values:
             part[...] = flat.device.asarray(values)
@@ -366,8 +367,8 @@ class Optimizer(Stateful):
         with no_grad():
             for i, (parameter, view) in enumerate(zip(flat.parameters, flat.views)):
                 if i not in missing:
-                    if self.weight_decay and not self._is_excluded(parameter):
-                        k.decay(view.reshape(-1), self._decay_factor())
+                    if decay := self._decay_of(parameter):
+                        k.decay(view.reshape(-1), 1.0 - self._rate() * decay)
                     self.update_step(Tensor(flat.gradients[i], device=flat.device), parameter, self.learning_rate)
 
     def update_step(self, *args: Any, **kwargs: Any) -> None:
@@ -405,9 +406,8 @@ class Optimizer(Stateful):
         """Returns the step size that the next step passes to its kernel."""
         return self._rate()
 
-    def _decay_factor(self) -> float:
-        """Returns the fraction of each weight that remains after the next step's weight decay."""
-        return 1.0 - self._rate() * (self.weight_decay or 0.0)
+    def _decay_of(self, parameter: Tensor) -> float:
+        return 0.0 if self._is_excluded(parameter) else self.weight_decay or 0.0
 
     def _is_excluded(self, parameter: Tensor) -> bool:
         ids, patterns = self._decay_exclusions

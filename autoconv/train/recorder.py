@@ -42,7 +42,7 @@ class Recorder:
         self.find_mutable = find_mutable
         self._device = device
         # Python code between two replays has its own pool, because the recorded calls keep using theirs.
-        self._pool = devices.RecordingPool()
+        self.pool = devices.RecordingPool()
         self._python_pool = devices.Pool()
         self._trace: Any = None
         self._cut: dict[str, list[str]] = {}  # names of the parts of each cut section
@@ -70,7 +70,7 @@ class Recorder:
             with devices.reusing(self._python_pool):
                 yield
             return
-        with devices.reusing(self._pool), self._trace.record(name) as section:
+        with devices.reusing(self.pool), self._trace.record(name) as section:
             yield
         self._cut.pop(name, None)
         self.reasons[name] = section.reason

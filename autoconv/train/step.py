@@ -14,6 +14,7 @@ from .. import random
 from ..engine import ranks
 from ..engine.ranks import Part
 from ..kernels import trace
+from ..kernels.device import RecordingPool
 from ..kernels.locks import kernel_lock
 from . import phases
 from .progress import Progress, warn
@@ -27,18 +28,33 @@ MAX_STEPS = 4  # steps kept per kind, enough for the full and last batches of tw
 
 
 class Users:
-    """Counts the running calls of a step's methods. A step with running calls is kept even if memory is short."""
+    """Counts the running calls of a step's methods, and marks the step's pool as busy meanwhile.
 
-    __slots__ = ("count",)
+    A step with running calls is kept even if memory is short. If the pool is already busy, because
+    the call is within another step, such as a prediction in a user's loss, the step is recorded
+    again with its own pool.
+    """
 
-    def __init__(self) -> None:
-        self.count = 0
+    __slots__ = ("_pools", "_recorder")
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._pools: list[RecordingPool] = []
+
+    @property
+    def count(self) -> int:
+        return len(self._pools)
 
     def __enter__(self) -> None:
-        self.count += 1
+        recorder = self._recorder
+        if recorder.pool.is_busy:
+            recorder.plan = []
+            recorder.pool = RecordingPool()
+        recorder.pool.is_busy = True
+        self._pools.append(recorder.pool)
 
     def __exit__(self, *_: Any) -> None:
-        self.count -= 1
+        self._pools.pop().is_busy = False
 
 
 class Step:
@@ -52,7 +68,7 @@ class Step:
         # The recorder has no reference to the step, because a cycle would delay freeing the step's memory.
         self.recorder = Recorder(model.device, self.space.versions, self.space.find_mutable_values, reasons)
         self.samples = self.space.samples
-        self.users = Users()
+        self.users = Users(self.recorder)
         self.has_kernels = False  # whether an equal step existed earlier, so that all kernels are compiled
         self._staging: Staging | None = None
         self._generators: list[Any] = []
@@ -287,10 +303,11 @@ class Step:
 
 
 class Steps:
-    """A model's steps, keyed by their kind and the shapes of a batch."""
+    """A model's steps, keyed by their kind and the shapes of a batch. They share one pool."""
 
     def __init__(self) -> None:
         self._steps: dict[tuple, Step] = {}
+        self._pool = RecordingPool()
         self.reasons: dict[str, dict[str, str | None]] = {}
         self.graphs: defaultdict[str, trace.Graphs] = defaultdict(trace.Graphs)
         self._seen_keys: set[tuple] = set()
@@ -308,6 +325,7 @@ class Steps:
             if len(keys) >= MAX_STEPS and (oldest := self._steps.pop(keys[0], None)) is not None:
                 oldest.recorder.close()
             step = self._steps[kind, *key] = make()
+            step.recorder.pool = self._pool
             step.space.device.on_low_memory(self.free_idle)
             step.has_kernels = (kind, *key) in self._seen_keys
             self._seen_keys.add((kind, *key))
@@ -337,3 +355,5 @@ class Steps:
         for key in [key for key in list(self._steps) if not kinds or key[0] in kinds]:
             if (step := self._steps.pop(key, None)) is not None:  # another thread may have removed the step
                 step.recorder.close()
+        if not self._steps:
+            self._pool = RecordingPool()

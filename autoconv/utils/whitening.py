@@ -5,24 +5,31 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..arguments.shapes import check_count
 from ..engine.tensor import Tensor
 
 BLOCK = 256  # number of images whose patches are in memory at a time
-SWEEPS = 30  # a bound: Jacobi's method needs about six
+SWEEPS = 30  # a bound: Jacobi's method needs about eight
 
 
 def whitening_filters(images: np.ndarray, size: int = 2, epsilon: float = 5e-4) -> np.ndarray:
-    """Returns a kernel (size, size, C, 2 size size C) of a convolution with uncorrelated outputs.
+    """Returns a kernel (size, size, C, 2 size size C) of a convolution that whitens image patches.
 
-    The filters are the principal components of the images' patches, divided by the square root of
-    the patches' variance along them plus `epsilon`, and then the negatives of these filters, for an
-    activation that drops negative numbers (K. Jordan, "94% on CIFAR-10 in 3.29 seconds", 2024).
-    images: (N, H, W, C) with the values that the layer will receive; a thousand images suffice.
-    Raises ValueError for other shapes and for images smaller than a patch.
+    If the images' mean is 0, the outputs of the first half of the filters are uncorrelated, with
+    variance 1. A filter is a principal component of the patches, divided by the square root of
+    the patches' variance along this component plus `epsilon`. The second half are the negative
+    filters, because an activation such as ReLU drops negative outputs (K. Jordan, "94% on CIFAR-10
+    in 3.29 seconds", 2024). images: (N, H, W, C) with the values that the layer will receive; a
+    thousand images suffice. Raises ValueError for images without a patch, and for NaN.
     """
-    if images.ndim != 4 or not len(images) or min(images.shape[1:3]) < size:
+    check_count("size", size, 1)
+    images = np.asarray(images)
+    if images.ndim != 4 or not images.size or min(images.shape[1:3]) < size:
         raise ValueError(f"whitening_filters() needs images (N, H, W, C) of at least {size} x "
                          f"{size} pixels. Received: shape {images.shape}.")
+    if epsilon <= 0 or not np.isfinite(images).all():
+        raise ValueError("whitening_filters() needs finite images and a positive epsilon. "
+                         f"Received: epsilon={epsilon}, pixels {images.min()} to {images.max()}.")
     channels = images.shape[3]
     length = size * size * channels
     total = np.zeros((length, length))
@@ -34,7 +41,7 @@ def whitening_filters(images: np.ndarray, size: int = 2, epsilon: float = 5e-4) 
         total += (patches.T @ patches).numpy()
         count += len(patches)
     variances, components = eigenvectors(total / count)
-    filters = components / np.sqrt(variances + epsilon)
+    filters = components / np.sqrt(np.maximum(variances, 0) + epsilon)
     both = np.concatenate([filters, -filters], 1)
     return both.reshape(size, size, channels, -1).astype(np.float32)
 

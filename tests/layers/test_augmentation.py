@@ -262,6 +262,9 @@ def test_rectangles_of_random_erasing():
             assert low.min() >= 0
             assert high.max() <= side + 1e-4
     images = layer(many, training=True).numpy()
+    photos = np.full((20, 8, 8, 3), 100, "float32")
+    colours = layers.RandomErasing((1, 1), fill_value=[1, 2, 300])(photos, training=True)
+    assert {tuple(pixel) for pixel in colours.numpy().reshape(-1, 3)} == {(1, 2, 255), (100, 100, 100)}
     noise = images[images != 100]
     assert noise.min() == 0  # half of the normal numbers are clipped to 0
     assert noise.max() == 1
@@ -373,6 +376,7 @@ WRONG = [
     (lambda: layers.RandomBrightness(0.1, seed=-1), "A seed must be"),
     (lambda: layers.RandomErasing(1.5), "factor must be a number or a pair of numbers from 0 to 1"),
     (lambda: layers.RandomErasing(fill_value="noise"), "fill_value must be a finite number"),
+    (lambda: layers.RandomErasing(fill_value=[1, None, 2]), "fill_value must be a finite number"),
     (lambda: layers.RandomFlip(data_format="channels_first"), "channels_last"),
     (lambda: layers.RandomFlip(bounding_box_format="xyxy"), "supports only bounding_box_format=None"),
     (lambda: layers.RandomCrop(0, 3), "`height`. Expected a strictly positive value of type int. Received: 0"),

@@ -200,7 +200,9 @@ ARGUMENTS: dict[type, Any] = {
     layers.RandomBrightness: drawn(factor=factors, **colours),
     layers.RandomContrast: drawn(factor=st.floats(0, 0.5, width=16), **colours),
     layers.RandomCrop: drawn(**one_size, seed=seeds),
-    layers.RandomErasing: drawn(fill_value=st.none() | share, **colours),
+    layers.RandomErasing: drawn(
+        factor=st.floats(0, 1, width=16), scale=st.sampled_from([0.3, (0.1, 0.9), (0, 1)]),
+        fill_value=st.none() | share, **colours),
     layers.RandomFlip: drawn(mode=st.sampled_from(["horizontal", "vertical", "horizontal_and_vertical"]), seed=seeds),
     layers.RandomRotation: lambda shape: geometric(factor=factors),
     layers.RandomTranslation: lambda shape: geometric(height_factor=factors, width_factor=factors),

@@ -55,6 +55,65 @@ def test_training_keeps_one_output_per_layer_and_few_gradients():
     assert (peaks[1] - peaks[0]) / (24 - 8) < 3 * MAP
 
 
+def test_training_evaluation_and_a_smaller_last_batch_use_the_same_memory():
+    x = np.random.default_rng(0).standard_normal((7, 32, 32, 16)).astype("float32")
+    peaks = []
+    for samples, options in ((4, {}), (7, {"validation_data": (x, x), "validation_batch_size": 4})):
+        def train(samples=samples, options=options):
+            model = deep_net(16)
+            model.compile("sgd", "mse")
+            model.fit(x[:samples], x[:samples], batch_size=4, epochs=2, verbose=0, **options)
+            model.predict(x[:samples], batch_size=4, verbose=0)
+
+        peaks.append(peak_of(train))
+    assert peaks[1] - peaks[0] < 10 * MAP  # the smaller batch alone would need 24 maps
+
+
+def weights_after_training(predicts_in):
+    """Weights of a net that predicts within each training step: in the loss, a layer or a metric."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((8, 9, 9, 3)).astype("float32")
+    y = rng.standard_normal((8, 4)).astype("float32")
+    running = []
+
+    def predict_in(place):
+        if place == predicts_in and running == ["training"]:
+            running.append("prediction")  # the prediction calls the layer, too
+            model.predict(x, batch_size=8, verbose=0)
+            running.pop()
+
+    class Passing(layers.Layer):
+        def call(self, t):
+            predict_in("layer")
+            return t * 1.0
+
+    def loss(target, output):
+        predict_in("loss")
+        return ((target - output) ** 2).mean(-1)
+
+    def metric(target, output):
+        predict_in("metric")
+        return (target - output).mean(-1)
+
+    utils.set_random_seed(0)
+    model = models.Sequential([
+        layers.Input((9, 9, 3)), layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization(),
+        *([Passing()] if predicts_in == "layer" else []), layers.Conv2D(4, 3, activation="tanh"),
+        layers.Flatten(), layers.Dense(4)])
+    model.compile("adam", loss, metrics=[metric])
+    model.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+    model.predict(x, batch_size=8, verbose=0)  # is recorded while no other step uses the memory
+    running.append("training")
+    model.fit(x, y, batch_size=4, epochs=3, shuffle=False, verbose=0)
+    return model.get_weights()
+
+
+@pytest.mark.parametrize("where", ["loss", "layer", "metric"])
+def test_a_prediction_within_a_training_step_leaves_the_step_s_arrays_alone(where):
+    for without, weight in zip(weights_after_training(None), weights_after_training(where)):
+        np.testing.assert_array_equal(without, weight)
+
+
 def test_replays_repeat_a_step_whose_arrays_share_memory():
     """Twelve recorded steps give the same weights as twelve steps through Python."""
     rng = np.random.default_rng(0)

@@ -23,7 +23,7 @@ class Feeds(NamedTuple):
     def sample(self) -> np.ndarray:
         """Returns the first 1000 training images, or a folder's first batch."""
         x = self.train["x"]
-        return x[:1000] if isinstance(x, np.ndarray) else np.asarray(next(iter(x))[0])
+        return x[:1000] if isinstance(x, np.ndarray) else np.asarray(next(iter(x.take(1)))[0])
 
 
 class Images(NamedTuple):

@@ -77,7 +77,8 @@ def _recipe_defaults(dataset: str | Path | None, recipe: str) -> JsonObject:
               "one-cycle learning rate; lecture: like careful, but with the constant learning rate of the lectures; "
               "best: the highest accuracy in some minutes, with a deeper net and with randomly rotated, moved and "
               "zoomed digits; sprint: 99% accuracy on MNIST in about a second, with a small net. For "
-              "cifar10, best and sprint train the net cifar10 with the optimizer muon.")
+              "cifar10, best and sprint train the net cifar10 in 10 and 4 epochs with the "
+              "optimizer muon, the learning rate 0.015, batches of 500 and a label smoothing of 0.2.")
 @click.option("--model", type=options.Name("net", nets.NETS), help="The built-in net to train.",
               show_default="lecture; photos for a folder; best if best, sprint if sprint")
 @fine_tuning.fine_tuning_options
@@ -235,10 +236,10 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
         classes = len(images.classes)
         net = nets.build_for_pixels(model, feeds.input_shape, classes, augment, mirror) if tuning is None else (
             tuning.build(feeds.input_shape, classes, nets.augmentation(mirror) if augment else []))
+        if tuning is None and (adapt := nets.NETS[model].adapt):
+            adapt(net, feeds.sample())
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    if tuning is None and (adapt := nets.NETS[model].adapt):
-        adapt(net, feeds.sample())
     dataset = Path(images.name) if isinstance(images, photos.Photos) else images.name
     defaults = _recipe_defaults(dataset, recipe)
     base = float(optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr})).learning_rate)
