@@ -245,7 +245,7 @@ def test_the_name_of_a_data_set_wins_over_a_folder(folder, tmp_path, monkeypatch
     (("--limit", "5"), 2, "--limit applies only to named data sets"),
     (("--data-dir", "x"), 2, "--data-dir applies only to named data sets"),
     (("--image-size", "4"), 1, "at least 8 x 8 pixels. Received: 4 x 4 pixels. Enlarge the images."),
-    (("--image-size", "10", "--model", "lecture"), 1, "Enlarge the images, or use the net photos (at least 8 x 8)."),
+    (("--image-size", "10", "--model", "lecture"), 1, "Enlarge the images, or use the net cifar10"),
 ])
 def test_options_that_do_not_fit(folder, args, code, said):
     assert said in autoconv_("train", folder, *args, code=code).output

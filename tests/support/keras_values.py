@@ -278,7 +278,8 @@ LAYER_FACTS: dict[str, Any] = {  # by the call that makes it, the shape or shape
         "PReLU(shared_axes=[1, 2], alpha_initializer='ones')", "Softmax(axis=-1)", "Identity()",
         "Rescaling(0.5, offset=1.0)", "CenterCrop(4, 3)", "Resizing(4, 3)", "RandomFlip(seed=1)",
         "RandomRotation(0.1, seed=1)", "RandomZoom(0.1, seed=1)", "RandomTranslation(0.1, 0.1, seed=1)",
-        "RandomContrast(0.1, seed=1)", "RandomBrightness(0.1, seed=1)", "RandomCrop(4, 3, seed=1)"), IMAGE_SHAPE),
+        "RandomContrast(0.1, seed=1)", "RandomBrightness(0.1, seed=1)", "RandomCrop(4, 3, seed=1)",
+        "RandomErasing(0.5, seed=1)"), IMAGE_SHAPE),
     **dict.fromkeys((
         "Dense(3, activation='relu', kernel_regularizer='l2', activity_regularizer='l1')", "Dense(3, use_bias=False)",
         "BatchNormalization(center=False, scale=False)", "RMSNormalization()", "Dropout(0.5)",
