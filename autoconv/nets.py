@@ -145,7 +145,7 @@ def _cifar10(classes: int) -> list[L.Layer]:
         L.RandomFlip("horizontal"),
         L.RandomTranslation(2 / 32, 2 / 32, interpolation="nearest"),
         L.Rescaling(4, -2),
-        L.Conv2D(24, 2, activation="relu", trainable=False, name=WHITENING),
+        L.Conv2D(24, 2, activation="silu", trainable=False, name=WHITENING),
         *_convolve_twice(64), *_convolve_twice(256), *_convolve_twice(256),
         L.GlobalMaxPooling2D(), L.Rescaling(1 / 9),
         L.Dense(classes, use_bias=False),
@@ -154,7 +154,7 @@ def _cifar10(classes: int) -> list[L.Layer]:
 
 def _convolve_twice(filters: int) -> list[L.Layer]:
     def normalize() -> list[L.Layer]:
-        return [L.BatchNormalization(momentum=0.9, scale=False), L.ReLU()]
+        return [L.BatchNormalization(momentum=0.9, scale=False), L.Activation("silu")]
 
     return [L.Conv2D(filters, 3, padding="same", use_bias=False), L.MaxPooling2D(), *normalize(),
             L.Conv2D(filters, 3, padding="same", use_bias=False), *normalize()]

@@ -32,7 +32,7 @@ def measure(
     """
     results: dict[str, dict[str, Any]] = {name: {"status": "timed", "runs": []} for name in names}
     with tempfile.TemporaryDirectory() as folder:
-        arrays = mnist_arrays(Path(folder))
+        arrays = save_arrays(Path(folder), "mnist")
         for i in range(rounds):
             for name in names:
                 if results[name]["status"] == "timed" and time.perf_counter() < deadline:
@@ -69,9 +69,12 @@ def _run(
             "accuracy": answer["accuracy"], "took": answer["at"], "peak_memory": answer["peak"]}
 
 
-def mnist_arrays(folder: Path) -> dict[str, str]:
-    """Saves MNIST as .npy files, so that no peer needs autoconv to read it. Returns paths by name."""
-    (train, train_labels), (test, test_labels) = datasets.mnist.load_data()
+def save_arrays(folder: Path, dataset: str, limit: int | None = None) -> dict[str, str]:
+    """Saves a data set as .npy files, so that no peer needs autoconv to read it. Returns paths by
+    name. With `limit`, saves only the first images for training and test.
+    """
+    (train, train_labels), (test, test_labels) = (
+        (images[:limit], labels[:limit]) for images, labels in datasets.load(dataset))
     arrays = {"train": train, "train_labels": train_labels, "test": test, "test_labels": test_labels}
     for name, array in arrays.items():
         np.save(folder / name, array)

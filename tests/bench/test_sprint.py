@@ -10,13 +10,13 @@ def runs(monkeypatch):
     """Runs that are made up: each framework's accuracy, and what was run."""
     accuracies, ran = {"autoconv": [0.992, 0.990, 0.989], "torch": [0.990, 0.991, 0.986]}, []
 
-    def run(name, seed, threads, folder, *more):
-        ran.append((name, seed, *more))
+    def run(name, seed, threads, folder, dataset, *more):
+        ran.append((name, seed, dataset, *more[3:]))
         seconds = 0.5 + 0.1 * seed
         return sprint.Run(accuracies[name][seed], seconds, seconds + 1)
 
     monkeypatch.setattr(sprint, "run", run)
-    monkeypatch.setattr(sprint, "mnist_arrays", lambda folder: None)
+    monkeypatch.setattr(sprint, "save_arrays", lambda *arguments: None)
     monkeypatch.setattr(sprint, "find_spec", ["torch", "keras"].__contains__)
     return accuracies, ran
 
@@ -31,8 +31,8 @@ def test_means_ranges_and_times_of_each_framework(runs, capsys):
     assert "1.60 (1.50 .. 1.70)" in ours
     assert "0.9890 (0.9860 .. 0.9910)" in theirs
     warmed, *timed = runs[1]
-    assert warmed == ("autoconv", 0, "--limit", "960")
-    assert timed == [(name, seed) for seed in range(3) for name in ("autoconv", "torch")]
+    assert warmed == ("autoconv", 0, "mnist", "1", "--limit", "2000")
+    assert timed == [(name, seed, "mnist", "1") for seed in range(3) for name in ("autoconv", "torch")]
 
 
 def test_frameworks_that_are_not_installed_are_left_out(runs, capsys):
@@ -74,3 +74,29 @@ def test_a_framework_trains_the_same_net(name, monkeypatch):
     seconds, accuracy = sprint_peers.FRAMEWORKS[name](arrays, 0, 1)
     assert seconds > 0
     assert accuracy > 0.9
+
+
+def test_the_recipes_for_cifar10_have_their_own_peers(runs, capsys):
+    runs[0]["torch-compile"] = [0.9] * 3
+    assert sprint.main(["--dataset", "cifar10", "--recipe", "best", "--epochs", "2", "--seeds", "1", "--limit", "5000",
+                        "--peers", "torch-compile"]) == 0
+    assert "cifar10, 2 epochs" in capsys.readouterr().out
+    assert runs[1][1:] == [(name, 0, "cifar10", "2", "--limit", "5000") for name in ("autoconv", "torch-compile")]
+    with pytest.raises(SystemExit):
+        sprint.main(["--dataset", "cifar10", "--peers", "jax"])
+    assert "--peers must be among torch, torch-compile. Received: jax." in capsys.readouterr().err
+
+
+def test_pytorch_trains_the_net_for_cifar10():
+    pytest.importorskip("torch")
+    import numpy as np
+
+    from bench import cifar10_peers
+
+    labels = np.arange(200, dtype=np.uint8) % 10
+    images = np.random.default_rng(0).integers(0, 60, (200, 32, 32, 3), np.uint8)
+    images[np.arange(200), :, :, labels % 3] += 19 * labels[:, None, None]
+    arrays = {"train": images, "train_labels": labels[:, None], "test": images, "test_labels": labels[:, None]}
+    seconds, accuracy, mirrored = cifar10_peers.train(arrays, 0, 1, 30, False)
+    assert seconds > 0
+    assert min(accuracy, mirrored) > 0.5

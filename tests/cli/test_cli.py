@@ -177,11 +177,14 @@ class TestTrain:
                       "--limit", 40, "--out", run, "--json", tmp_path / "results.json")
             results = read(tmp_path / "results.json")
             keys = ("model", "optimizer", "batch_size", "schedule", "label_smoothing")
-            assert [results[key] for key in keys] == ["cifar10", "muon", 500, "one-cycle", 0.2]
+            assert [results[key] for key in keys] == ["cifar10", "muon", 1000, "cosine", 0.2]
         net = models.load_model(run / "model.safetensors", compile=False)
         kernel = net.get_layer("whitening").kernel.numpy()
         np.testing.assert_array_equal(kernel[..., 12:], -kernel[..., :12])
-        autoconv_("evaluate", run, "--data-dir", tmp_path, "--limit", 40)
+        again = tmp_path / "again.json"
+        for option, key in (("--mirror", "mirror_accuracy"), ("--quiet", "test_accuracy")):
+            autoconv_("evaluate", run, option, "--json", again)
+            assert read(again)["test_accuracy"] == results[key]
 
     def test_smoothed_labels_are_for_training_alone(self, tmp_path):
         tested = []

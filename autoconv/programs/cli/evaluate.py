@@ -16,10 +16,11 @@ from .lines import echo
 @click.argument("dataset", required=False, metavar="[DATASET|FOLDER]", type=options.DataArg("dataset", datasets.NAMES))
 @options.device_options
 @options.data_options
+@options.mirror_option
 @options.json_option
 @options.quiet_option
 def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | None,
-             data_dir: Path | None, limit: int | None, json_file: Path | None, quiet: bool) -> None:
+             data_dir: Path | None, limit: int | None, mirror: bool, json_file: Path | None, quiet: bool) -> None:
     """Test the net of RUN, the folder that `autoconv train --out RUN` wrote, on DATASET or on the photos in FOLDER.
 
     Without DATASET, FOLDER, --data-dir and --limit, the net is tested on the same images as at the end of its training,
@@ -35,6 +36,7 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
         echo(lines.wrap(f"data   {tests.description}"))
     try:
         counts = metrics.MeanIoU(len(results["classes"]), sparse_y_true=False, sparse_y_pred=False)
+        model = runs.with_mirror_images(model) if mirror else model
         runs.compile_net(model, results["model"], extra_metrics=[counts])
         scores = model.evaluate(**tests.feed, verbose=0, return_dict=True)
         table = confusion_table.Confusion(results["classes"], counts.total_cm.numpy())

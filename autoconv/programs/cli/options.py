@@ -141,6 +141,12 @@ def quiet_option(command: Callable) -> Callable:
     return click.option("--quiet", "-q", is_flag=True, help="Print only the results.")(command)
 
 
+def mirror_option(command: Callable) -> Callable:
+    """Adds the option --mirror."""
+    return click.option("--mirror", is_flag=True, help="In the test, average the net's outputs for each image and for "
+                        "its mirror image.")(command)
+
+
 def use_device(name: str, threads: int | None) -> devices.Device:
     """Returns the named device, after setting the number of CPU threads if `threads` is given. Must
     be called before the first kernel runs.

@@ -20,7 +20,7 @@ PER_RANK = ("device", "data_dir", "threads")  # options whose values may differ 
 RESULT_KEYS = {  # keys in run.json, by option; used for runs without a saved state
     "dataset": "dataset", "lr": "learning_rate", "source": "from", "image_size": "image_size", "data_dir": "data_dir",
     **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
-                               "augment", "seed", "limit", "validation_split", "validate", "unfreeze_after",
+                               "augment", "mirror", "seed", "limit", "validation_split", "validate", "unfreeze_after",
                                "unfreeze_lr", "preprocessing")}}
 RESUMES = f"{__name__}.resumes"  # key in click's Context.meta: whether --resume was given
 RANKS = f"{__name__}.ranks"  # key in click's Context.meta: the ranks that train together

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import click
 
-from ... import losses, models, nets
+from ... import losses, models, nets, ops
 from ...files import atomic, folders, regular
 from ...files.json_text import JsonObject
 from ...kernels.device import Device
-from ...layers import Input, Rescaling
+from ...layers import Average, Input, Rescaling
 from ...metrics import Metric
 from ...models import Model, Sequential
 from . import run_files
@@ -124,6 +124,14 @@ def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothi
     from_logits = name != run_files.FINE_TUNED and nets.NETS[name].from_logits
     loss = losses.CategoricalCrossentropy(from_logits, label_smoothing)
     net.compile(optimizer, loss, metrics=["accuracy", *extra_metrics])
+
+
+def with_mirror_images(net: Model) -> Model:
+    """Returns a model that averages the net's outputs for an image and for its mirror image."""
+    images = Input(net.input_shape[1:])
+    mirrored = Model(images, Average()([net(images), net(ops.flip(images, axis=2))]))
+    mirrored.to(net.device.name)
+    return mirrored
 
 
 def load_run(folder: Path, device: Device) -> tuple[Model, JsonObject]:
