@@ -13,7 +13,7 @@ from autoconv.datasets import cifar10
 from autoconv.utils import to_categorical, whitening_filters
 
 count = int(os.environ.get("EXAMPLE_IMAGES", 50000))
-epochs, batch_size = 10, 1000
+epochs, batch_size = 16, 1000
 
 (train_images, train_labels), (test_images, test_labels) = cifar10.load_data()
 train_images, train_labels = train_images[:count], to_categorical(train_labels[:count], 10)
