@@ -1,4 +1,4 @@
-"""Measures what each idea of the net `cifar10` brings: `python -m bench.cifar10_ideas --data-dir FOLDER`.
+"""Measures the gain of each idea in the net `cifar10`: `python -m bench.cifar10_ideas --data-dir FOLDER`.
 
 It starts with the lectures' net, and adds one idea per row. Each row trains a new net on the first
 45,000 training images of CIFAR-10, and tests it on the other 5,000 training images. The test images
@@ -32,7 +32,7 @@ from autoconv.losses import CategoricalCrossentropy
 from autoconv.models import Sequential
 from autoconv.optimizers import Adam, Muon
 from autoconv.optimizers.schedules import CosineDecay
-from autoconv.programs.cli.train import MUON
+from autoconv.programs.cli.train import CIFAR10, MUON
 
 TRAINING = 45_000  # number of training images; the others are for the test
 IDEAS = ("pairs", "cosine", "augmentation", "smoothing", "whitening", "muon", "silu")  # in the order of the rows
@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     (images, labels), _ = cifar10.load_data(options.data_dir)
     labels = utils.to_categorical(labels, 10)
-    train, test = ((images[part], labels[part]) for part in (slice(options.limit), slice(TRAINING, None)))
+    count = min(options.limit, TRAINING)
+    train, test = (images[:count], labels[:count]), (images[TRAINING:], labels[TRAINING:])
     print(f"{'idea':<14} accuracy  with mirror images  seconds")
     for count in range(len(IDEAS) + 1):
         utils.set_random_seed(options.seed)
@@ -65,21 +66,22 @@ def train_net(ideas: Sequence[str], images: np.ndarray, labels: np.ndarray, epoc
     model = Sequential([Input((32, 32, 3)), *build_layers(ideas)])
     if "whitening" in ideas:
         model.get_layer("whitening").kernel.assign(utils.whitening_filters(images[:1000] / 255 * 4 - 2))
-    batch_size = 1000 if "muon" in ideas else 250
+    batch_size = CIFAR10["best"]["batch_size"] if "muon" in ideas else 250
     steps = epochs * -(-len(images) // batch_size)
-    rate = 0.17 if "muon" in ideas else 0.003
+    rate = MUON["learning_rate"] if "muon" in ideas else 0.003
     if "cosine" in ideas:
         rate = CosineDecay(rate, steps)
     optimizer = Muon(exclude_layers=["scores"], **{**MUON, "learning_rate": rate}) if "muon" in ideas else Adam(rate)
-    model.compile(optimizer, CategoricalCrossentropy(True, 0.2 if "smoothing" in ideas else 0.0))
+    smoothing = CIFAR10["best"]["label_smoothing"] if "smoothing" in ideas else 0.0
+    model.compile(optimizer, CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing))
     model.fit(images, labels, batch_size, epochs, verbose=0)
     return model
 
 
 def build_layers(ideas: Sequence[str]) -> list[Layer]:
     activation = "silu" if "silu" in ideas else "relu"
-    moved = [RandomFlip("horizontal"), RandomTranslation(2 / 32, 2 / 32, interpolation="nearest")]
-    first = [*(moved if "augmentation" in ideas else []), Rescaling(4 / 255, -2)]
+    augmentation = [RandomFlip("horizontal"), RandomTranslation(2 / 32, 2 / 32, interpolation="nearest")]
+    first = [*(augmentation if "augmentation" in ideas else []), Rescaling(4 / 255, -2)]
     if "whitening" in ideas:
         first += [Conv2D(24, 2, activation=activation, trainable=False, name="whitening")]
     if "pairs" not in ideas:

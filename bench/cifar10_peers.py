@@ -1,9 +1,9 @@
 """The net and the recipes of `autoconv train cifar10 --recipe best` in PyTorch, for bench.sprint.
 
 `python -m bench.cifar10_peers NAME SEED THREADS FOLDER BEGUN EPOCHS` prints results with the same
-names as autoconv's --json. FOLDER has CIFAR-10 as .npy files, and BEGUN is time.time() at the start
-of this process. NAME is torch (a handwritten loop, channels_last, fused Adam) or torch-compile, in
-which `torch.compile` also compiles the net and the orthogonal steps.
+names as autoconv's --json. FOLDER has CIFAR-10 and the whitening filters as .npy files, and BEGUN is
+time.time() at the start of this process. NAME is torch (a handwritten loop, channels_last, fused
+Adam) or torch-compile, in which `torch.compile` also compiles the net and the orthogonal steps.
 """
 
 import json
@@ -14,10 +14,9 @@ import time
 
 import numpy as np
 
-from autoconv.programs.cli.train import CIFAR10, MUON
-from autoconv.utils import whitening_filters
-
-BATCH_SIZE, SMOOTHING = (CIFAR10["best"][key] for key in ("batch_size", "label_smoothing"))
+BATCH_SIZE, SMOOTHING = 1000, 0.2
+RATE, MOMENTUM, DECAY = 0.17, 0.6, 0.05  # Muon's
+ADAM_RATE, ADAM_BETAS, ADAM_DECAY = 0.06, (0.9, 0.95), 0.004  # Adam's rate is a fraction of RATE, its decay uses RATE
 NAMES = ("torch", "torch-compile")
 
 Arrays = dict[str, np.ndarray]
@@ -31,26 +30,22 @@ def train(arrays: Arrays, seed: int, threads: int, epochs: int, is_compiled: boo
 
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
-    whitening = nn.Conv2d(3, 24, 2)
-    whitening.requires_grad_(False)
-    filters = whitening_filters(arrays["train"][:1000] / 255 * 4 - 2)
-    whitening.weight.data.copy_(torch.from_numpy(filters.transpose(3, 2, 0, 1).copy()))
-    whitening.bias.data.zero_()
+    whitening = nn.Conv2d(3, 24, 2, bias=False).requires_grad_(False)
+    whitening.weight.copy_(torch.from_numpy(arrays["filters"]).permute(3, 2, 0, 1))
     layers, channels = [whitening, nn.SiLU()], 24
     for width in (64, 256, 256):
         layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.MaxPool2d(2), _normalize(nn, width),
                    nn.SiLU(), nn.Conv2d(width, width, 3, padding=1, bias=False), _normalize(nn, width), nn.SiLU()]
         channels = width
-    head = nn.Linear(channels, 10, bias=False)
-    net = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), head).to(memory_format=torch.channels_last)
-    net[-1].weight.data.mul_(1 / 9)
-    for layer in net[1:]:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.xavier_uniform_(layer.weight)
+    layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(channels, 10, bias=False)]
+    net = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    for parameter in net.parameters():
+        if parameter.ndim > 1 and parameter.requires_grad:
+            nn.init.xavier_uniform_(parameter)
     kernels = [p for p in net.parameters() if p.ndim == 4 and p.requires_grad]
     averages = [torch.zeros_like(p) for p in kernels]
     others = [p for p in net.parameters() if p.ndim != 4 and p.requires_grad]
-    adam = torch.optim.AdamW(others, eps=1e-7, betas=(0.9, MUON["adam_beta_2"]), weight_decay=0.004, fused=True)
+    adam = torch.optim.AdamW(others, eps=1e-7, betas=ADAM_BETAS, weight_decay=ADAM_DECAY / ADAM_RATE, fused=True)
 
     def orthogonalize(matrix):
         x = matrix / (matrix.norm() + 1e-7)
@@ -62,8 +57,8 @@ def train(arrays: Arrays, seed: int, threads: int, epochs: int, is_compiled: boo
 
     def measure_loss(images, targets):
         x = images.permute(0, 3, 1, 2).float() * (4 / 255) - 2
-        return F.cross_entropy(net(x.contiguous(memory_format=torch.channels_last)), targets,
-                               label_smoothing=SMOOTHING)
+        scores = net(x.contiguous(memory_format=torch.channels_last)) / 9
+        return F.cross_entropy(scores, targets, label_smoothing=SMOOTHING)
 
     if is_compiled:
         orthogonalize, measure_loss = torch.compile(orthogonalize), torch.compile(measure_loss)
@@ -79,23 +74,24 @@ def train(arrays: Arrays, seed: int, threads: int, epochs: int, is_compiled: boo
             batch = images[rows[:, None, None], (top + pixels)[:, :, None], columns[:, None]]
             net.zero_grad()
             measure_loss(batch, labels[rows]).backward()
-            rate = MUON["learning_rate"] * (1 + math.cos(math.pi * step / steps)) / 2
-            adam.param_groups[0]["lr"] = rate * MUON["adam_lr_ratio"]
+            rate = RATE * (1 + math.cos(math.pi * step / steps)) / 2
+            adam.param_groups[0]["lr"] = rate * ADAM_RATE
             adam.step()
             with torch.no_grad():
                 for kernel, average in zip(kernels, averages):
-                    average.mul_(MUON["momentum"]).add_(kernel.grad)
-                    direction = kernel.grad + MUON["momentum"] * average
-                    kernel.mul_(1 - rate * MUON["weight_decay"])
-                    kernel.sub_(orthogonalize(direction.flatten(1)).reshape(kernel.shape), alpha=rate)
+                    average.mul_(MOMENTUM).add_(kernel.grad)
+                    direction = (kernel.grad + MOMENTUM * average).permute(0, 2, 3, 1)  # as in memory
+                    update = orthogonalize(direction.flatten(1)).reshape(direction.shape).permute(0, 3, 1, 2)
+                    kernel.mul_(1 - rate * DECAY).sub_(update, alpha=rate)
             step += 1
-    taken = time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
     net.eval()
     with torch.inference_mode():
         test = torch.from_numpy(arrays["test"]).permute(0, 3, 1, 2)
         scores = [torch.cat([net(x.float() * (4 / 255) - 2) for x in t.split(1000)]) for t in (test, test.flip(3))]
-    right = [(s.argmax(1).numpy() == arrays["test_labels"].ravel()).mean() for s in (scores[0], scores[0] + scores[1])]
-    return taken, float(right[0]), float(right[1])
+    plain, mirrored = (float((s.argmax(1).numpy() == arrays["test_labels"].ravel()).mean())
+                       for s in (scores[0], scores[0] + scores[1]))
+    return seconds, plain, mirrored
 
 
 def _normalize(nn, width):
@@ -109,9 +105,10 @@ def main() -> None:
     name, seed, threads, folder, begun, epochs = sys.argv[1:]
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # redirects everything that PyTorch prints to standard error
-    arrays = {key: np.load(f"{folder}/{key}.npy") for key in ("train", "train_labels", "test", "test_labels")}
-    taken, accuracy, mirrored = train(arrays, int(seed), int(threads), int(epochs), name == "torch-compile")
-    print(json.dumps({"test_accuracy": accuracy, "mirror_accuracy": mirrored, "epoch_seconds": [taken],
+    names = "train", "train_labels", "test", "test_labels", "filters"
+    arrays = {key: np.load(f"{folder}/{key}.npy") for key in names}
+    seconds, accuracy, mirrored = train(arrays, int(seed), int(threads), int(epochs), name == "torch-compile")
+    print(json.dumps({"test_accuracy": accuracy, "mirror_accuracy": mirrored, "epoch_seconds": [seconds],
                       "total_s": time.time() - float(begun)}), file=out, flush=True)
 
 

@@ -394,7 +394,7 @@ def test_defaults_are_keras_s():
     (lambda: optim.RMSprop(epsilon=-1), "epsilon"),
     (lambda: optim.SGD(clipnorm=-1), "clipnorm"),
     (lambda: optim.Muon(momentum=1.0), "momentum"),
-    (lambda: optim.Muon(ns_steps=0), "ns_steps must be an integer of at least 1"),
+    (lambda: optim.Muon(ns_steps=0), "`ns_steps`. Expected a strictly positive value of type int. Received: 0"),
     (lambda: optim.Muon(exclude_layers="scores"), "exclude_layers must be a list of regular expressions"),
     (lambda: optim.Muon(exclude_layers=["("]), "exclude_layers must be a list of regular expressions"),
     (lambda: optim.Muon(rms_rate=-0.2), "rms_rate"),

@@ -64,8 +64,9 @@ def check_above_one(value: Any, name: str) -> int | None:
     return int(value) or None
 
 
-def check_positive_integer(value: Any, name: str) -> int:
-    """Returns an integer of at least 1. Raises ValueError for other values."""
+def positive(value: Any, name: str) -> int:
+    """Returns a positive integer as an int. Raises ValueError for other values."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1. Received: {value!r}.")
+        raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive value "
+                         f"of type int. Received: {value!r}.")
     return int(value)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .. import activations
 from ..arguments import names, shapes
 from ..arguments.checked import Setting
+from ..arguments.checked import positive as positive  # for the layers
 from ..arguments.shapes import Padding, Pair
 from ..engine.symbolic import Shape
 
@@ -123,14 +124,6 @@ def axes(value: Any, name: str) -> int | list[int]:
     if not items or any(isinstance(item, bool) or not hasattr(item, "__index__") for item in items):
         raise TypeError(f"Expected an int or a list/tuple of ints for the argument {name!r}. Received: {value!r}.")
     return items if isinstance(value, (list, tuple)) else int(value)
-
-
-def positive(value: Any, name: str) -> int:
-    """Returns a positive integer as an int. Raises ValueError for other values."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive value "
-                         f"of type int. Received: {value!r}.")
-    return int(value)
 
 
 def padding(value: Any, numbers: bool = True) -> Any:

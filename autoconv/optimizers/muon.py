@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import functional as F
-from ..arguments.checked import (
-    Setting,
-    check_fraction,
-    check_nonnegative,
-    check_positive_integer,
-)
+from ..arguments.checked import Setting, check_fraction, check_nonnegative, positive
 from ..engine.tensor import Tensor, no_grad
 from .optimizer import LearningRate, Optimizer
 from .slots import FlatParameters
@@ -71,7 +66,7 @@ class Muon(Optimizer):
     momentum = Setting(check_fraction)
     rms_rate = Setting(check_nonnegative, optional=True)
     adam_weight_decay = Setting(check_nonnegative, optional=True)
-    ns_steps = Setting(check_positive_integer)
+    ns_steps = Setting(positive)
     exclude_layers = Setting(_check_patterns)
 
     def __init__(

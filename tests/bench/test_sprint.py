@@ -11,12 +11,12 @@ def runs(monkeypatch):
     accuracies, ran = {"autoconv": [0.992, 0.990, 0.989], "torch": [0.990, 0.991, 0.986]}, []
 
     def run(name, seed, threads, folder, dataset, *more):
-        ran.append((name, seed, dataset, *more[3:]))
+        ran.append((name, seed, dataset, *more))
         seconds = 0.5 + 0.1 * seed
         return sprint.Run(accuracies[name][seed], seconds, seconds + 1)
 
     monkeypatch.setattr(sprint, "run", run)
-    monkeypatch.setattr(sprint, "save_arrays", lambda *arguments: None)
+    monkeypatch.setattr(sprint, "save", lambda *arguments: None)
     monkeypatch.setattr(sprint, "find_spec", ["torch", "keras"].__contains__)
     return accuracies, ran
 
@@ -30,9 +30,9 @@ def test_means_ranges_and_times_of_each_framework(runs, capsys):
     assert "0.60 (0.50 .. 0.70)" in ours
     assert "1.60 (1.50 .. 1.70)" in ours
     assert "0.9890 (0.9860 .. 0.9910)" in theirs
-    warmed, *timed = runs[1]
-    assert warmed == ("autoconv", 0, "mnist", "1", "--limit", "2000")
-    assert timed == [(name, seed, "mnist", "1") for seed in range(3) for name in ("autoconv", "torch")]
+    command = "mnist", "--recipe", "sprint", "--epochs", "1"
+    assert runs[1][:2] == [(name, 0, *command, "--limit", "2000") for name in ("autoconv", "torch")]
+    assert runs[1][2:] == [(name, seed, *command) for seed in range(3) for name in ("autoconv", "torch")]
 
 
 def test_frameworks_that_are_not_installed_are_left_out(runs, capsys):
@@ -81,22 +81,30 @@ def test_the_recipes_for_cifar10_have_their_own_peers(runs, capsys):
     assert sprint.main(["--dataset", "cifar10", "--recipe", "best", "--epochs", "2", "--seeds", "1", "--limit", "5000",
                         "--peers", "torch-compile"]) == 0
     assert "cifar10, 2 epochs" in capsys.readouterr().out
-    assert runs[1][1:] == [(name, 0, "cifar10", "2", "--limit", "5000") for name in ("autoconv", "torch-compile")]
+    command = "cifar10", "--recipe", "best", "--epochs", "2", "--limit", "5000"
+    assert runs[1][2:] == [(name, 0, *command) for name in ("autoconv", "torch-compile")]
     with pytest.raises(SystemExit):
         sprint.main(["--dataset", "cifar10", "--peers", "jax"])
     assert "--peers must be among torch, torch-compile. Received: jax." in capsys.readouterr().err
 
 
-def test_pytorch_trains_the_net_for_cifar10():
+def test_pytorch_trains_the_net_for_cifar10_by_the_recipe():
     pytest.importorskip("torch")
     import numpy as np
 
-    from bench import cifar10_peers
+    from autoconv.programs.cli.train import CIFAR10, MUON
+    from autoconv.utils import whitening_filters
+    from bench import cifar10_peers as peers
 
+    recipe = CIFAR10["sprint"]
+    assert (recipe["batch_size"], recipe["label_smoothing"]) == (peers.BATCH_SIZE, peers.SMOOTHING)
+    assert {"learning_rate": peers.RATE, "momentum": peers.MOMENTUM, "rms_rate": None, "weight_decay": peers.DECAY,
+                    "adam_lr_ratio": peers.ADAM_RATE, "adam_beta_2": peers.ADAM_BETAS[1]} == MUON
     labels = np.arange(200, dtype=np.uint8) % 10
     images = np.random.default_rng(0).integers(0, 60, (200, 32, 32, 3), np.uint8)
     images[np.arange(200), :, :, labels % 3] += 19 * labels[:, None, None]
-    arrays = {"train": images, "train_labels": labels[:, None], "test": images, "test_labels": labels[:, None]}
-    seconds, accuracy, mirrored = cifar10_peers.train(arrays, 0, 1, 30, False)
+    arrays = {"train": images, "train_labels": labels[:, None], "test": images, "test_labels": labels[:, None],
+              "filters": whitening_filters(images / 255 * 4 - 2)}
+    seconds, accuracy, mirrored = peers.train(arrays, 0, 1, 30, False)
     assert seconds > 0
     assert min(accuracy, mirrored) > 0.5

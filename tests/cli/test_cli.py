@@ -21,7 +21,7 @@ from safetensors.numpy import save as to_bytes
 import autoconv
 from autoconv import datasets, formats, layers, models, utils
 from autoconv.kernels import device
-from autoconv.programs.cli import Commands, data, main
+from autoconv.programs.cli import Commands, data, main, runs
 from autoconv.programs.cli.clock import Stopwatch, seconds_since_start
 from autoconv.train import checkpoint
 
@@ -181,6 +181,9 @@ class TestTrain:
         net = models.load_model(run / "model.safetensors", compile=False)
         kernel = net.get_layer("whitening").kernel.numpy()
         np.testing.assert_array_equal(kernel[..., 12:], -kernel[..., :12])
+        x = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), np.uint8)
+        average = (net.predict(x) + net.predict(x[:, :, ::-1])) / 2
+        np.testing.assert_array_equal(runs.with_mirror_images(net).predict(x), average)
         again = tmp_path / "again.json"
         for option, key in (("--mirror", "mirror_accuracy"), ("--quiet", "test_accuracy")):
             autoconv_("evaluate", run, option, "--json", again)

@@ -47,6 +47,9 @@ def run(monkeypatch, capsys):
 
 def test_the_best_net_of_cifar10(run):
     assert "test accuracy 0." in run("cifar10_best", 64)
+    listing = (EXAMPLES / "cifar10_best.py").read_text(encoding="utf-8").partition('"""\n\n')[2]
+    page = EXAMPLES.parent / "docs" / "lectures" / "cifar10.md"
+    assert f"```python\n{listing}```" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["mnist_lecture", "fashion_mnist"])

@@ -7,8 +7,8 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 60_768,
-    "lines without kernels, commands and ONNX": 29_302,
+    "lines": 60_787,
+    "lines without kernels, commands and ONNX": 29_291,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 50,

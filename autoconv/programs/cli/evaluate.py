@@ -46,10 +46,11 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
         result_files.write_json(json_file, {"run": str(run), "dataset": tests.name,
                                             "test_images": tests.images(), "device": target.name,
                                             "test_accuracy": scores["accuracy"],
-                                            "test_loss": scores["loss"],
+                                            "test_loss": scores["loss"], "mirror": mirror,
                                             "skipped": tests.skipped_files(), **table.to_json()})
     if not silent:
-        echo(f"test accuracy {scores['accuracy']:.4f}, test loss {scores['loss']:.4f}")
+        which = " with mirror images" if mirror else ""
+        echo(f"test accuracy {scores['accuracy']:.4f}{which}, test loss {scores['loss']:.4f}")
     if not quiet and not silent:
         echo("\n".join(table.lines()))
     photos.report_skipped(tests.skipped_files(), f"{tests.images():,} test pictures remain")

@@ -143,8 +143,8 @@ def quiet_option(command: Callable) -> Callable:
 
 def mirror_option(command: Callable) -> Callable:
     """Adds the option --mirror."""
-    return click.option("--mirror", is_flag=True, help="In the test, average the net's outputs for each image and for "
-                        "its mirror image.")(command)
+    return click.option("--mirror/--no-mirror", help="In the test, average the net's outputs for "
+                        "each image and for its mirror image.")(command)
 
 
 def use_device(name: str, threads: int | None) -> devices.Device:

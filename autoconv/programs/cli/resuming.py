@@ -106,7 +106,7 @@ def _adopt_options(ctx: click.Context, out: Path) -> Standing | None:
             _end(ctx, out, results)
         return None
     try:
-        arguments = {"validate": 0.0, **backup.state.metadata["belongs_to"]["arguments"]}  # older states lack it
+        arguments = {"validate": 0.0, "mirror": False, **backup.state.metadata["belongs_to"]["arguments"]}
         (epoch, step) = backup.state.position
         epochs = int(arguments["epochs"])
     except (KeyError, TypeError, ValueError) as error:

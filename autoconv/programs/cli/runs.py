@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import click
 
-from ... import losses, models, nets, ops
+from ... import losses, models, nets
 from ...files import atomic, folders, regular
 from ...files.json_text import JsonObject
 from ...kernels.device import Device
 from ...layers import Average, Input, Rescaling
 from ...metrics import Metric
 from ...models import Model, Sequential
+from ...ops.arranging import flip
 from . import run_files
 from .result_files import write_json
 
@@ -129,9 +130,8 @@ def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothi
 def with_mirror_images(net: Model) -> Model:
     """Returns a model that averages the net's outputs for an image and for its mirror image."""
     images = Input(net.input_shape[1:])
-    mirrored = Model(images, Average()([net(images), net(ops.flip(images, axis=2))]))
-    mirrored.to(net.device.name)
-    return mirrored
+    mirrored = Model(images, Average()([net(images), net(flip(images, axis=2))]))
+    return mirrored.to(net.device.name).distribute(net.ranks)
 
 
 def load_run(folder: Path, device: Device) -> tuple[Model, JsonObject]:

@@ -32,11 +32,11 @@ RECIPES: dict[str, JsonObject] = {  # option values that replace the defaults, b
                "schedule": "one-cycle", "label_smoothing": 0.1},
 }
 CIFAR10: dict[str, JsonObject] = {  # option values of recipes that differ for CIFAR-10
-    name: {"model": "cifar10", "epochs": epochs, "batch_size": 1000, "optimizer": "muon", "lr": 0.17,
-           "schedule": "cosine", "label_smoothing": 0.2, "mirror": True}
+    name: {"model": "cifar10", "epochs": epochs, "batch_size": 1000, "optimizer": "muon",
+           "lr": None, "schedule": "cosine", "label_smoothing": 0.2, "mirror": True}
     for name, epochs in (("best", 16), ("sprint", 8))
 }
-MUON = {  # the optimizer's arguments for `--optimizer muon`, found on held-out images of CIFAR-10
+MUON = {  # the optimizer's arguments for the net cifar10, found on held-out images
     "learning_rate": 0.17, "momentum": 0.6, "rms_rate": None, "weight_decay": 0.05,
     "adam_lr_ratio": 0.06, "adam_beta_2": 0.95,
 }
@@ -80,8 +80,8 @@ def _recipe_defaults(dataset: str | Path | None, recipe: str) -> JsonObject:
               "one-cycle learning rate; lecture: like careful, but with the constant learning rate of the lectures; "
               "best: the highest accuracy in some minutes, with a deeper net and with randomly rotated, moved and "
               "zoomed digits; sprint: 99% accuracy on MNIST in about a second, with a small net. For "
-              "cifar10, best and sprint train the net cifar10 in 16 and 8 epochs with the optimizer muon, "
-              "batches of 1000 and a label smoothing of 0.2, and test it with --mirror.")
+              "cifar10, best and sprint train the net cifar10 for 16 and 8 epochs, with the optimizer "
+              "muon, batches of 1000, a cosine learning rate, label smoothing of 0.2 and --mirror.")
 @click.option("--model", type=options.Name("net", nets.NETS), help="The built-in net to train.",
               show_default="lecture; photos for a folder; best if best, sprint if sprint")
 @fine_tuning.fine_tuning_options
@@ -92,10 +92,10 @@ def _recipe_defaults(dataset: str | Path | None, recipe: str) -> JsonObject:
 @click.option("--batch-size", type=click.IntRange(min=1), show_default="64; 32 for a folder; 128 if best, 96 if sprint",
               help="Number of images per step.")
 @click.option("--optimizer", type=options.Name("optimizer", optim.BY_NAME),
-              show_default="rmsprop; adam for a folder, or if best or sprint")
+              show_default="rmsprop; adam for a folder, or if best or sprint",
+              help="For the net cifar10, muon has a higher rate and less momentum than in Keras.")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=options.check_finite,
-              show_default="the optimizer's own, or 0.17 for muon, times 3 with --from; 0.005 if fast, 0.006 if best, "
-              "0.012 if sprint",
+              show_default="the optimizer's own, times 3 with --from; 0.005 if fast, 0.006 if best, 0.012 if sprint",
               help="The highest learning rate during training.")
 @click.option("--schedule", type=options.Name("schedule", SCHEDULES),
               show_default="cosine; one-cycle if fast, best or sprint",
@@ -142,8 +142,7 @@ def _recipe_defaults(dataset: str | Path | None, recipe: str) -> JsonObject:
 def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: int | None, out: Path | None,
           json_file: Path | None, quiet: bool, data_dir: Path | None, limit: int | None, strict: bool,
           image_size: tuple[int, int] | None, validation_split: float | None, seed: int | None, model: str,
-          batch_size: int, mirror: bool, resume: resuming.Standing | None, checkpoint_every: tuple[str, int],
-          **rest: Any) -> None:
+          batch_size: int, resume: resuming.Standing | None, checkpoint_every: tuple[str, int], **rest: Any) -> None:
     rest.pop("distributed"), rest.pop("timeout")  # resuming.py has used both to create the ranks
     _check_keys(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
         "--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
@@ -168,12 +167,11 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
                 net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent
                                             else 1, model, batch_size, seed, states, tuning, **rest)
             folder = None if data_dir is None else str(data_dir.absolute())
-            results.update(limit=limit, data_dir=folder, validation_split=validation_split, validate=validate,
-                           mirror=mirror)
+            results.update(limit=limit, data_dir=folder, validation_split=validation_split, validate=validate)
             if target_out is not None and states is not None:
                 results["checkpoint"] = run_states.latest(states)
                 _write(target_out, place, net, history, results)  # the test may fail
-        results.update(_evaluate(net, model, images, feeds, mirror, out))
+        results.update(_evaluate(net, model, images, feeds, ctx.params["mirror"], out))
         if ranks.rank:
             return
         with runs.reserve(target_out) as place:
@@ -197,9 +195,9 @@ def _report(results: JsonObject, images: data.Images | photos.Photos, history: d
     _say(silent or quiet, describe_validation(history))
     if json_file is not None:
         result_files.write_json(json_file, results)
-    mirrored = f" ({results['mirror_accuracy']:.4f} with mirror images)" if results["mirror"] else ""
-    _say(silent, f"test accuracy {results['test_accuracy']:.4f}{mirrored}, test loss "
-         f"{results['test_loss']:.4f}\n{results['train_images_per_s']:,.0f} images/s, "
+    _say(silent, f"test accuracy {results['test_accuracy']:.4f}, "
+         + (f"{results['mirror_accuracy']:.4f} with mirror images, " if results["mirror"] else "")
+         + f"test loss {results['test_loss']:.4f}\n{results['train_images_per_s']:,.0f} images/s, "
          f"{results['ms_per_step']:.2f} ms/step, {results['total_s']:.1f} s in total")
     photos.report_skipped(results["skipped"],
                           f"{data.describe_counts(images.counts, images.validation_count)} remain")
@@ -236,22 +234,22 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
         ranks: Ranks, verbose: int, model: str, batch_size: int, seed: int,
         states: run_states.RunStates | None, tuning: fine_tuning.FineTuning | None, augment: bool, epochs: int,
         optimizer: str, lr: float | None, scale_lr: bool, recipe: str, schedule: str,
-        label_smoothing: float) -> tuple[models.Model, dict[str, list[float]], JsonObject]:
+        label_smoothing: float, mirror: bool) -> tuple[models.Model, dict[str, list[float]], JsonObject]:
     """Builds and trains a net. Returns the net, its history, and its entries for run.json."""
     utils.set_random_seed(seed)
     try:
-        mirror = not set(images.classes) <= set("0123456789")  # not for digits, whose mirror images are not digits
+        flips = not set(images.classes) <= set("0123456789")  # mirror images of digits are not digits
         classes = len(images.classes)
-        net = nets.build_for_pixels(model, feeds.input_shape, classes, augment, mirror) if tuning is None else (
-            tuning.build(feeds.input_shape, classes, nets.augmentation(mirror) if augment else []))
+        net = nets.build_for_pixels(model, feeds.input_shape, classes, augment, flips) if tuning is None else (
+            tuning.build(feeds.input_shape, classes, nets.augmentation(flips) if augment else []))
         if tuning is None and (adapt := nets.NETS[model].adapt):
             adapt(net, feeds.sample())
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     dataset = Path(images.name) if isinstance(images, photos.Photos) else images.name
     defaults = _recipe_defaults(dataset, recipe)
-    own = MUON if optimizer == "muon" else {}
-    base = float(optim.BY_NAME[optimizer](**own).learning_rate) if lr is None else lr
+    settings = MUON if (model, optimizer) == ("cifar10", "muon") else {}
+    base = float(optim.BY_NAME[optimizer](**settings).learning_rate) if lr is None else lr
     base *= fine_tuning.HEAD_RATE if tuning is not None and lr is None else 1
     factor = batch_size / defaults["batch_size"] if scale_lr else 1
     steps = -(-images.counts[0] // batch_size)
@@ -259,7 +257,7 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
     def compile_net(part: models.Model, rate: float, epochs: int) -> None:
         course = _make_schedule(schedule, rate * factor, epochs, steps, rate)
         excluded = {"exclude_layers": [part.layers[-1].name]} if optimizer == "muon" else {}
-        chosen = optim.BY_NAME[optimizer](**{**own, "learning_rate": course, **excluded})
+        chosen = optim.BY_NAME[optimizer](**{**settings, "learning_rate": course, **excluded})
         runs.compile_net(part, model, chosen, label_smoothing)
 
     net.class_names = tuple(images.classes)
@@ -287,7 +285,8 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
         "dataset": images.name, "train_images": train_images, "validation_images": images.validation_count,
         "epochs": epochs, "batch_size": batch_size,
         "optimizer": optimizer, "learning_rate": base * factor, "recipe": recipe, "schedule": schedule,
-        "label_smoothing": label_smoothing, "model": model, "augment": augment, "params": net.count_params(),
+        "label_smoothing": label_smoothing, "model": model, "augment": augment, "mirror": mirror,
+        "params": net.count_params(),
         "weights_sha256": net.fingerprint(),
         "classes": list(images.classes), "takes": runs.PIXELS,
         "device": device.name, "threads": devices.get_num_threads(), "ranks": ranks.size, "seed": seed,
@@ -321,14 +320,14 @@ def _evaluate(net: models.Model, model: str, images: data.Images | photos.Photos
         if mirror:
             mirrored = runs.with_mirror_images(net)
             runs.compile_net(mirrored, model)
-            both = mirrored.evaluate(**feeds.test, verbose=0, return_dict=True)
+            mirror_scores = mirrored.evaluate(**feeds.test, verbose=0, return_dict=True)
     except (OSError, ValueError) as error:
         text = ("was not saved, because --out RUN was not given" if out is None else
                 f"is saved in {out}. To test it again, use `autoconv evaluate {out}`")
         raise click.ClickException(f"The net was trained, but it cannot be tested. {error} The net {text}.") from error
     return {"test_images": images.counts[1], "test_accuracy": scores["accuracy"],
             "test_loss": scores["loss"], "total_s": seconds_since_start(),
-            **({"mirror_accuracy": both["accuracy"]} if mirror else {}), **images.run_entries()}
+            **({"mirror_accuracy": mirror_scores["accuracy"]} if mirror else {}), **images.run_entries()}
 
 
 def versions() -> dict[str, str]:
