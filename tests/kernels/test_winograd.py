@@ -12,6 +12,7 @@ from autoconv.tensor import apply, tensor
 
 from autoconv import functional as F
 from autoconv.arguments import shapes
+from autoconv.kernels.cpu import ways
 from autoconv.layers import Conv2D, Input
 from autoconv.models import Sequential
 from autoconv.operators import fused
@@ -19,6 +20,14 @@ from autoconv.optimizers import SGD
 
 CHANNELS, FILTERS = 64, 64
 ROWS = ((2, 12, 32), 16, 16)  # images, channels and filters of a convolution that is computed along rows
+
+
+@pytest.fixture(autouse=True)
+def tiles_for_few_pixels(monkeypatch):
+    """Lets weight gradients of few pixels be computed from tiles, so that the tests are quick. Returns the number."""
+    fewest = ways.FEWEST_PIXELS
+    monkeypatch.setattr(ways, "FEWEST_PIXELS", 1)
+    return fewest
 
 
 @pytest.fixture
@@ -330,8 +339,17 @@ def test_any_number_of_threads_gives_the_same_bits():
     assert len({digest(threads) for threads in (1, 2, 3, 8)}) == 1
 
 
+def test_weight_gradients_of_few_pixels_are_direct_sums(directly, tiles_for_few_pixels, monkeypatch):
+    monkeypatch.setattr(ways, "FEWEST_PIXELS", tiles_for_few_pixels)
+    for size, is_direct in (((3, 16, 15), True), ((4, 16, 15), False)):
+        arrays = drawn("normal", size=size, channels=64, filters=64)
+        (y, _, dw), (exact_y, _, exact_dw) = results(*arrays), directly(results, *arrays)
+        assert np.array_equal(dw, exact_dw) == is_direct
+        assert not np.array_equal(y, exact_y)
+
+
 def test_narrow_images_and_odd_numbers_of_channels_stay_direct(directly):
-    for size, channels, filters in (((2, 12, 7), 64, 64), ((2, 12, 12), 6, 250), ((2, 12, 12), 2, 62)):
+    for size, channels, filters in (((2, 12, 3), 64, 64), ((2, 12, 12), 6, 250), ((2, 12, 12), 2, 62)):
         arrays = drawn("normal", size=size, channels=channels, filters=filters)
         for here, direct in zip(results(*arrays), directly(results, *arrays)):
             np.testing.assert_array_equal(here, direct)

@@ -429,7 +429,7 @@ def swap_axes(w, groups: int = 1, reverse: bool = False) -> np.ndarray:
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     """Computes dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
     c, f = x.shape[3], dy.shape[3]
-    way = ways.weight_gradient(c, f, dy.shape[1:3], window, groups, x.dtype)
+    way = ways.weight_gradient(c, f, dy.shape[1:3], window, groups, x.dtype, len(x))
     if way is Way.FIRST:
         first_layer.weight_grad(x, dy, dw, db, window)
     elif way is Way.SQUARES:

@@ -1,5 +1,6 @@
 """Selects the loops that compute a convolution. The choice depends on the convolution's shape, not
-on the batch size or the thread count, so an image's results are bit-for-bit equal in any batch.
+on the thread count and, except for weight gradients, not on the batch size. So an image's results
+are bit-for-bit equal in any batch.
 
     FIRST      3x3, one or three channels                first_layer.py
     SQUARES    3x3, 32 or more channels and filters      winograd.py, winograd_grad.py
@@ -32,6 +33,9 @@ LIGHT = 64 * 64
 # minimum number of output columns for which the loops of first_layer.py save more time than it
 # takes to compile their kernel at the first start
 LARGE = 64
+# minimum number of outputs of a batch for weight gradients by SQUARES and ROWS; with fewer, the
+# ranges of the values would make winograd_ranges.py compute most elements again
+FEWEST_PIXELS = 768
 
 Size = tuple[int, int]
 
@@ -77,18 +81,21 @@ def gathers(results: Size, pixels: Size, window: Window) -> bool:
             and min(window.gradient_window[6:]) >= 0)
 
 
-def weight_gradient(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype) -> Way:
+def weight_gradient(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype,
+                    images: int) -> Way:
     """Selects the loops for the weight gradient of a convolution from c channels to f filters with
-    outputs of this size.
+    outputs of this size. Only this choice may depend on the number of images, whose gradients are
+    added up.
     """
     shape = c, f, size, window, groups
     if first_layer.pays(*shape, dtype):
         return Way.FIRST
-    use_rows = winograd_rows_grad.pays(*shape, dtype)
-    if winograd.pays(*shape) and not (use_rows and winograd_rows.pays(*shape, dtype)):
-        return Way.SQUARES
-    if use_rows:
-        return Way.ROWS
+    if images * size[0] * size[1] >= FEWEST_PIXELS:
+        use_rows = winograd_rows_grad.pays(*shape, dtype)
+        if winograd.pays(*shape) and not (use_rows and winograd_rows.pays(*shape, dtype)):
+            return Way.SQUARES
+        if use_rows:
+            return Way.ROWS
     return Way.PIXELS if _single_pixels(window, groups) and matrix.outer_pays(f, dtype) else Way.WINDOWS
 
 

@@ -38,7 +38,7 @@ from .stencil import prefetch
 
 # Conditions: minimum number of channels and of filters, a number that both must be a multiple of,
 # minimum number of rows and columns of outputs, and maximum ratio of computed to needed outputs.
-LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 8, 1.2
+LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 4, 1.31
 # Tiles of 4x4 outputs are used if an image has at least MANY of them, or if channels times filters
 # is at most LIGHT, because their kernels are transformed in every call.
 MANY, LIGHT = 16, 64 * 64
