@@ -70,3 +70,15 @@ def gpu_somewhere():
     else:
         with importlib.import_module("ptx.device").interpreted():
             yield
+
+
+@pytest.fixture
+def tiles_for_few_pixels(monkeypatch):
+    """Lets Winograd's algorithm compute weight gradients of few pixels, too, so that the tests are quick. Returns the
+    usual least number of pixels.
+    """
+    from autoconv.kernels.cpu import ways
+
+    fewest = ways.FEWEST_PIXELS
+    monkeypatch.setattr(ways, "FEWEST_PIXELS", 1)
+    return fewest

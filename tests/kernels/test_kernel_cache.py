@@ -88,7 +88,7 @@ def test_a_function_begins_to_compile_what_it_and_its_gradients_take_for_each_ne
     monkeypatch.setattr(device.CpuDevice, "begin", lambda _, missing: asked.append({k.name for k, _ in missing}))
     monkeypatch.setattr(CpuKernel, "is_compiled", lambda *_: False)
     for size, channels in [(9, 5), (9, 5), (23, 32)]:
-        x, w = np.zeros((1, size, size, channels), np.float32), np.zeros((3, 3, channels, 32), np.float32)
+        x, w = np.zeros((2, size, size, channels), np.float32), np.zeros((3, 3, channels, 32), np.float32)
         F.conv2d(x, tensor(w, requires_grad=True))
     few, many = asked
     assert {"conv._forward", "conv._weight_gradient"} <= few

@@ -18,16 +18,10 @@ from autoconv.models import Sequential
 from autoconv.operators import fused
 from autoconv.optimizers import SGD
 
+pytestmark = pytest.mark.usefixtures("tiles_for_few_pixels")
+
 CHANNELS, FILTERS = 64, 64
 ROWS = ((2, 12, 32), 16, 16)  # images, channels and filters of a convolution that is computed along rows
-
-
-@pytest.fixture(autouse=True)
-def tiles_for_few_pixels(monkeypatch):
-    """Lets weight gradients of few pixels be computed from tiles, so that the tests are quick. Returns the number."""
-    fewest = ways.FEWEST_PIXELS
-    monkeypatch.setattr(ways, "FEWEST_PIXELS", 1)
-    return fewest
 
 
 @pytest.fixture
@@ -315,7 +309,7 @@ rng, digest = np.random.default_rng(0), hashlib.sha256()
 for shape, filters in (((1, 8, 8, 64), 64), ((1, 9, 9, 32), 272), ((5, 12, 12, 64), 64), ((2, 16, 16, 32), 144)):
     w = rng.standard_normal((3, 3, shape[3], filters), np.float32)
     digest.update(F.conv2d(tensor(rng.standard_normal(shape, np.float32)), tensor(w), padding="same").numpy().tobytes())
-for shape, filters in (((1, 15, 32, 16), 16), ((3, 16, 16, 32), 32)):  # along rows
+for shape, filters in (((2, 15, 32, 16), 16), ((3, 16, 16, 32), 32), ((4, 16, 16, 64), 64)):  # along rows, and squares
     x = tensor(rng.standard_normal(shape, np.float32), True)
     w = tensor(rng.standard_normal((3, 3, shape[3], filters), np.float32), True)
     y = F.conv2d(x, w, padding="same")
@@ -346,6 +340,12 @@ def test_weight_gradients_of_few_pixels_are_direct_sums(directly, tiles_for_few_
         (y, _, dw), (exact_y, _, exact_dw) = results(*arrays), directly(results, *arrays)
         assert np.array_equal(dw, exact_dw) == is_direct
         assert not np.array_equal(y, exact_y)
+
+
+def test_gradients_of_a_pooled_layer_with_outputs_of_5x5_use_the_winners(directly):
+    arrays = drawn("normal", size=(2, 5, 5), channels=128, filters=128)[:2]
+    for here, direct in zip(pooled(*arrays)[1:], directly(pooled, *arrays)[1:]):
+        np.testing.assert_array_equal(here, direct)
 
 
 def test_narrow_images_and_odd_numbers_of_channels_stay_direct(directly):

@@ -18,7 +18,8 @@ from test_operators import ours, run, tensors
 
 from autoconv import functional as F
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of what these tests are about
+pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # NumPy's, of what these tests are about
+              pytest.mark.usefixtures("tiles_for_few_pixels")]
 
 ODD = (np.nan, np.inf, -np.inf)
 PRODUCTS = {"conv2d", "conv2d_transpose", "depthwise_conv2d", "max_pool2d", "avg_pool2d"}

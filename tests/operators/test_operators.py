@@ -15,6 +15,7 @@ from autoconv.engine.gradcheck import GradientMismatch, gradcheck
 from autoconv.layers import DepthwiseConv2D, SeparableConv2D
 from autoconv.operators.registry import OPS
 
+pytestmark = pytest.mark.usefixtures("tiles_for_few_pixels")
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
 

@@ -7,12 +7,12 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 60_794,
+    "lines": 60_797,
     "lines without kernels, commands and ONNX": 29_291,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 50,
-    "lines over 100 columns": 3_851,
+    "lines over 100 columns": 3_850,
     "assignments of a tuple to a tuple": 920,
     "Any": 2_219,
     "classes that override __setattr__": 2,

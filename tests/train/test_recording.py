@@ -16,6 +16,7 @@ from autoconv import functional as F
 from autoconv.kernels import device
 from autoconv.operators.registry import op
 
+pytestmark = pytest.mark.usefixtures("tiles_for_few_pixels")
 CPU = device.get("cpu")
 RNG = np.random.default_rng(0)
 

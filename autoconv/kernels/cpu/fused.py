@@ -217,12 +217,13 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, mask_
 
 def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     """Computes `conv2d_relu_pool_grad` without the mask."""
-    way = ways.pooled_gradients(*_shape(x, y, window), dx is not None)
+    outputs = window.output_size(*x.shape[1:3])
+    way = ways.pooled_gradients(*_shape(x, y, window), dx is not None, len(x), outputs)
     if way is Way.FIRST:
         first_layer.weight_grad(x, dy, dw, db, window, y, winner)
         return
     if way is Way.SQUARES:
-        full = scratch((x.shape[0], *window.output_size(*x.shape[1:3]), y.shape[3]), x.dtype)
+        full = scratch((x.shape[0], *outputs, y.shape[3]), x.dtype)
         _spread(y, winner.reshape(-1), dy, full)
         if dx is not None:
             conv2d_input_grad(full, w, dx, window)

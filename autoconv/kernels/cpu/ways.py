@@ -110,14 +110,17 @@ def forward_pool(c: int, f: int, size: Size, window: Window, dtype: np.dtype, tr
     return Way.SQUARES if winograd.pays(c, f, size, window) and not (same_bits and c * f < LIGHT) else Way.WINDOWS
 
 
-def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype, needs_dx: bool) -> Way:
+def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype, needs_dx: bool,
+                     images: int, outputs: Size) -> Way:
     """Selects the loops for the gradients of a convolution that is followed by 2x2 pooling. If
-    `needs_dx`, these include the input gradient.
+    `needs_dx`, these include the input gradient. `outputs` is the size of the convolution's
+    outputs, some of which the pooling may not read.
     """
     if not needs_dx and first_layer.pays(c, f, size, window, 1, dtype) and first_layer.winners_fit(c, dtype):
         return Way.FIRST
     pays = c * f >= SPARSE or size[0] * size[1] * c >= LARGE_IMAGE
-    return Way.SQUARES if pays and winograd.pays(c, f, size, window) else Way.WINDOWS
+    pays = pays and images * outputs[0] * outputs[1] >= FEWEST_PIXELS
+    return Way.SQUARES if pays and winograd.pays(c, f, outputs, window) else Way.WINDOWS
 
 
 def _product(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype, side: int,

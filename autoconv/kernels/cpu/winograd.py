@@ -37,8 +37,9 @@ from .products import NARROW_M, NARROW_N, M, N, ones
 from .stencil import prefetch
 
 # Conditions: minimum number of channels and of filters, a number that both must be a multiple of,
-# minimum number of rows and columns of outputs, and maximum ratio of computed to needed outputs.
-LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 4, 1.31
+# minimum number of rows and columns of outputs, and maximum ratio of computed to needed outputs,
+# keyed by a tile's side.
+LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 4, {2: 1.31, 4: 1.2}
 # Tiles of 4x4 outputs are used if an image has at least MANY of them, or if channels times filters
 # is at most LIGHT, because their kernels are transformed in every call.
 MANY, LIGHT = 16, 64 * 64
@@ -69,7 +70,7 @@ class Tiles(NamedTuple):
 
 
 def _covers(size: tuple[int, int], side: int) -> bool:
-    return -(-size[0] // side) * -(-size[1] // side) * side * side <= WASTE * size[0] * size[1]
+    return -(-size[0] // side) * -(-size[1] // side) * side * side <= WASTE[side] * size[0] * size[1]
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:

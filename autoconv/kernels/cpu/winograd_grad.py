@@ -143,8 +143,6 @@ def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
     shares = max(1, min(PARTS // blocks, n * t.size // LEAST_TILES))
     parts = scratch((shares, 16 * c * f), x.dtype)
     ranges = winograd_ranges.empty(shares, c, x.dtype), winograd_ranges.empty(shares, f, x.dtype)
-    if not n:
-        parts[...] = 0
     _kernel_sums(x, dy, parts, *ranges, t.size, t.patches, t.targets)
     _kernel_gradient(parts, dw)
     winograd_ranges.replace(dw, x, dy, *ranges, window.top, window.left)
