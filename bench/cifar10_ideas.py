@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     (images, labels), _ = cifar10.load_data(options.data_dir)
     labels = utils.to_categorical(labels, 10)
-    count = min(options.limit, TRAINING)
-    train, test = (images[:count], labels[:count]), (images[TRAINING:], labels[TRAINING:])
+    first = slice(min(options.limit, TRAINING))
+    train, test = (images[first], labels[first]), (images[TRAINING:], labels[TRAINING:])
     print(f"{'idea':<14} accuracy  with mirror images  seconds")
     for count in range(len(IDEAS) + 1):
         utils.set_random_seed(options.seed)

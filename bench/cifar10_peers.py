@@ -1,4 +1,4 @@
-"""The net and the recipes of `autoconv train cifar10 --recipe best` in PyTorch, for bench.sprint.
+"""The net and the recipes best and sprint of `autoconv train cifar10` in PyTorch, for bench.sprint.
 
 `python -m bench.cifar10_peers NAME SEED THREADS FOLDER BEGUN EPOCHS` prints results with the same
 names as autoconv's --json. FOLDER has CIFAR-10 and the whitening filters as .npy files, and BEGUN is

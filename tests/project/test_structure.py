@@ -7,7 +7,7 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 60_797,
+    "lines": 60_796,
     "lines without kernels, commands and ONNX": 29_291,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,

@@ -218,7 +218,7 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, mask_
 def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     """Computes `conv2d_relu_pool_grad` without the mask."""
     outputs = window.output_size(*x.shape[1:3])
-    way = ways.pooled_gradients(*_shape(x, y, window), dx is not None, len(x), outputs)
+    way = ways.pooled_gradients(*_shape(x, y, window), dx is not None, outputs)
     if way is Way.FIRST:
         first_layer.weight_grad(x, dy, dw, db, window, y, winner)
         return

@@ -111,7 +111,7 @@ def forward_pool(c: int, f: int, size: Size, window: Window, dtype: np.dtype, tr
 
 
 def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype, needs_dx: bool,
-                     images: int, outputs: Size) -> Way:
+                     outputs: Size) -> Way:
     """Selects the loops for the gradients of a convolution that is followed by 2x2 pooling. If
     `needs_dx`, these include the input gradient. `outputs` is the size of the convolution's
     outputs, some of which the pooling may not read.
@@ -119,7 +119,6 @@ def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype
     if not needs_dx and first_layer.pays(c, f, size, window, 1, dtype) and first_layer.winners_fit(c, dtype):
         return Way.FIRST
     pays = c * f >= SPARSE or size[0] * size[1] * c >= LARGE_IMAGE
-    pays = pays and images * outputs[0] * outputs[1] >= FEWEST_PIXELS
     return Way.SQUARES if pays and winograd.pays(c, f, outputs, window) else Way.WINDOWS
 
 
