@@ -348,6 +348,12 @@ def test_gradients_of_a_pooled_layer_with_outputs_of_5x5_use_the_winners(directl
         np.testing.assert_array_equal(here, direct)
 
 
+def test_a_pooled_layer_s_input_gradient_has_the_same_bits_in_any_batch(tiles_for_few_pixels, monkeypatch):
+    monkeypatch.setattr(ways, "FEWEST_PIXELS", tiles_for_few_pixels)
+    x, w, _ = drawn("normal", size=(20, 8, 8), channels=128, filters=64)
+    np.testing.assert_array_equal(pooled(x, w)[1][:1], pooled(x[:1], w)[1])
+
+
 def test_narrow_images_and_odd_numbers_of_channels_stay_direct(directly):
     for size, channels, filters in (((2, 12, 3), 64, 64), ((2, 12, 12), 6, 250), ((2, 12, 12), 2, 62)):
         arrays = drawn("normal", size=size, channels=channels, filters=filters)
